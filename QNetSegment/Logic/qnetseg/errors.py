@@ -1,0 +1,76 @@
+"""Typed errors of the engine: what went wrong, why, and what to do about it.
+
+Every error that a user can cause derives from `QNetSegmentError`. The command line prints
+`str(error)` on one line and exits with `exit_code`; the worker sends `kind`, `message` and
+`advice` over its protocol.
+"""
+
+from __future__ import annotations
+
+
+class QNetSegmentError(Exception):
+    """Base of all errors shown to a user.
+
+    `message` says what is wrong and why, `advice` what to do; both are single sentences.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+    @property
+    def kind(self) -> str:
+        """Class name, used as the `kind` of a worker's error event."""
+        return type(self).__name__
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.advice}".strip()
+
+
+class InputError(QNetSegmentError):
+    """A file or an argument that cannot be used."""
+
+
+class VolumeError(InputError):
+    """An image volume that cannot be segmented: missing, truncated, not 3-D, NaN, constant."""
+
+
+class MaskError(InputError):
+    """A drawn mask that cannot serve as a support: empty, wrong shape, label not present."""
+
+
+class GeometryError(InputError):
+    """Two images whose grids do not belong together."""
+
+
+class OutputError(QNetSegmentError):
+    """A result that could not be written; what was there before is still there."""
+
+
+class WeightsError(QNetSegmentError):
+    """A weights file that is missing, damaged or does not fit the model."""
+
+
+class DeviceError(QNetSegmentError):
+    """A compute device that was asked for and cannot be used."""
+
+
+class WorkerError(QNetSegmentError):
+    """The worker process ended, or said something that is not the protocol."""
+
+
+class DatasetError(QNetSegmentError):
+    """A training or evaluation data set that is missing, incomplete or inconsistent."""
+
+
+class RecipeError(QNetSegmentError):
+    """A training recipe with an unknown or impossible entry."""
+
+
+class Cancelled(QNetSegmentError):
+    """The caller asked to stop; nothing was produced."""
+
+    exit_code = 130
