@@ -1,0 +1,73 @@
+"""What defines a Q-Net: topology, constants of its equations and its input contract."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import WeightsError
+
+DEPTHS = (50, 101, 152)
+PATHS = ("dual", "fine", "coarse")
+THRESHOLDS = ("shared", "per_path")
+
+
+@dataclass(frozen=True)
+class QNetConfig:
+    """Configuration of a `QNet`, stored in the metadata of its weights file.
+
+    Attributes:
+        depth: ResNet depth: 50, 101 (paper) or 152.
+        downsample_layer: residual layer that halves the resolution last: 4 (paper's best), 3 or 2
+            (paper, Table 2, "DS on Layer n"). The layer before it gives the fine features.
+        paths: "dual", or one path only (paper, Table 2, rows "64 x 64" and "32 x 32").
+        feature_channels: channels of both paths after the 1x1 reduction (released code: 512).
+        threshold: one threshold for both paths ("shared", released code) or one a path ("per_path", paper).
+        threshold_hidden: width of the hidden fully connected layer (paper, appendix A.1: 1000).
+        threshold_bias: initial value of the last bias. -10 is ADNet's start and keeps early training
+            stable; the released code leaves it near 0.
+        cosine_scale: a of Eq. 2.
+        sharpness: factor inside the sigmoid of Eq. 3; 0.5 in the released code, 1 in the paper.
+        alpha: weight of the fine path in Eq. 6; the paper's best for Setting 1.
+        input_scale, input_shift: z-scored intensities x enter the encoder as scale * x + shift, to meet
+            the range that the encoder's start was trained on.
+        spacing: in-plane resolution in mm that the model works at.
+        size: side of the square image in pixels that the model was trained on.
+        top_percent: brightest per cent of the histogram that is cut before the z-score (paper, 5.3).
+    """
+
+    depth: int = 50
+    downsample_layer: int = 4
+    paths: str = "dual"
+    feature_channels: int = 512
+    threshold: str = "shared"
+    threshold_hidden: int = 1000
+    threshold_bias: float = -10.0
+    cosine_scale: float = 20.0
+    sharpness: float = 0.5
+    alpha: float = 0.9
+    input_scale: float = 1.0
+    input_shift: float = 0.0
+    spacing: float = 1.25
+    size: int = 256
+    top_percent: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("depth", DEPTHS), ("downsample_layer", (2, 3, 4)), ("paths", PATHS),
+                              ("threshold", THRESHOLDS)):
+            if getattr(self, name) not in allowed:
+                raise WeightsError(f"The model configuration has {name}={getattr(self, name)!r}, which is not one"
+                                   f" of {', '.join(map(str, allowed))}.", "Correct that entry.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as a JSON-able dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> QNetConfig:
+        """Inverse of `to_dict`. Raises `WeightsError` for an entry that this version does not know."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise WeightsError(f"The model configuration has unknown entries: {', '.join(unknown)}.",
+                               "It may come from a newer version; update QNetSegment.")
+        return cls(**values)

@@ -1,0 +1,134 @@
+"""Q-Net: one-way few-shot segmentation informed by the query (arXiv 2208.11451)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .config import QNetConfig
+from .encoder import DualPathEncoder, Features
+from .loss import alignment_loss, segmentation_loss
+from .prototype import (
+    Prototypes,
+    anomaly_score,
+    foreground_probability,
+    prototypes_from,
+    resize_probability,
+)
+from .refinement import Refinement, refine
+from .threshold import ThresholdHead
+
+NO_REFINEMENT = Refinement()
+
+
+class Scores(NamedTuple):
+    """Anomaly scores S (Eq. 2) of B query images for N structures, and their thresholds.
+
+    Attributes:
+        fine: (B, N, H/4, W/4) float32.
+        coarse: (B, N, H/8, W/8) float32.
+        threshold: (B, 2) float32, T of the fine and the coarse path.
+    """
+
+    fine: Tensor
+    coarse: Tensor
+    threshold: Tensor
+
+
+class EpisodeLoss(NamedTuple):
+    """Mean losses over the valid structures of a batch of episodes (Eq. 11 to 13); scalars."""
+
+    total: Tensor
+    segmentation: Tensor
+    alignment: Tensor
+
+
+class QNet(nn.Module):
+    """Encoder, threshold and prototypes together.
+
+    The support is encoded once (`encode`, `prototypes`) and used for any number of query images.
+    """
+
+    def __init__(self, config: QNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = DualPathEncoder(config)
+        self.threshold = ThresholdHead(config)
+
+    def encode(self, images: Tensor) -> Features:
+        """images: (B, H, W) float, z-scored; H and W multiples of 8."""
+        x = self.config.input_scale * images + self.config.input_shift
+        return self.encoder(x[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))
+
+    def prototypes(self, features: Features, masks: Tensor) -> Prototypes:
+        """Foreground prototypes (Eq. 1). masks: (B, N, H, W) float in [0, 1]."""
+        return prototypes_from(features, masks)
+
+    def scores(self, prototypes: Prototypes, query: Features, refinement: Refinement = NO_REFINEMENT,
+               threshold_offset: Tensor | float = 0.0) -> Scores:
+        """Anomaly scores of encoded query images against N prototypes, and their thresholds.
+
+        Args:
+            prototypes: of N structures, first dimension B or 1.
+            query: features of B images.
+            refinement: test-time prototype refinement; none while training.
+            threshold_offset: added to T; a number, or (B, 1) float.
+        """
+        threshold = self.threshold(query.pooled.to(self.threshold.hidden.weight.dtype)).float() + threshold_offset
+        config, result = self.config, {}
+        for column, path in enumerate(Prototypes._fields):
+            features = getattr(query, path)
+            p = getattr(prototypes, path).expand(features.shape[0], -1, -1)
+            if path in dict(self._path_weights()):
+                p = refine(p, features, threshold[:, column], refinement, config.cosine_scale, config.sharpness)
+            result[path] = anomaly_score(features, p, config.cosine_scale)
+        return Scores(**result, threshold=threshold)
+
+    def fuse(self, scores: Scores, size: tuple[int, int], threshold_offset: float = 0.0,
+             alpha: float | None = None) -> Tensor:
+        """Foreground probability (B, N, *size) of both paths together (Eq. 3 and 6).
+
+        alpha replaces the configuration's weight of the fine path.
+        """
+        parts = []
+        for path, weight in self._path_weights(alpha):
+            threshold = scores.threshold[:, Prototypes._fields.index(path)] + threshold_offset
+            foreground = foreground_probability(getattr(scores, path), threshold, self.config.sharpness)
+            parts.append(weight * resize_probability(foreground, size))
+        return torch.stack(parts).sum(dim=0)
+
+    def predict(self, prototypes: Prototypes, query: Features, size: tuple[int, int],
+                refinement: Refinement = NO_REFINEMENT) -> Tensor:
+        """Foreground probability (B, N, *size) of encoded query images; see `scores` and `fuse`."""
+        return self.fuse(self.scores(prototypes, query, refinement), size)
+
+    def _path_weights(self, alpha: float | None = None) -> list[tuple[str, float]]:
+        if self.config.paths != "dual":
+            return [(self.config.paths, 1.0)]
+        alpha = self.config.alpha if alpha is None else alpha
+        return [("fine", alpha), ("coarse", 1 - alpha)]
+
+    def episode_loss(self, support: Tensor, support_masks: Tensor, query: Tensor, query_masks: Tensor,
+                     valid: Tensor) -> EpisodeLoss:
+        """Losses of B episodes with up to N structures each, which share the encoder's work.
+
+        Args:
+            support, query: (B, H, W) float, z-scored images.
+            support_masks, query_masks: (B, N, H, W) float, 0 or 1.
+            valid: (B, N) float, 1 where the structure exists; B episodes may have fewer than N.
+        """
+        batch, size = support.shape[0], (support.shape[-2], support.shape[-1])
+        features = self.encode(torch.cat([support, query]))
+        support_features = Features(*(x[:batch] for x in features))
+        query_features = Features(*(x[batch:] for x in features))
+        predicted = self.predict(prototypes_from(support_features, support_masks), query_features, size)
+        found = (predicted > 0.5).float()
+        # The support is predicted with the query's threshold, as in the released code.
+        inverse = support_features._replace(pooled=query_features.pooled)
+        aligned = self.predict(prototypes_from(query_features, found), inverse, size)
+        count = valid.sum().clamp(min=1)
+        segmentation = (segmentation_loss(predicted, query_masks) * valid).sum() / count
+        alignment = (alignment_loss(aligned, support_masks, found) * valid).sum() / count
+        return EpisodeLoss(segmentation + alignment, segmentation, alignment)

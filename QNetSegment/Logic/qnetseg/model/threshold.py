@@ -1,0 +1,27 @@
+"""Query-informed threshold (paper, Eq. 5 and appendix A.1)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .config import QNetConfig
+
+
+class ThresholdHead(nn.Module):
+    """Two linear layers without a non-linearity between them, as in the released code.
+
+    The paper flattens the feature map; the released code pools it first, which we follow: it does not
+    depend on the image size.
+    """
+
+    def __init__(self, config: QNetConfig) -> None:
+        super().__init__()
+        self.shared = config.threshold == "shared"
+        self.hidden = nn.Linear(2048, config.threshold_hidden)
+        self.out = nn.Linear(config.threshold_hidden, 1 if self.shared else 2)
+        nn.init.constant_(self.out.bias, config.threshold_bias)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """pooled: (B, 2048). Returns T as (B, 2), one column a path (fine, coarse)."""
+        threshold = self.out(self.hidden(pooled))
+        return threshold.expand(-1, 2) if self.shared else threshold

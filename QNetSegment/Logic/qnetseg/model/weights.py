@@ -1,0 +1,146 @@
+"""Weights files: `safetensors` with configuration and provenance in the metadata, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..errors import OutputError, WeightsError
+from .config import QNetConfig
+from .qnet import QNet
+
+FORMAT = "qnetseg-1"
+_SCALE = ".int8_scale"  # suffix of the companion tensor of a weight stored as int8
+
+
+class Model(NamedTuple):
+    """A network ready for use and what is known of it.
+
+    Attributes:
+        network: in evaluation mode, on the CPU, float32.
+        name: file name without its ending.
+        provenance: data, recipe, revision, licence, scores.
+    """
+
+    network: QNet
+    name: str
+    provenance: dict[str, Any]
+
+
+def save_model(path: str | Path, network: QNet, provenance: dict[str, Any], storage: str = "bf16") -> None:
+    """Write a weights file; the old one stays if that fails.
+
+    Args:
+        path: file ending in .safetensors.
+        network: model to write.
+        provenance: JSON-able: data, recipe, revision, licence, scores.
+        storage: "fp32", "bf16", or "int8" (matrices and kernels as int8 with a scale for each output
+            channel, the rest as bf16), a quarter of fp32's size.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    metadata = {"format": FORMAT, "config": json.dumps(network.config.to_dict(), sort_keys=True),
+                "provenance": json.dumps(provenance, sort_keys=True)}
+    tensors: dict[str, Tensor] = {}
+    for key, value in network.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            tensors.update(_pack(key, value.detach().cpu(), storage))
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(save(tensors, metadata))
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"The weights file {path} cannot be written ({error.strerror}).",
+                          "Choose another folder or free some space.") from error
+
+
+def _pack(key: str, value: Tensor, storage: str) -> dict[str, Tensor]:
+    if storage == "fp32":
+        return {key: value.float().contiguous()}
+    if storage == "int8" and value.dim() >= 2:
+        scale = value.float().flatten(1).abs().amax(dim=1).clamp(min=1e-12) / 127
+        levels = (value.float() / scale.reshape(-1, *[1] * (value.dim() - 1))).round()
+        return {key: levels.to(torch.int8).contiguous(), key + _SCALE: scale}
+    return {key: value.to(torch.bfloat16).contiguous()}
+
+
+def _unpack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {}
+    for key, value in tensors.items():
+        if key.endswith(_SCALE):
+            continue
+        state[key] = value.float()
+        if key + _SCALE in tensors:
+            state[key] *= tensors[key + _SCALE].reshape(-1, *[1] * (value.dim() - 1))
+    return state
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises `WeightsError` if it is missing or damaged."""
+    if not path.is_file():
+        raise WeightsError(f"The weights file {path} does not exist.", "Check the path.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"The file {path.name} is not a safetensors file or is damaged.",
+                           "Get it again from its source; pickle files are never opened.") from error
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a weights file written by `save_model`.
+
+    Raises:
+        WeightsError: missing, damaged, of another format, or its tensors do not fit its configuration.
+    """
+    path = Path(path)
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(f"The file {path.name} is not a QNetSegment model.",
+                           "Convert other checkpoints with: qnetseg weights convert.")
+    try:
+        config = QNetConfig.from_dict(json.loads(metadata["config"]))
+        provenance = json.loads(metadata["provenance"])
+    except (KeyError, json.JSONDecodeError, TypeError) as error:
+        raise WeightsError(f"The file {path.name} has no readable configuration.",
+                           "Get it again from its source.") from error
+    network = QNet(config)
+    fill(network, _unpack(tensors), path.name)
+    return Model(network.eval(), path.stem, provenance)
+
+
+def fill(network: QNet, state: dict[str, Tensor], source: str) -> None:
+    """Copy a state dict into the network; every tensor must be there, fit, and be wanted.
+
+    Raises:
+        WeightsError: names the tensors that are missing, unexpected or of another shape.
+    """
+    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    wrong = {"missing": sorted(set(wanted) - set(state)), "unexpected": sorted(set(state) - set(wanted)),
+             "of another shape": sorted(k for k in set(wanted) & set(state) if wanted[k].shape != state[k].shape)}
+    if any(wrong.values()):
+        listed = "; ".join(f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+                           for what, keys in wrong.items() if keys)
+        raise WeightsError(f"The tensors of {source} do not fit a ResNet-{network.config.depth} Q-Net: {listed}.",
+                           "Use the configuration that it was trained with.")
+    network.load_state_dict(state, strict=False)
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
