@@ -1,0 +1,132 @@
+"""Reading and writing volumes and label maps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, MaskError, OutputError, VolumeError
+from .atomic import replacing
+from .dicom import read_series
+from .itk import read_image, to_image, write_image
+from .matching import on_grid_of, require_same_grid
+from .segfile import LabelMap, SegmentInfo, merge_layers, segment_metadata
+from .volume import Volume, axis_directions, checked_matrix
+
+SEGMENTATION_ENDING = ".seg.nrrd"
+ENDINGS = (SEGMENTATION_ENDING, ".nii.gz", ".nii", ".nrrd", ".mha")
+"""What can be written; the longest match counts."""
+
+PathLike = str | os.PathLike[str]
+
+
+def read_volume(path: PathLike) -> Volume:
+    """Read NIfTI, NRRD, MHA/MHD or a folder with a DICOM series (the largest one) as a float32 Volume.
+
+    Raises VolumeError, GeometryError or, for a folder without DICOM images, InputError.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raw, name = read_series(path)
+    else:
+        raw, name = read_image(path, as_float=True, vectors=False, error=VolumeError), _stem(path)
+    return Volume.checked(raw.array, raw.ijk_to_ras, name)
+
+
+def read_labelmap(path: PathLike, segment: str | int | None = None) -> LabelMap:
+    """Read a label image or a Slicer segmentation (.seg.nrrd, also of several layers).
+
+    Labels about which the file says nothing get a name and a colour. segment: read only the segment of that
+    name or label. Raises InputError for an unreadable file, MaskError for values that are not whole numbers,
+    a segment that is not there, or overlapping segments when none is chosen.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder.", "Choose a label image or a .seg.nrrd file.")
+    raw = read_image(path, as_float=False, vectors=True, error=InputError)
+    try:
+        array, segments = merge_layers(_whole(raw.array, path), raw.metadata, segment)
+    except ValueError as cause:
+        raise InputError(
+            f"'{path.name}' is not a label image or a Slicer segmentation.",
+            "Choose a single-valued label image or a .seg.nrrd file.",
+        ) from cause
+    return LabelMap(array, checked_matrix(raw.ijk_to_ras, f"'{path.name}'"), segments)
+
+
+def _whole(array: np.ndarray, path: Path) -> np.ndarray:
+    """The array if its values are labels: whole numbers that fit int32."""
+    if array.dtype.kind == "f" and not (np.isfinite(array).all() and (np.rint(array) == array).all()):
+        raise MaskError(f"'{path.name}' is not a label image: it has values that are not whole numbers.")
+    if array.min() < np.iinfo(np.int32).min or array.max() > np.iinfo(np.int32).max:
+        raise MaskError(f"'{path.name}' is not a label image: it has values beyond 32 bits.")
+    return array.astype(np.int32) if array.dtype.kind == "f" else array
+
+
+def write_labelmap(path: PathLike, labelmap: LabelMap) -> None:
+    """Write as .nii.gz, .nii, .nrrd, .mha, or as a Slicer segmentation (.seg.nrrd), compressed and atomic.
+
+    Only .seg.nrrd keeps names, colours and terminology. Raises OutputError; an old file then stays.
+    """
+    array = labelmap.array
+    if array.ndim != 3 or array.dtype.kind not in "biu":
+        raise OutputError("Only a 3-D array of whole numbers can be written as a label map.")
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    dtype = next(kind for kind in (np.uint8, np.int16, np.int32) if _holds(kind, low, high))
+    ending = _ending(path)
+    metadata = segment_metadata(labelmap) if ending == SEGMENTATION_ENDING else {}
+    _write(path, ending, array.astype(dtype), labelmap.ijk_to_ras, metadata)
+
+
+def write_volume(path: PathLike, volume: Volume) -> None:
+    """Write a float32 image as .nii.gz, .nii, .nrrd or .mha, compressed and atomic; OutputError otherwise."""
+    ending = _ending(path)
+    if ending == SEGMENTATION_ENDING:
+        raise OutputError(f"'{path}' is the name of a segmentation, not of an image.", "End it with .nrrd.")
+    _write(path, ending, volume.array.astype(np.float32, copy=False), volume.ijk_to_ras, {})
+
+
+def _write(
+    path: PathLike, ending: str, array: np.ndarray, ijk_to_ras: np.ndarray, metadata: dict[str, str]
+) -> None:
+    ijk_to_ras = checked_matrix(ijk_to_ras)
+    axes = axis_directions(ijk_to_ras)
+    if ending.startswith(".nii") and np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4:
+        raise OutputError(
+            f"'{path}' could not be written: NIfTI cannot hold axes that are not perpendicular.",
+            "Choose .nrrd or .mha.",
+        )
+    image = to_image(array, ijk_to_ras)
+    for key, value in metadata.items():
+        image.SetMetaData(key, value)
+    with replacing(path, ".nrrd" if metadata else ending) as temporary:
+        write_image(image, temporary)
+
+
+def _holds(dtype: type[np.integer], low: int, high: int) -> bool:
+    return bool(np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max)
+
+
+def _ending(path: PathLike) -> str:
+    name = os.fspath(path).lower()
+    for ending in ENDINGS:
+        if name.endswith(ending):
+            return ending
+    raise OutputError(
+        f"'{path}' could not be written: the ending of the name is not known.", f"Use one of {', '.join(ENDINGS)}."
+    )
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    for ending in ENDINGS:
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return path.stem
+
+
+__all__ = [
+    "LabelMap", "SegmentInfo", "on_grid_of", "read_labelmap", "read_volume", "require_same_grid", "write_labelmap", "write_volume",
+]  # fmt: skip

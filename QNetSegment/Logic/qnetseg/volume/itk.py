@@ -1,0 +1,154 @@
+"""The few things asked of SimpleITK: read quietly, convert geometry, write.
+
+SimpleITK's arrays are (k, j, i) like ours; its geometry is LPS and becomes RAS here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import GeometryError, InputError
+from .integrity import DamagedError, require_whole
+from .volume import axis_directions, axis_spacing
+
+LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+FORMATS = {
+    ".nii.gz": "NiftiImageIO",
+    ".nii": "NiftiImageIO",
+    ".nrrd": "NrrdImageIO",
+    ".nhdr": "NrrdImageIO",
+    ".mha": "MetaImageIO",
+    ".mhd": "MetaImageIO",
+}
+"""Endings that are read, and ITK's reader for each; DICOM is known by its content."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep ITK's warnings off the terminal; its errors still arrive as exceptions."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """An image file as it is: array (K, J, I) or, with several components, (K, J, I, C)."""
+
+    array: np.ndarray
+    ijk_to_ras: np.ndarray
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def read_image(path: Path, *, as_float: bool, vectors: bool, error: type[InputError]) -> RawImage:
+    """Read a 3-D image file (a 4-D one of a single time point counts as 3-D).
+
+    as_float: convert to float32 while reading. vectors: accept several components per voxel.
+    Raises `error` in one sentence for everything that is not such an image, and GeometryError for one
+    without a usable position in space.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(_format(path, error))
+    reader.SetFileName(str(path))
+    try:
+        require_whole(path)
+        with quiet():
+            reader.ReadImageInformation()
+            _require_scalar_volume(reader, path, vectors, error)
+            if as_float:
+                reader.SetOutputPixelType(sitk.sitkFloat32)
+            image = reader.Execute()
+    except (DamagedError, RuntimeError, MemoryError) as cause:
+        if "orthonormal" in str(cause) or "determinant" in str(cause):
+            raise GeometryError(
+                f"'{path.name}' has no usable position in space: its axes are not perpendicular or missing.",
+                "Resample it to a regular grid first, for example in Slicer.",
+            ) from cause
+        raise error(
+            f"'{path.name}' could not be read: it is damaged, incomplete or of another format.",
+            "Copy or export it again.",
+        ) from cause
+    metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    return RawImage(sitk.GetArrayFromImage(image), image_matrix(image), metadata)
+
+
+def _format(path: Path, error: type[InputError]) -> str:
+    """ITK's reader for an existing file."""
+    if not path.is_file():
+        raise error(f"The file '{path}' does not exist.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError as cause:
+        raise error(f"The file '{path}' could not be opened: {cause.strerror}.") from cause
+    if not start:
+        raise error(f"The file '{path.name}' is empty.", "Copy or export it again.")
+    for ending, reader in FORMATS.items():
+        if path.name.lower().endswith(ending):
+            return reader
+    if start.endswith(b"DICM"):
+        return "GDCMImageIO"
+    raise error(
+        f"'{path.name}' is not a volume in a format that can be read.",
+        "Use NIfTI (.nii, .nii.gz), NRRD, MHA or MHD, or a folder with a DICOM series.",
+    )
+
+
+def _require_scalar_volume(
+    reader: sitk.ImageFileReader, path: Path, vectors: bool, error: type[InputError]
+) -> None:
+    size = reader.GetSize()
+    if len(size) == 4 and size[3] == 1:
+        reader.SetExtractSize((*size[:3], 0))
+    elif len(size) != 3:
+        raise error(
+            f"'{path.name}' is a {len(size)}-D image of {'x'.join(map(str, size))}, not a 3-D volume.",
+            "Choose a single 3-D volume; of a time series, extract one time point first.",
+        )
+    if reader.GetNumberOfComponents() > 1 and not vectors:
+        raise error(
+            f"'{path.name}' has {reader.GetNumberOfComponents()} values per voxel (colour, vector or complex).",
+            "Convert it to a scalar volume first.",
+        )
+
+
+def image_matrix(image: sitk.Image) -> np.ndarray:
+    """(4, 4) float64 IJK-to-RAS of a 3-D SimpleITK image."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    matrix[:3, 3] = image.GetOrigin()
+    ras: np.ndarray = LPS_RAS @ matrix
+    return ras
+
+
+def to_image(array: np.ndarray, ijk_to_ras: np.ndarray) -> sitk.Image:
+    """A SimpleITK image of a (K, J, I) array with its RAS geometry."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+    lps = LPS_RAS @ ijk_to_ras
+    image.SetSpacing(axis_spacing(lps)[::-1])
+    image.SetDirection(axis_directions(lps).ravel())
+    image.SetOrigin(lps[:3, 3])
+    return image
+
+
+def write_image(image: sitk.Image, path: str | os.PathLike[str]) -> None:
+    """Write compressed, then read back and compare: not every format's writer notices a full disk.
+
+    Raises OSError or RuntimeError.
+    """
+    with quiet():
+        sitk.WriteImage(image, str(path), useCompression=True)
+        written = sitk.ReadImage(str(path))
+    if not np.array_equal(sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image)):
+        raise OSError("the written file does not hold what was written")

@@ -1,0 +1,103 @@
+"""Canonical anatomical axes, and the exact way back.
+
+A canonical volume has the array axes (S, P, L): k grows to superior, j to posterior, i to left. A
+volume gets there by a permutation and flips of its array axes only; no value is interpolated, and
+an oblique volume stays oblique.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from .volume import Volume, axis_directions
+
+PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
+"""Array axis of a canonical volume that the plane's normal follows."""
+
+ANATOMICAL_AXES = np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
+"""Rows: the RAS directions +S, +P and +L, in the order of a canonical array's axes."""
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How native array axes become canonical ones.
+
+    axes: for each canonical axis the native array axis that it is.
+    flips: for each canonical axis whether it runs against the native one.
+    """
+
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """Native (K, J, I) array of any dtype -> canonical array; a view."""
+        return array.transpose(self.axes)[self._slices()]
+
+    def back(self, array: np.ndarray) -> np.ndarray:
+        """Canonical array of any dtype -> native (K, J, I) array; a view, the exact inverse of `apply`."""
+        return array[self._slices()].transpose(np.argsort(self.axes))
+
+    def _slices(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)
+
+
+def canonical(volume: Volume, axes: np.ndarray = ANATOMICAL_AXES) -> tuple[Volume, Orientation]:
+    """The volume on its nearest anatomical axes (its array is a view), and the way back.
+
+    All 48 axis orders and flips of one volume give the same canonical array.
+    axes: (3, 3), rows are the RAS directions to approach; with another volume's `array_axes` an oblique
+    volume is turned like that one, even where 45 degrees off the anatomical axes leave the choice to chance.
+    """
+    orientation = _nearest(_cosines(volume, axes))
+    # Homogeneous map from canonical (i, j, k) to native (i, j, k): array axis a is coordinate 2 - a.
+    to_native = np.zeros((4, 4))
+    to_native[3, 3] = 1.0
+    for axis, (native, flip) in enumerate(zip(orientation.axes, orientation.flips, strict=True)):
+        to_native[2 - native, 2 - axis] = -1.0 if flip else 1.0
+        to_native[2 - native, 3] = volume.shape[native] - 1 if flip else 0.0
+    turned = Volume(orientation.apply(volume.array), volume.ijk_to_ras @ to_native, volume.name)
+    return turned, orientation
+
+
+def obliqueness(volume: Volume) -> float:
+    """Largest angle in degrees between an axis of the volume and the anatomical axis it stands for."""
+    cosines = _cosines(volume, ANATOMICAL_AXES)
+    nearest = [abs(cosines[axis, native]) for axis, native in enumerate(_nearest(cosines).axes)]
+    return float(np.degrees(np.arccos(min(1.0, *nearest))))
+
+
+def array_axes(volume: Volume) -> np.ndarray:
+    """(3, 3) float64: rows are the unit RAS directions of the array axes k, j, i."""
+    return axis_directions(volume.ijk_to_ras)[:, ::-1].T
+
+
+def _cosines(volume: Volume, axes: np.ndarray) -> np.ndarray:
+    """(3, 3): cosine between each wanted axis (rows) and each array axis (columns k, j, i)."""
+    cosines: np.ndarray = axes @ array_axes(volume).T
+    return cosines
+
+
+def _nearest(cosines: np.ndarray) -> Orientation:
+    """The permutation with the largest product of |cosine|.
+
+    The product is never zero at its best for an invertible matrix, so every axis has a definite sign.
+    Ties (a turn of exactly 45 degrees) must not depend on the native axis order: the candidates are
+    tried in an order of the axes that flips and permutations leave alone.
+    """
+
+    def signless(native: int) -> tuple[float, ...]:
+        column = np.round(cosines[:, native], 6)
+        leading = column[np.flatnonzero(column)[0]]
+        return tuple(column * np.sign(leading))
+
+    ordered = sorted(range(3), key=signless, reverse=True)
+    best, best_score = (0, 1, 2), -1.0
+    for axes in permutations(ordered):
+        score = float(np.prod(sorted(abs(cosines[row, native]) for row, native in enumerate(axes))))
+        if score > best_score + 1e-9:
+            best, best_score = axes, score
+    s, p, l = (bool(cosines[row, native] < 0) for row, native in enumerate(best))  # noqa: E741
+    return Orientation(best, (s, p, l))

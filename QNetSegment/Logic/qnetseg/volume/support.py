@@ -1,0 +1,232 @@
+"""Support slices: what a user drew, with the image it was drawn on, ready for any other patient."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, MaskError
+from .atomic import replacing
+from .normalise import normalise
+from .orientation import ANATOMICAL_AXES, PLANES, array_axes, canonical
+from .volume import Volume
+
+FORMAT = "qnetseg-support"
+FORMAT_VERSION = 1
+
+DEFAULT_COLOR = (128 / 255, 174 / 255, 128 / 255)
+"""Slicer's colour of unspecified tissue."""
+
+
+@dataclass(frozen=True, eq=False)
+class SupportSlice:
+    """One drawn slice of a canonical volume, in its native in-plane resolution.
+
+    image: (H, W) float32, normalised with the statistics of its whole volume.
+    mask: (H, W) uint8, 0 or 1.
+    plane: "axial", "coronal" or "sagittal".
+    spacing: mm of (rows, columns).
+    position: mm of the slice's first pixel along the canonical normal, +S, +P or +L.
+    index: slice index in the canonical volume it was drawn on.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    plane: str
+    spacing: tuple[float, float]
+    position: float
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
+class SupportSet:
+    """One or more support slices of one plane, sorted by index, and the structure they show.
+
+    color: red, green, blue from 0 to 1. terminology: a Slicer terminology entry, or empty.
+    volume_id: fingerprint of the volume that was drawn on (see `volume_id`), or empty.
+    axes: (3, 3) float64, rows are the RAS directions of that canonical volume's array axes; a query turned by
+    `canonical(query, support.axes)` shows the structure the same way up, also between oblique volumes.
+    """
+
+    slices: tuple[SupportSlice, ...]
+    name: str = "structure"
+    color: tuple[float, float, float] = DEFAULT_COLOR
+    terminology: str = ""
+    volume_id: str = ""
+    axes: np.ndarray = field(default_factory=ANATOMICAL_AXES.copy)
+
+    def __post_init__(self) -> None:
+        if not self.slices:
+            raise MaskError("The support set has no slice.", "Draw the structure on at least one slice.")
+        if len({part.plane for part in self.slices}) > 1 or self.plane not in PLANES:
+            raise MaskError(f"All support slices must be of one plane out of {', '.join(PLANES)}.")
+        object.__setattr__(self, "slices", tuple(sorted(self.slices, key=lambda part: part.index)))
+
+    @property
+    def plane(self) -> str:
+        """"axial", "coronal" or "sagittal"."""
+        return self.slices[0].plane
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to one .npz file (no pickle), whole or not at all; OutputError otherwise."""
+        header = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "name": self.name,
+            "color": [float(part) for part in self.color],
+            "terminology": self.terminology,
+            "volume_id": self.volume_id,
+            "plane": self.plane,
+            "axes": np.asarray(self.axes).tolist(),
+            "slices": [
+                {"spacing": list(part.spacing), "position": part.position, "index": part.index}
+                for part in self.slices
+            ],
+        }
+        arrays: dict[str, Any] = {"header": np.array(json.dumps(header))}
+        for number, part in enumerate(self.slices):
+            arrays[f"image_{number}"] = np.asarray(part.image, np.float32)
+            arrays[f"mask_{number}"] = np.asarray(part.mask, np.uint8)
+        with replacing(path, ".npz") as temporary:
+            np.savez_compressed(temporary, **arrays)
+            try:
+                SupportSet.load(temporary)
+            except InputError as error:
+                raise OSError("the written file cannot be read back") from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SupportSet:
+        """Read what `save` wrote; InputError for a missing, damaged or foreign file."""
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"The support file '{path}' does not exist.")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                header = json.loads(str(archive["header"]))
+                if header["format"] != FORMAT:
+                    raise ValueError("another format")
+                if header["version"] > FORMAT_VERSION:
+                    raise InputError(
+                        f"The support file '{path.name}' was written by a newer version of QNetSegment.",
+                        "Update QNetSegment, or save the support again with this version.",
+                    )
+                slices = tuple(
+                    _loaded_slice(archive[f"image_{n}"], archive[f"mask_{n}"], header["plane"], entry)
+                    for n, entry in enumerate(header["slices"])
+                )
+            axes = np.array(header["axes"], dtype=np.float64)
+            if axes.shape != (3, 3) or not np.allclose(np.linalg.norm(axes, axis=1), 1.0, atol=1e-3):
+                raise ValueError("wrong axes")
+            red, green, blue = (float(part) for part in header["color"])
+            return cls(
+                slices,
+                str(header["name"]),
+                (red, green, blue),
+                str(header["terminology"]),
+                str(header["volume_id"]),
+                axes,
+            )
+        except (
+            OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, NotImplementedError,
+            RuntimeError, MaskError, zipfile.BadZipFile, zlib.error,
+        ) as error:  # fmt: skip
+            raise InputError(
+                f"'{path.name}' is not a support file of QNetSegment, or it is damaged.",
+                "Choose a file that was saved as a support, or save the support again.",
+            ) from error
+
+
+def _loaded_slice(image: np.ndarray, mask: np.ndarray, plane: str, entry: dict[str, Any]) -> SupportSlice:
+    """A slice from a file, its arrays checked because the file may come from anywhere."""
+    fits = image.ndim == 2 and image.shape == mask.shape and image.size > 0
+    if not fits or image.dtype != np.float32 or mask.dtype != np.uint8:
+        raise ValueError("arrays of a wrong shape or type")
+    if not np.isfinite(image).all() or not mask.any() or mask.max() > 1:
+        raise ValueError("arrays of wrong values")
+    rows, columns = (float(mm) for mm in entry["spacing"])
+    if not (0.0 < rows < np.inf and 0.0 < columns < np.inf):
+        raise ValueError("wrong spacing")
+    return SupportSlice(image, mask, plane, (rows, columns), float(entry["position"]), int(entry["index"]))
+
+
+def support_from_mask(
+    volume: Volume,
+    mask: np.ndarray,
+    *,
+    name: str = "structure",
+    color: tuple[float, float, float] = DEFAULT_COLOR,
+    terminology: str = "",
+    plane: str | None = None,
+    top_percent: float = 0.5,
+) -> SupportSet:
+    """Find the drawn slices of a mask and pack them up.
+
+    mask: (K, J, I) on the volume's own native grid, drawn where it is not 0.
+    plane: taken from the mask if None: the canonical axis with the fewest occupied slices is the normal,
+    between equals the one with the thickest slices. However many slices are occupied, each becomes a
+    support slice. top_percent: see `normalise`.
+    Raises MaskError for a mask that is empty, not finite or of another shape; InputError for an unknown plane.
+    """
+    mask = np.asarray(mask)
+    if mask.shape != volume.shape:
+        raise MaskError(
+            f"The drawing has the shape {mask.shape} but the volume {volume.shape} (k, j, i).",
+            "Use a mask that was drawn on this volume.",
+        )
+    if mask.dtype.kind == "f" and not np.isfinite(mask).all():
+        raise MaskError("The drawing contains values that are not finite numbers.")
+    if plane is not None and plane not in PLANES:
+        raise InputError(f"The plane '{plane}' is unknown.", f"Choose one of {', '.join(PLANES)}.")
+    turned, orientation = canonical(volume)
+    drawn = orientation.apply(mask != 0)
+    occupied = [np.flatnonzero(drawn.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if not len(occupied[0]):
+        raise MaskError("The drawing is empty.", "Draw the structure on at least one slice.")
+    if plane is None:
+        plane = min(PLANES, key=lambda p: (len(occupied[PLANES[p]]), -turned.spacing[PLANES[p]]))
+    axis = PLANES[plane]
+    image = orientation.apply(normalise(volume.array, top_percent))
+    rows, columns = (mm for other, mm in enumerate(turned.spacing) if other != axis)
+    slices = tuple(
+        SupportSlice(
+            np.ascontiguousarray(image.take(index, axis)),
+            np.ascontiguousarray(drawn.take(index, axis), dtype=np.uint8),
+            plane,
+            (rows, columns),
+            slice_position(turned, axis, int(index)),
+            int(index),
+        )
+        for index in occupied[axis]
+    )
+    return SupportSet(slices, name, color, terminology, volume_id(volume), array_axes(turned))
+
+
+def slice_position(canonical_volume: Volume, axis: int, index: int) -> float:
+    """mm along +S, +P or +L of the first pixel of slice `index` of a canonical volume's array axis."""
+    ijk = np.zeros(3)
+    ijk[2 - axis] = index
+    origin = canonical_volume.ijk_to_ras[:3, :3] @ ijk + canonical_volume.ijk_to_ras[:3, 3]
+    return float(ANATOMICAL_AXES[axis] @ origin)
+
+
+def volume_id(volume: Volume) -> str:
+    """SHA-256 fingerprint of shape, matrix and values, the same for every axis order and flip.
+
+    It is taken on the canonical volume. The matrix counts in steps of 0.1 mm, offset by an irrational part
+    so that round numbers, on which float rounding would decide, never sit on the edge of a step.
+    """
+    turned, _ = canonical(volume)
+    digest = hashlib.sha256()
+    digest.update(np.array(turned.shape, "<i8").tobytes())
+    digest.update(np.floor(turned.ijk_to_ras[:3] * 10.0 + 0.6180339887).astype("<i8").tobytes())
+    for start in range(0, turned.shape[0], 16):  # 16 float32 fill a cache line, whichever axis is fastest
+        digest.update(np.ascontiguousarray(turned.array[start : start + 16], dtype="<f4").data)
+    return digest.hexdigest()
