@@ -1,0 +1,1 @@
+"""Protocols, metrics, result files, pictures and benchmarks."""

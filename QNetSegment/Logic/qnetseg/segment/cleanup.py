@@ -1,0 +1,45 @@
+"""What belongs to the structure in 3-D, and how sure each slice is."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+KEEP_FRACTION = 0.2  # of the largest component's weight: a second part this big is no accident
+
+
+def connected_parts(probability: np.ndarray, drawn: np.ndarray | None, connect: float = 0.5) -> np.ndarray:
+    """3-D components of the foreground that belong to the structure.
+
+    Args:
+        probability: (S, H, W) float32.
+        drawn: (S, H, W) bool, what the user drew on this very volume; None on another patient.
+
+    Returns:
+        (S, H, W) bool. With a drawing: the components that touch it. Without: the component with the
+        most probability above one half, and any other of at least `KEEP_FRACTION` of it.
+    """
+    foreground = probability > connect
+    if drawn is not None:
+        foreground |= drawn
+    labels, count = ndimage.label(foreground)
+    if count == 0:
+        return foreground
+    if drawn is not None:
+        kept = np.unique(labels[drawn])
+    else:
+        weight = np.asarray(ndimage.sum_labels(probability - 0.5, labels, np.arange(1, count + 1)))
+        kept = 1 + np.flatnonzero(weight >= KEEP_FRACTION * weight.max())
+    return np.isin(labels, kept[kept > 0])
+
+
+def expected_dice(probability: np.ndarray, mask: np.ndarray, typical_area: float) -> float:
+    """Dice that the probabilities of one slice predict for its mask, 0 to 1.
+
+    For a slice left empty it is what remains of 1 when the probability that was turned down is compared
+    with a typical area of the structure in pixels.
+    """
+    total = float(probability.sum())
+    if mask.any():
+        return 2 * float(probability[mask].sum()) / (total + float(mask.sum()))
+    return typical_area / (typical_area + total)

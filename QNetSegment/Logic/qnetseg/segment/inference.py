@@ -1,0 +1,106 @@
+"""Running the encoder over many slices: batches, mixed precision, running out of memory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..errors import Cancelled
+from ..model import QNet
+from ..model.encoder import Features
+from .device import choose_device, computes_bf16
+from .options import SegmentOptions
+
+ProgressCallback = Callable[[int, int, str], None]
+CancelCallback = Callable[[], bool]
+
+
+class Runner:
+    """A network on a device. Falls back to smaller batches, then to the CPU, and says so in `warnings`.
+
+    The caller's network stays as it is: the runner works on a copy whose batch normalisation is folded into
+    its convolutions and whose encoder holds the precision that it computes in.
+    """
+
+    def __init__(self, network: QNet, options: SegmentOptions) -> None:
+        self.device, warning = choose_device(options.device)
+        self.warnings = [warning] if warning else []
+        self.batch_size = options.batch_size
+        self._wanted_precision = options.precision
+        self._original = network
+        self.network = self._place()
+
+    @property
+    def precision(self) -> str:
+        """"bf16" where asked for or, by default, where the hardware computes in it; else "fp32"."""
+        if self._wanted_precision == "auto":
+            return "bf16" if computes_bf16(self.device) else "fp32"
+        return self._wanted_precision
+
+    def encode(self, images: Tensor) -> Features:
+        """Features of (B, H, W) float32 images, float32 on the runner's device."""
+        with torch.no_grad():
+            features = self.network.encode(images.to(self.device, self._dtype))
+        return Features(*(part.float() for part in features))
+
+    def batches(self, images: Tensor, stage: str, progress: ProgressCallback | None,
+                cancel: CancelCallback | None) -> Iterator[tuple[slice, Features]]:
+        """Encode (S, H, W) images batch by batch.
+
+        Yields the slice of S and its features. Raises `Cancelled` between batches. When memory runs out
+        the batch is halved; when one slice does not fit, the CPU takes over.
+        """
+        done, total = 0, len(images)
+        while done < total:
+            if cancel is not None and cancel():
+                raise Cancelled("The segmentation was cancelled.")
+            part = slice(done, min(done + self.batch_size, total))
+            try:
+                features = self.encode(images[part])
+            except (RuntimeError, MemoryError) as error:
+                if not self._shrink(error):
+                    raise
+                continue
+            yield part, features
+            done = part.stop
+            if progress is not None:
+                progress(done, total, stage)
+
+    def _shrink(self, error: Exception) -> bool:
+        """Make the next attempt cheaper after running out of memory; False if that was not the reason."""
+        out_of_memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+        if not out_of_memory or (self.batch_size == 1 and self.device.type == "cpu"):
+            return False
+        if self.batch_size > 1:
+            self.batch_size //= 2
+            return True
+        self.warnings.append(f"The memory of the device {self.device.type} was too small; the CPU took over.")
+        torch.cuda.empty_cache()
+        self.device = torch.device("cpu")
+        self.network = self._place()
+        return True
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    def _place(self) -> QNet:
+        network = fold_batch_norm(copy.deepcopy(self._original).eval()).to(self.device)
+        network.encoder.to(dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+
+def fold_batch_norm(network: QNet) -> QNet:
+    """Fold every frozen batch normalisation of the encoder into the convolution before it, in place."""
+    for module in list(network.encoder.modules()):
+        children = list(module.named_children())
+        for (before, conv), (after, norm) in zip(children, children[1:], strict=False):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                module._modules[before] = fuse_conv_bn_eval(conv, norm)
+                module._modules[after] = nn.Identity()
+    return network
+

@@ -1,0 +1,69 @@
+"""Options of `segment_volume`; the defaults are for a clinician, the protocols choose others."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from ..errors import InputError
+from ..model import Refinement
+
+MATCHING = ("auto", "nearest", "similar", "thirds")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How a volume is segmented.
+
+    Attributes:
+        matching: which drawn slice a query slice is segmented from: "nearest" in the volume, most
+            "similar" in its features, "thirds" (the paper's protocol: the range is divided evenly among
+            the drawn slices), or "auto": nearest in the volume that was drawn on, else similar.
+        slices: canonical slice indices to look at, ascending; None for all.
+        calibrate: choose the threshold's offset on the drawn slices.
+        clean_up: keep what belongs together in 3-D and drop the rest.
+        refinement: test-time prototype refinement (paper, section 4.3).
+        alpha: weight of the fine path instead of the model's.
+        batch_size: slices encoded at once; halved when memory runs out.
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "auto" takes bf16 where the hardware computes in it.
+    """
+
+    matching: str = "auto"
+    slices: tuple[int, ...] | None = None
+    calibrate: bool = True
+    clean_up: bool = True
+    refinement: Refinement = field(default_factory=Refinement)
+    alpha: float | None = None
+    batch_size: int = 4
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("matching", MATCHING), ("precision", PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"The option {name} is {getattr(self, name)!r}.", f"Use {', '.join(allowed)}.")
+        if self.batch_size < 1:
+            raise InputError("The option batch_size must be at least 1.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SegmentOptions:
+        """Inverse of `to_dict`. Raises `InputError` for an unknown or impossible option."""
+        unknown = sorted(set(values) - {entry.name for entry in fields(cls)})
+        if unknown:
+            raise InputError(f"There is no option {unknown[0]!r}.",
+                             f"Options are {', '.join(entry.name for entry in fields(cls))}.")
+        values = dict(values)
+        try:
+            if "refinement" in values:
+                values["refinement"] = Refinement(**values["refinement"])
+            if values.get("slices") is not None:
+                values["slices"] = tuple(int(index) for index in values["slices"])
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"The options cannot be read ({error}).", "Compare them with the documentation.") from error

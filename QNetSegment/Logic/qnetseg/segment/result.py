@@ -1,0 +1,83 @@
+"""What a segmentation gives back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SliceReport:
+    """One slice of the query.
+
+    Attributes:
+        index: slice index of the canonical volume along the plane's normal.
+        occupied: whether the structure was found there.
+        score: 0 to 1, the Dice that the probabilities themselves predict for this slice's mask.
+        support_index: index of the drawn slice that it was segmented from.
+        area_mm2: area of the mask.
+        drawn: whether the user drew this slice; its mask is then the drawing.
+    """
+
+    index: int
+    occupied: bool
+    score: float
+    support_index: int
+    area_mm2: float
+    drawn: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a segmentation came about.
+
+    Attributes:
+        structure: name of the support set.
+        model: name of the weights.
+        device: where it ran in the end, e.g. "cpu" or "cuda".
+        precision: "fp32" or "bf16".
+        seconds: wall time of `segment_volume`.
+        volume_ml: volume of the mask.
+        plane: "axial", "coronal" or "sagittal".
+        threshold_offset: what calibration on the drawn slices added to the threshold.
+        slices: one entry for every slice that was looked at.
+        warnings: sentences for the user.
+    """
+
+    structure: str
+    model: str
+    device: str
+    precision: str
+    seconds: float
+    volume_ml: float
+    plane: str
+    threshold_offset: float
+    slices: tuple[SliceReport, ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Report:
+        """Inverse of `to_json`."""
+        return cls(**{**values, "slices": tuple(SliceReport(**entry) for entry in values["slices"]),
+                      "warnings": tuple(values["warnings"])})
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Result on the query's own grid.
+
+    Attributes:
+        mask: (K, J, I) uint8, 0 or 1.
+        confidence: (K, J, I) float32 in [0, 1], probability of the structure.
+        report: how it came about.
+    """
+
+    mask: np.ndarray
+    confidence: np.ndarray
+    report: Report
