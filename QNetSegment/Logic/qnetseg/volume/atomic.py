@@ -30,19 +30,11 @@ def replacing(path: str | os.PathLike[str], ending: str = "") -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, target)
-    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+    except OSError as error:
         raise OutputError(
-            f"'{target}' could not be written: {_reason(error)}.",
+            f"'{target}' could not be written: {error.strerror or error}.",
             "Check the free space and the write permission of the folder.",
         ) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def _reason(error: Exception) -> str:
-    """The cause in a few words; writers in C++ add file names and line numbers nobody needs."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else type(error).__name__

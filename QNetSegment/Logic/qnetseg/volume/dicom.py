@@ -71,7 +71,9 @@ def _slice_step(files: tuple[str, ...], folder: Path) -> tuple[np.ndarray, dict[
                 f"The DICOM series in '{folder.name}' has colour images.", "Choose a series of grey values."
             )
         origins.append(reader.GetOrigin())
-        layouts.add((reader.GetSize(), tuple(np.round([*reader.GetDirection(), *reader.GetSpacing()[:2]], 3))))
+        layouts.add(
+            (reader.GetSize(), tuple(np.round([*reader.GetDirection(), *reader.GetSpacing()[:2]], 3)))
+        )
     if len(layouts) > 1:
         raise GeometryError(
             f"The slices of the DICOM series in '{folder.name}' differ in size, spacing or direction.",
@@ -93,15 +95,18 @@ def _require_all(folder: Path, uid: str, files: tuple[str, ...]) -> None:
     for path in folder.iterdir():
         if path.name in listed or not path.is_file():
             continue
-        with path.open("rb") as file:
-            start = file.read(HEADER_BYTES)
+        try:
+            with path.open("rb") as file:
+                start = file.read(HEADER_BYTES)
+        except OSError as cause:
+            raise _unreadable(folder) from cause
         if start[128:132] == b"DICM" and uid.encode() in start:
             raise _unreadable(folder)
 
 
 def _unreadable(folder: Path) -> VolumeError:
     return VolumeError(
-        f"The DICOM series in '{folder.name}' could not be read as one volume; a file is damaged.",
+        f"The DICOM series in '{folder.name}' could not be read as one volume; a file is damaged or locked.",
         "Export the series again.",
     )
 

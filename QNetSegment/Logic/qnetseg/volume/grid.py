@@ -127,13 +127,14 @@ def _low_pass(count: int, sigma: float) -> np.ndarray:
 
 def _resample(stack: np.ndarray, rows: _Resampling, columns: _Resampling, fill: float) -> np.ndarray:
     """Apply the two separable resamplings; the identity is skipped, so it stays bit-exact."""
-    out = np.asarray(stack, dtype=np.float32)
+    # Contiguous, because sums depend on the memory order and results must not.
+    out = np.ascontiguousarray(stack, dtype=np.float32)
     if not columns.is_identity:
         out = out @ columns.weights.T
     if not rows.is_identity:
         out = rows.weights @ out
-    if out is stack:
-        out = stack.copy()
+    if np.may_share_memory(out, stack):
+        out = out.copy()
     out[:, rows.outside, :] = fill
     out[:, :, columns.outside] = fill
     return out

@@ -115,7 +115,8 @@ def _ending(path: PathLike) -> str:
         if name.endswith(ending):
             return ending
     raise OutputError(
-        f"'{path}' could not be written: the ending of the name is not known.", f"Use one of {', '.join(ENDINGS)}."
+        f"'{path}' could not be written: the ending of the name is not known.",
+        f"Use one of {', '.join(ENDINGS)}.",
     )
 
 
@@ -128,5 +129,12 @@ def _stem(path: Path) -> str:
 
 
 __all__ = [
-    "LabelMap", "SegmentInfo", "on_grid_of", "read_labelmap", "read_volume", "require_same_grid", "write_labelmap", "write_volume",
-]  # fmt: skip
+    "LabelMap",
+    "SegmentInfo",
+    "on_grid_of",
+    "read_labelmap",
+    "read_volume",
+    "require_same_grid",
+    "write_labelmap",
+    "write_volume",
+]

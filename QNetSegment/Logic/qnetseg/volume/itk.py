@@ -5,7 +5,6 @@ SimpleITK's arrays are (k, j, i) like ours; its geometry is LPS and becomes RAS 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import GeometryError, InputError
-from .integrity import DamagedError, require_whole
+from .integrity import DamagedError, NotFiniteError, require_whole
 from .volume import axis_directions, axis_spacing
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -69,6 +68,11 @@ def read_image(path: Path, *, as_float: bool, vectors: bool, error: type[InputEr
             if as_float:
                 reader.SetOutputPixelType(sitk.sitkFloat32)
             image = reader.Execute()
+    except NotFiniteError as cause:
+        raise error(
+            f"'{path.name}' contains values that are not finite numbers (NaN or infinite).",
+            "Replace them, for example by 0, and try again.",
+        ) from cause
     except (DamagedError, RuntimeError, MemoryError) as cause:
         if "orthonormal" in str(cause) or "determinant" in str(cause):
             raise GeometryError(
@@ -116,9 +120,10 @@ def _require_scalar_volume(
             f"'{path.name}' is a {len(size)}-D image of {'x'.join(map(str, size))}, not a 3-D volume.",
             "Choose a single 3-D volume; of a time series, extract one time point first.",
         )
-    if reader.GetNumberOfComponents() > 1 and not vectors:
+    components = reader.GetNumberOfComponents()
+    if components > 1 and not vectors:
         raise error(
-            f"'{path.name}' has {reader.GetNumberOfComponents()} values per voxel (colour, vector or complex).",
+            f"'{path.name}' has {components} values per voxel (colour, vector or complex).",
             "Convert it to a scalar volume first.",
         )
 
@@ -142,13 +147,16 @@ def to_image(array: np.ndarray, ijk_to_ras: np.ndarray) -> sitk.Image:
     return image
 
 
-def write_image(image: sitk.Image, path: str | os.PathLike[str]) -> None:
-    """Write compressed, then read back and compare: not every format's writer notices a full disk.
+def write_image(image: sitk.Image, path: Path) -> None:
+    """Write compressed, then read back and compare: on a full disk some writers cut the file without a word.
 
-    Raises OSError or RuntimeError.
+    Raises OSError when the file is not what it should be.
     """
-    with quiet():
-        sitk.WriteImage(image, str(path), useCompression=True)
-        written = sitk.ReadImage(str(path))
+    try:
+        with quiet():
+            sitk.WriteImage(image, str(path), useCompression=True)
+            written = sitk.ReadImage(str(path))
+    except RuntimeError as cause:
+        raise OSError("the file came out incomplete") from cause
     if not np.array_equal(sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image)):
-        raise OSError("the written file does not hold what was written")
+        raise OSError("the file came out incomplete")

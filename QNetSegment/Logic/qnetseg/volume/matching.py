@@ -13,7 +13,7 @@ GRID_TOLERANCE = 0.02
 
 
 def require_same_grid(labelmap: LabelMap, volume: Volume) -> None:
-    """GeometryError unless the label map's voxels are the volume's: same shape, corners within 2 % of a voxel."""
+    """GeometryError unless the voxels are the volume's: same shape, corners within 2 % of a voxel."""
     if labelmap.array.shape != volume.shape:
         shapes = ["x".join(map(str, shape)) for shape in (labelmap.array.shape, volume.shape)]
         raise _mismatch(volume, f"it has {shapes[0]} voxels (k, j, i), the volume {shapes[1]}")
@@ -43,7 +43,7 @@ def on_grid_of(labelmap: LabelMap, volume: Volume) -> LabelMap:
     for axis, (coordinate, source) in enumerate(zip((2, 1, 0), sources, strict=True)):
         count, flipped = array.shape[axis], turn[coordinate, source] < 0
         start = int(shift[coordinate]) - (count - 1 if flipped else 0)
-        low, high = max(start, 0), max(min(start + count, volume.shape[axis]), start, 0)
+        low, high = (min(max(edge, 0), volume.shape[axis]) for edge in (start, start + count))
         array = np.flip(array, axis) if flipped else array
         source_slices.append(slice(low - start, high - start))
         target_slices.append(slice(low, high))
@@ -66,5 +66,6 @@ def _largest_shift(labelmap: LabelMap, volume: Volume, to_volume: np.ndarray) ->
 def _mismatch(volume: Volume, reason: str) -> GeometryError:
     which = f"the volume '{volume.name}'" if volume.name else "the volume"
     return GeometryError(
-        f"The label map does not belong to {which}: {reason}.", "Use a label map that was drawn on this volume."
+        f"The label map does not belong to {which}: {reason}.",
+        "Use a label map that was drawn on this volume.",
     )

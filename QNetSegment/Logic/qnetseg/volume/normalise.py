@@ -10,8 +10,10 @@ from ..errors import InputError, VolumeError
 def normalise(array: np.ndarray, top_percent: float = 0.5) -> np.ndarray:
     """Cut the brightest `top_percent` of the histogram (paper, 5.3), then z-score: float32, same shape.
 
-    The statistics are those of the whole volume. top_percent 0 leaves the histogram whole. Raises
-    VolumeError for a constant volume and InputError for a percentage outside 0 <= p < 100.
+    top_percent 0 leaves the histogram whole. The statistics are those of the whole volume; in the last bits
+    they depend on the order of the axes, so normalise the canonical array where results must not depend on
+    how a file was written. Raises VolumeError for a constant volume and InputError for a percentage outside
+    0 <= p < 100.
     """
     if not 0.0 <= top_percent < 100.0:
         raise InputError(f"The share of the histogram to cut must be from 0 to below 100, not {top_percent}.")
@@ -21,9 +23,9 @@ def normalise(array: np.ndarray, top_percent: float = 0.5) -> np.ndarray:
     ceiling = _percentile(array, 100.0 - top_percent) if top_percent else low
     # A ceiling at the minimum would leave nothing (an image that is almost all background): keep it whole.
     if ceiling > low:
-        out = np.minimum(array, np.float32(ceiling), dtype=np.float32)
+        out = np.minimum(array, np.float32(ceiling), dtype=np.float32, order="C")
     else:
-        out = array.astype(np.float32)
+        out = array.astype(np.float32, order="C")
     # Centre before squaring, slice by slice in float64: exact enough and no temporary of the volume's size.
     out -= np.float32(out.mean(dtype=np.float64))
     residue = out.mean(dtype=np.float64)

@@ -62,9 +62,9 @@ def canonical(volume: Volume, axes: np.ndarray = ANATOMICAL_AXES) -> tuple[Volum
     return turned, orientation
 
 
-def obliqueness(volume: Volume) -> float:
-    """Largest angle in degrees between an axis of the volume and the anatomical axis it stands for."""
-    cosines = _cosines(volume, ANATOMICAL_AXES)
+def obliqueness(volume: Volume, axes: np.ndarray = ANATOMICAL_AXES) -> float:
+    """Largest angle in degrees between an axis of the volume and the one of `axes` that it stands for."""
+    cosines = _cosines(volume, axes)
     nearest = [abs(cosines[axis, native]) for axis, native in enumerate(_nearest(cosines).axes)]
     return float(np.degrees(np.arccos(min(1.0, *nearest))))
 
@@ -95,9 +95,10 @@ def _nearest(cosines: np.ndarray) -> Orientation:
 
     ordered = sorted(range(3), key=signless, reverse=True)
     best, best_score = (0, 1, 2), -1.0
-    for axes in permutations(ordered):
+    for first, second, third in permutations(ordered):
+        axes = (first, second, third)
         score = float(np.prod(sorted(abs(cosines[row, native]) for row, native in enumerate(axes))))
         if score > best_score + 1e-9:
             best, best_score = axes, score
-    s, p, l = (bool(cosines[row, native] < 0) for row, native in enumerate(best))  # noqa: E741
-    return Orientation(best, (s, p, l))
+    s_flip, p_flip, l_flip = (bool(cosines[row, native] < 0) for row, native in enumerate(best))
+    return Orientation(best, (s_flip, p_flip, l_flip))

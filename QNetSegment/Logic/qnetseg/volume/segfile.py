@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import MaskError
 
 TERMINOLOGY_TAG = "TerminologyEntry"
+REPRESENTATION = "Binary labelmap"
 
 # How Slicer turns the label map into surfaces; its own defaults.
 CONVERSION_PARAMETERS = (
@@ -71,22 +72,24 @@ def _stored_segments(metadata: dict[str, str], layers: int) -> list[_Stored]:
         }
         label = int(entry["LabelValue"] or 1)
         layer = int(entry["Layer"] or (position if layers > 1 else 0))
-        if not 0 <= layer < layers:
-            raise ValueError(f"layer {layer} of {layers}")
+        if not 0 <= layer < layers or label == 0:
+            raise ValueError(f"label {label} in layer {layer} of {layers}")
         tags = dict(tag.split(":", 1) for tag in entry["Tags"].split("|") if ":" in tag)
         red, green, blue = (float(part) for part in entry["Color"].split())
         name = entry["Name"] or entry["ID"]
-        stored.append(_Stored(layer, SegmentInfo(label, name, (red, green, blue), tags.get(TERMINOLOGY_TAG, ""))))
+        stored.append(
+            _Stored(layer, SegmentInfo(label, name, (red, green, blue), tags.get(TERMINOLOGY_TAG, "")))
+        )
     return stored
 
 
 def segment_metadata(labelmap: LabelMap) -> dict[str, str]:
     """The header entries from which Slicer rebuilds the segmentation."""
     entries = {
-        "Segmentation_MasterRepresentation": "Binary labelmap",  # Slicer up to 5.2 reads this name
-        "Segmentation_SourceRepresentation": "Binary labelmap",
-        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
-        "Segmentation_ConversionParameters": CONVERSION_PARAMETERS,
+        "Segmentation_MasterRepresentation": REPRESENTATION,  # the name that Slicer writes
+        "Segmentation_SourceRepresentation": REPRESENTATION,  # the name in its documentation
+        "Segmentation_ContainedRepresentationNames": f"{REPRESENTATION}|",
+        "Segmentation_ConversionParameters": CONVERSION_PARAMETERS + _reference_geometry(labelmap),
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
     for number, segment in enumerate(labelmap.segments):
@@ -105,6 +108,13 @@ def segment_metadata(labelmap: LabelMap) -> dict[str, str]:
     return entries
 
 
+def _reference_geometry(labelmap: LabelMap) -> str:
+    """The whole grid; without it Slicer keeps only the box around the segments."""
+    k, j, i = labelmap.array.shape
+    numbers = (*map(float, labelmap.ijk_to_ras.ravel()), 0, i - 1, 0, j - 1, 0, k - 1)
+    return "Reference image geometry|" + "".join(f"{number!r};" for number in numbers) + "|&"
+
+
 def _extent(mask: np.ndarray) -> str:
     """First and last voxel along i, j, k; -1 as the last if there is none."""
     bounds = []
@@ -120,9 +130,16 @@ def merge_layers(
     """(K, J, I) or (K, J, I, layers) integer array with its header -> one int32 label array and its segments.
 
     Segments of different layers may share a label; the later one then gets a free label. With `segment`
-    (a name or a label) only that one is kept. Raises MaskError if it is not there, or if voxels belong to
-    two segments, which one label map cannot hold; ValueError for a header that contradicts the image.
+    (a name or a label) only that one is kept. Raises MaskError if it is not there, if voxels belong to two
+    segments, which one label map cannot hold, or if the voxels are not labels but fractions; ValueError
+    for a header that contradicts the image.
     """
+    for key in ("Segmentation_MasterRepresentation", "Segmentation_SourceRepresentation"):
+        if (stored_as := metadata.get(key, REPRESENTATION)) != REPRESENTATION:
+            raise MaskError(
+                f"The segmentation is stored as '{stored_as}', not as '{REPRESENTATION}'.",
+                "Convert it in Slicer's Segmentations module.",
+            )
     layers = array.shape[3] if array.ndim == 4 else 1
     stacked = array.reshape(*array.shape[:3], layers)
     stored = _stored_segments(metadata, layers)
@@ -141,7 +158,7 @@ def merge_layers(
 
 
 def _labels(array: np.ndarray) -> list[int]:
-    """The values of a (K, J, I) array in order; slice by slice, which sorts faster and needs no large copy."""
+    """The values of a (K, J, I) array in order; slice by slice, which is faster and lean."""
     return sorted(set().union(*(np.unique(part).tolist() for part in array)))
 
 

@@ -22,6 +22,11 @@ from .volume import Volume
 FORMAT = "qnetseg-support"
 FORMAT_VERSION = 1
 
+UNREADABLE = (
+    *(OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),  # the archive is damaged
+    *(ValueError, TypeError, KeyError, AttributeError, MaskError),  # its content is not ours
+)
+
 DEFAULT_COLOR = (128 / 255, 174 / 255, 128 / 255)
 """Slicer's colour of unspecified tissue."""
 
@@ -72,7 +77,7 @@ class SupportSet:
 
     @property
     def plane(self) -> str:
-        """"axial", "coronal" or "sagittal"."""
+        """The slices' plane: "axial", "coronal" or "sagittal"."""
         return self.slices[0].plane
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -134,10 +139,7 @@ class SupportSet:
                 str(header["volume_id"]),
                 axes,
             )
-        except (
-            OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, NotImplementedError,
-            RuntimeError, MaskError, zipfile.BadZipFile, zlib.error,
-        ) as error:  # fmt: skip
+        except UNREADABLE as error:
             raise InputError(
                 f"'{path.name}' is not a support file of QNetSegment, or it is damaged.",
                 "Choose a file that was saved as a support, or save the support again.",
@@ -173,7 +175,8 @@ def support_from_mask(
     plane: taken from the mask if None: the canonical axis with the fewest occupied slices is the normal,
     between equals the one with the thickest slices. However many slices are occupied, each becomes a
     support slice. top_percent: see `normalise`.
-    Raises MaskError for a mask that is empty, not finite or of another shape; InputError for an unknown plane.
+    Raises MaskError for a mask that is empty, not finite or of another shape, InputError for an unknown
+    plane.
     """
     mask = np.asarray(mask)
     if mask.shape != volume.shape:
@@ -193,7 +196,7 @@ def support_from_mask(
     if plane is None:
         plane = min(PLANES, key=lambda p: (len(occupied[PLANES[p]]), -turned.spacing[PLANES[p]]))
     axis = PLANES[plane]
-    image = orientation.apply(normalise(volume.array, top_percent))
+    image = normalise(turned.array, top_percent)
     rows, columns = (mm for other, mm in enumerate(turned.spacing) if other != axis)
     slices = tuple(
         SupportSlice(

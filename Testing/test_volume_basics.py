@@ -1,0 +1,129 @@
+"""Volume.checked refuses what cannot be segmented; normalise cuts and standardises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from qnetseg.errors import GeometryError, InputError, VolumeError
+from qnetseg.volume import Volume, normalise
+
+RAMP = np.arange(24).reshape(2, 3, 4)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i8", "f2", "f4", "f8", ">i2"])
+def test_any_real_type_becomes_float32(dtype):
+    volume = Volume.checked(RAMP.astype(dtype), np.eye(4), "ramp")
+    assert volume.array.dtype == np.float32
+    assert np.array_equal(volume.array, RAMP)
+    assert (volume.shape, volume.name) == ((2, 3, 4), "ramp")
+
+
+def test_float32_is_not_copied():
+    array = RAMP.astype(np.float32)
+    assert np.shares_memory(Volume.checked(array, np.eye(4)).array, array)
+
+
+def test_spacing_is_in_array_order():
+    turned = np.diag([1.5, 2.0, 5.0, 1.0])[:, [1, 0, 2, 3]]
+    assert Volume.checked(RAMP, turned).spacing == (5.0, 1.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (RAMP[0], "2 dimensions"),
+        (RAMP[None], "4 dimensions"),
+        (np.zeros((0, 3, 4)), "empty"),
+        (np.full((2, 3, 4), 7.0), "constant: every voxel has the value 7"),
+        (np.where(RAMP == 5, np.nan, RAMP), "NaN or infinite"),
+        (np.where(RAMP == 5, np.inf, RAMP), "NaN or infinite"),
+        (np.where(RAMP == 5, -np.inf, RAMP), "NaN or infinite"),
+        (np.where(RAMP == 5, 1e300, RAMP), "NaN or infinite"),  # finite, but not as float32
+        (RAMP.astype(complex), "complex128"),
+        (RAMP.astype(str), "not a real number"),
+    ],
+)
+def test_unusable_arrays_are_refused_by_name(array, words):
+    with pytest.raises(VolumeError, match=words) as caught:
+        Volume.checked(array, np.eye(4), "Abdomen 3")
+    assert "'Abdomen 3'" in caught.value.message
+
+
+def matrix_with(**entries: float) -> np.ndarray:
+    matrix = np.eye(4)
+    for place, value in entries.items():
+        matrix[int(place[1]), int(place[2])] = value
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        (np.eye(3), "4x4"),
+        ("left", "not numeric"),
+        (matrix_with(m03=np.nan), "4x4 matrix of finite numbers"),
+        (matrix_with(m00=0.0), "spacing along an axis is zero"),
+        (matrix_with(m00=0.0, m10=1.0), "singular"),
+        (matrix_with(m22=1e-4, m02=1.0), "singular"),
+        (matrix_with(m30=1.0), "last row"),
+    ],
+)
+def test_unusable_matrices_are_refused(matrix, words):
+    with pytest.raises(GeometryError, match=words):
+        Volume.checked(RAMP, matrix)
+
+
+def test_the_matrix_is_a_private_copy():
+    matrix = np.eye(4)
+    volume = Volume.checked(RAMP, matrix)
+    matrix[0, 0] = 9.0
+    assert volume.ijk_to_ras[0, 0] == 1.0
+
+
+@given(
+    hnp.arrays(np.float32, (3, 4, 5), elements=st.integers(-1000, 1000), fill=st.nothing()).filter(
+        lambda array: array.min() < array.max()
+    ),
+    st.sampled_from([0.0, 0.5, 10.0]),
+)
+def test_normalised_volumes_have_mean_zero_and_deviation_one(array, top_percent):
+    before = array.copy()
+    out = normalise(array, top_percent)
+    assert out.dtype == np.float32 and out.shape == array.shape
+    assert abs(float(out.mean(dtype=np.float64))) < 1e-5
+    assert abs(float(out.std(dtype=np.float64)) - 1.0) < 1e-5
+    assert np.array_equal(array, before)
+    assert (np.diff(out.ravel()[np.argsort(array, axis=None)]) >= 0).all()  # the order of intensities stays
+
+
+def test_the_cut_takes_the_brightest_share_only():
+    array = np.arange(1000, dtype=np.float32).reshape(10, 10, 10)
+    array[9, 9, 9] = 1e6
+    out = normalise(array, 0.5)
+    values, counts = np.unique(out, return_counts=True)
+    assert counts[-1] == 1000 - 994 and len(values) == 995  # 994 and everything above became one value
+    assert normalise(array, 0.0).max() > 30  # uncut, one voxel rules the histogram
+
+
+def test_statistics_are_exact_on_a_large_offset():
+    array = 1e6 + np.random.default_rng(0).normal(0, 50, (8, 64, 64)).astype(np.float32)
+    out = normalise(array.astype(np.float32), 0.0).astype(np.float64)
+    assert abs(out.mean()) < 1e-4 and abs(out.std() - 1.0) < 1e-4
+
+
+def test_an_almost_empty_image_is_not_cut_to_nothing():
+    array = np.zeros((10, 10, 10), np.float32)
+    array[5, 5, 5] = 1.0
+    assert normalise(array, 0.5).max() > 1.0
+
+
+def test_normalise_refuses_constants_and_impossible_shares():
+    with pytest.raises(VolumeError, match="constant"):
+        normalise(np.ones((2, 2, 2), np.float32))
+    for share in (-1.0, 100.0, float("nan")):
+        with pytest.raises(InputError, match="histogram"):
+            normalise(RAMP.astype(np.float32), share)
