@@ -21,7 +21,7 @@ from .result import Report, Segmentation, SliceReport
 from .stack import Stack, build_stack, support_images
 
 SMALL_PIXELS = 50  # drawings below this many network pixels are hard to see for the encoder
-OBLIQUE_DEGREES = 20.0
+OBLIQUE_DEGREES = 20.0  # beyond it the drawn plane and the query's slices are different sections
 FAINT = 0.05  # probability below it is noise in a sum over a whole slice
 
 
@@ -159,6 +159,6 @@ def _warnings(support: SupportSet, query: Volume, stack: Stack, masks: np.ndarra
         found.append("The structure was not found in this volume.")
     if masks.sum(axis=(1, 2)).max() < SMALL_PIXELS:
         found.append("The drawn structure is very small for the network; check every slice.")
-    if not stack.same_volume and obliqueness(query) > OBLIQUE_DEGREES:
-        found.append("The volume is tilted by more than 20 degrees; the drawn plane may not match its slices.")
+    if not stack.same_volume and obliqueness(query, support.axes) > OBLIQUE_DEGREES:
+        found.append("The volume is tilted by more than 20 degrees against the one drawn on; its slices show other sections.")
     return found

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import MaskError
 from ..model import QNetConfig
 from ..volume import PLANES, InPlaneGrid, Orientation, SupportSet, Volume, canonical, normalise, volume_id
 
@@ -16,9 +15,9 @@ class Stack:
     """The query as slices of the support's plane.
 
     Attributes:
-        slices: (S, H, W) float32, z-scored, native in-plane resolution, canonical axes.
+        slices: (S, H, W) float32, z-scored, native in-plane resolution, axes turned like the support's volume.
         grid: to and from the network's images.
-        axis: array axis of the canonical volume that S runs along.
+        axis: array axis of the turned volume that S runs along.
         orientation: way back to native axes.
         spacing: mm along (S, H, W).
         same_volume: whether the support was drawn on this volume.
@@ -43,9 +42,10 @@ class Stack:
 
 def build_stack(support: SupportSet, query: Volume, config: QNetConfig) -> Stack:
     """Bring the query to the support's plane, and find the in-plane grid that both fit in."""
-    turned, orientation = canonical(query)
+    turned, orientation = canonical(query, support.axes)
     axis = PLANES[support.plane]
-    slices = np.moveaxis(orientation.apply(normalise(query.array, config.top_percent)), axis, 0)
+    # Normalised after turning: sums depend on the axis order in their last bits.
+    slices = np.moveaxis(normalise(turned.array, config.top_percent), axis, 0)
     spacing = _reordered(turned.spacing, axis)
     fields = [(slices.shape[1:], spacing[1:]), *((part.mask.shape, part.spacing) for part in support.slices)]
     coarsest = max(InPlaneGrid.fitting(shape, mm, config.spacing, config.size).spacing for shape, mm in fields)
@@ -57,8 +57,7 @@ def build_stack(support: SupportSet, query: Volume, config: QNetConfig) -> Stack
 def support_images(support: SupportSet, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
     """Support images and masks on the network's grid: (n, size, size) float32 each, masks 0 or 1.
 
-    Raises:
-        MaskError: a drawing lies outside the field that the network sees, or vanishes at its resolution.
+    No mask is empty: the grid covers every support slice, and a drawing thinner than a pixel keeps its core.
     """
     images, masks = [], []
     for part in support.slices:
@@ -68,10 +67,7 @@ def support_images(support: SupportSet, stack: Stack) -> tuple[np.ndarray, np.nd
         coverage = grid.to_model(part.mask[None].astype(np.float32))[0]
         mask = (coverage >= 0.5).astype(np.float32)
         if not mask.any():
-            if not coverage.any():
-                raise MaskError(f"The drawing on slice {part.index} lies outside the field that can be segmented.",
-                                "Draw on a slice nearer to the centre of the volume, or crop the volume.")
-            mask = (coverage >= coverage.max()).astype(np.float32)  # thinner than a pixel: keep its core
+            mask = (coverage >= coverage.max()).astype(np.float32)
         masks.append(mask)
     return np.stack(images), np.stack(masks)
 

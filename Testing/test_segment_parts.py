@@ -1,0 +1,119 @@
+"""Options, devices, matching, calibration and clean-up on their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from support.intensity_model import intensity_model
+
+from qnetseg.errors import DeviceError, InputError
+from qnetseg.model import Refinement
+from qnetseg.model.encoder import Features
+from qnetseg.segment import SegmentOptions, device, matching
+from qnetseg.segment.calibration import OFFSETS, threshold_offset
+from qnetseg.segment.cleanup import connected_parts, expected_dice
+from qnetseg.segment.inference import Runner
+
+
+def test_options_survive_json_and_refuse_what_they_do_not_know():
+    options = SegmentOptions(slices=(1, 2), refinement=Refinement("closed_form", steps=2), batch_size=3)
+    assert SegmentOptions.from_dict(options.to_dict()) == options
+    for wrong in ({"speed": 1}, {"matching": "magic"}, {"batch_size": 0}, {"precision": "fp8"},
+                  {"refinement": {"mode": "hope"}}, {"refinement": {"colour": 1}}, {"slices": 5},
+                  {"slices": ["a"]}):
+        with pytest.raises(InputError):
+            SegmentOptions.from_dict(wrong)
+
+
+def test_a_named_device_that_is_missing_is_an_error_and_auto_is_not(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert device.choose_device("auto") == (torch.device("cpu"), "")
+    assert device.choose_device("cpu")[0].type == "cpu"
+    with pytest.raises(DeviceError, match="cannot be used"):
+        device.choose_device("cuda")
+    with pytest.raises(DeviceError, match="no device"):
+        device.choose_device("tpu")
+
+
+def test_a_gpu_without_kernels_is_passed_over_with_a_warning(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+    def no_kernel(*_args, **_kwargs):
+        raise RuntimeError("CUDA error: no kernel image is available\nmore")
+
+    monkeypatch.setattr(torch, "ones", no_kernel)
+    chosen, warning = device.choose_device("auto")
+    assert chosen.type == "cpu" and "no kernel image" in warning and "\n" not in warning
+
+
+def test_a_gpu_that_passes_the_smoke_test_is_chosen(monkeypatch):
+    monkeypatch.setattr(device, "_problem", lambda name: "" if name == "mps" else device._MISSING)
+    assert device.choose_device("auto")[0].type == "mps"
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    ones = torch.ones
+    monkeypatch.setattr(torch, "ones", lambda *size, device: ones(*size) * float("nan"))
+    assert "no number" in device._problem("cuda")
+
+
+def test_bf16_is_used_where_the_hardware_computes_in_it(monkeypatch):
+    assert device.computes_bf16(torch.device("mps")) is False
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
+    assert device.computes_bf16(torch.device("cuda"))
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    runner = Runner(intensity_model().network, SegmentOptions(device="cpu"))
+    assert runner.precision == "bf16"
+    assert next(runner.network.encoder.parameters()).dtype == torch.bfloat16
+
+
+def test_nearest_and_thirds_match_slices_to_drawn_ones():
+    assert matching.nearest(np.arange(6), [1, 4]).tolist() == [0, 0, 0, 1, 1, 1]
+    assert matching.thirds(10, 3).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+    assert matching.thirds(2, 3).tolist() == [1, 2]
+    query = torch.tensor([[1.0, 0.1], [0.1, 1.0]])
+    assert matching.most_similar(query, torch.tensor([[0.0, 2.0], [3.0, 0.0]])).tolist() == [1, 0]
+
+
+def test_calibration_moves_the_threshold_to_where_the_drawn_slice_is_best():
+    network = intensity_model().network
+    image = torch.zeros(1, 64, 64)
+    image[:, 16:48, 16:48] = 2.0
+    mask = (image > 1).float()[:, None]
+    features = network.encode(image)
+    with torch.no_grad():
+        network.threshold.out.bias.fill_(-25.0)  # nothing is similar enough
+        offset = threshold_offset(network, network.prototypes(features, mask), features, mask, None)
+        assert 5 < offset <= max(OFFSETS)
+        found = network.predict(network.prototypes(features, mask), Features(*features), (64, 64))
+        assert not (found > 0.5).any()
+        scores = network.scores(network.prototypes(features, mask), features)
+        assert (network.fuse(scores, (64, 64), offset) > 0.5).float().mul(mask).sum() > 0.8 * mask.sum()
+
+
+def test_components_that_touch_the_drawing_are_kept_and_others_dropped():
+    probability = np.zeros((3, 20, 20), np.float32)
+    probability[:, 2:6, 2:6] = 0.9
+    probability[:, 12:18, 12:18] = 0.9
+    drawn = np.zeros(probability.shape, bool)
+    drawn[1, 3:5, 3:5] = True
+    kept = connected_parts(probability, drawn)
+    assert kept[:, 2:6, 2:6].all() and not kept[:, 12:, 12:].any()
+    alone = connected_parts(probability, None)
+    assert alone.sum() == (probability > 0.5).sum()
+    probability[:, 2:6, 2:6] = 0.0
+    probability[0, 0, 0] = 0.9
+    assert not connected_parts(probability, None)[0, 0, 0]
+    assert not connected_parts(np.zeros((2, 4, 4), np.float32), None).any()
+
+
+def test_expected_dice_is_one_for_certain_slices_and_falls_with_doubt():
+    mask = np.zeros((8, 8), bool)
+    mask[2:6, 2:6] = True
+    assert expected_dice(mask.astype(float), mask, 16) == 1
+    assert expected_dice(np.where(mask, 0.6, 0.3), mask, 16) < 0.75
+    empty = np.zeros_like(mask)
+    assert expected_dice(np.zeros((8, 8)), empty, 16) == 1
+    assert expected_dice(np.full((8, 8), 0.4), empty, 16) < 0.5
