@@ -12,12 +12,11 @@ from typing import Any
 import torch
 
 from ..errors import OutputError
+from ..model.weights import sha256
 
 
 def describe_run(weights: Path | None, device: str, seed: int = 0) -> dict[str, Any]:
     """What every result file says about where its figures come from."""
-    from ..model.weights import sha256
-
     return {"weights_sha256": sha256(weights) if weights else None, "revision": _revision(), "device": device,
             "seed": seed, "torch": torch.__version__, "machine": describe_machine()}
 
@@ -52,11 +51,16 @@ def _revision() -> str:
 
 def write_json(path: str | Path, content: dict[str, Any]) -> Path:
     """Write a result file whole or not at all. Raises `OutputError`."""
+    return write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a text file whole or not at all. Raises `OutputError`."""
     path = Path(path)
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)

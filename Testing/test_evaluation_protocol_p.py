@@ -1,0 +1,173 @@
+"""Protocol P on synthetic cases with answers worked out by hand; metrics, result files and tables."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK
+from support.intensity_model import intensity_model
+
+from qnetseg.data import CATALOGUE, dataset
+from qnetseg.errors import DatasetError, InputError, OutputError
+from qnetseg.evaluation import protocol_p, report, results
+from qnetseg.evaluation.metrics import bootstrap_interval, dice, iou
+from qnetseg.evaluation.phantom import body_phantom
+from qnetseg.evaluation.protocol_p import ProtocolP, support_slice_indices
+
+
+@pytest.fixture(scope="module")
+def chaos_like(tmp_path_factory):
+    """Twenty phantoms in CHAOST2's files; the organ is the liver (1), the other labels are parts of it."""
+    root = tmp_path_factory.mktemp("data")
+    data = CATALOGUE["chaos"]
+    for number in range(1, 21):
+        volume, organ = body_phantom((10, 64, 64), (8.0, 4.0, 4.0), seed=number)
+        labels = organ.astype(np.int16)
+        for value in (2, 3, 4):
+            labels[2 * value - 1][organ[2 * value - 1] > 0] = value
+        supervoxels = (volume.array > 150).astype(np.int16)
+        for pattern, array in ((data.images, volume.array), (data.images.replace("image_", "label_"), labels),
+                               (data.supervoxels, supervoxels)):
+            path = root / pattern.format(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = SimpleITK.GetImageFromArray(array)
+            image.SetSpacing((4.0, 4.0, 8.0))
+            SimpleITK.WriteImage(image, str(path))
+    return root
+
+
+@pytest.fixture
+def data(chaos_like, monkeypatch):
+    monkeypatch.setenv("QNETSEG_DATA", str(chaos_like))
+    return dataset("chaos")
+
+
+def test_overlap_measures_by_hand():
+    a, b = np.array([1, 1, 1, 0]), np.array([0, 1, 1, 1])
+    assert dice(a, b) == pytest.approx(4 / 6) and iou(a, b) == pytest.approx(2 / 4)
+    zero = np.zeros(4)
+    assert dice(zero, zero) == iou(zero, zero) == 1 and dice(a, zero) == iou(a, zero) == 0
+
+
+def test_bootstrap_interval_holds_the_mean_and_shrinks_to_it_for_equal_values():
+    low, high = bootstrap_interval([60.0, 70.0, 80.0, 90.0])
+    assert 60 <= low < 75 < high <= 90
+    assert bootstrap_interval([50.0, 50.0]) == (50.0, 50.0)
+
+
+def test_support_slices_lie_at_one_three_and_five_sixths():
+    # 13 slices: 13/6 = 2.17, 13/2 = 6.5, 65/6 = 10.8, cut to whole numbers.
+    assert support_slice_indices(np.arange(20, 33)).tolist() == [22, 26, 30]
+    assert support_slice_indices(np.array([4, 9])).tolist() == [4, 9, 9]
+    assert support_slice_indices(np.array([7])).tolist() == [7, 7, 7]
+
+
+def test_released_folds_overlap_by_one_and_strict_folds_do_not(data):
+    names = data.case_names()
+    assert names == [str(n) for n in range(1, 21)]
+    assert data.fold(0) == ["1", "2", "3", "4", "5"] and data.fold(1)[0] == "5"
+    assert data.fold(4) == ["17", "18", "19", "20", "1"]
+    strict = [name for index in range(5) for name in data.fold(index, "strict")]
+    assert strict == names
+    with pytest.raises(DatasetError, match="no fold 5"):
+        data.fold(5)
+
+
+def test_released_scheme_scores_four_queries_from_the_third_case(data):
+    rows = list(protocol_p.score_fold(ProtocolP(device="cpu", precision="fp32"), intensity_model()))
+    assert {row["support"] for row in rows} == {"3"}
+    assert [row["query"] for row in rows if row["structure"] == "liver"] == ["1", "2", "4", "5"]
+    assert all(row["dice"] > 0.5 for row in rows)
+    summary = protocol_p.summarise(rows, data)
+    assert summary["liver"]["patients"] == 4
+    assert summary["mean"]["dice"] == pytest.approx(np.mean([summary[name]["dice"] for name in data.labels]))
+
+
+def test_strict_scheme_counts_every_patient_once_over_all_supports(data):
+    protocol = ProtocolP(scheme="strict", device="cpu", precision="fp32")
+    rows = [row for row in protocol_p.score_fold(protocol, intensity_model()) if row["structure"] == "liver"]
+    assert len(rows) == 12
+    assert protocol_p.summarise(rows, data)["liver"]["patients"] == 4
+
+
+def test_only_slices_with_the_organ_are_scored(data):
+    case = data.load("1")
+    support = protocol_p.support_from_case(case, 4, "spleen", 0.0)
+    assert len(support.slices) == 1 and support.slices[0].index == 7
+    overlap, jaccard = protocol_p.score_pair(support, data.load("2"), 4, intensity_model(), ProtocolP().options())
+    assert overlap > 0.6 and jaccard == pytest.approx(overlap / (2 - overlap))
+    with pytest.raises(DatasetError, match="does not hold"):
+        protocol_p.support_from_case(case, 99, "nothing", 0.0)
+
+
+def test_run_writes_a_result_file_that_says_where_it_comes_from(data, tmp_path, monkeypatch):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"weights")
+    monkeypatch.setattr(protocol_p, "load_model", lambda path: intensity_model())
+    lines = []
+    output = tmp_path / "deep" / "p.json"
+    content = protocol_p.run(ProtocolP(device="cpu"), weights, output, lines.append)
+    assert json.loads(output.read_text())["rows"] == content["rows"]
+    assert {"weights_sha256", "revision", "device", "seed", "torch", "machine"} <= set(content)
+    assert len(lines) == 16 + 5
+    index = report.write_index(output.parent).read_text()
+    assert "brightness, fold 0" in index and "81.0" in index and "not run yet" in index
+    assert f"{content['summary']['mean']['dice']:.1f}" in index
+
+
+def test_settings_that_make_no_sense_are_refused():
+    for values in ({"setting": 3}, {"scheme": "lucky"}, {"dataset": "cmr", "setting": 2}):
+        with pytest.raises(InputError):
+            ProtocolP(**values)
+    with pytest.raises(DatasetError, match="no data set"):
+        dataset("liver")
+
+
+def test_missing_data_are_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("QNETSEG_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DatasetError, match="not found"):
+        dataset("chaos").case_names()
+    monkeypatch.setenv("QNETSEG_DATA", str(tmp_path))
+    with pytest.raises(DatasetError, match="no images"):
+        dataset("chaos").case_names()
+
+
+def test_labels_of_another_shape_are_named(data, chaos_like, tmp_path, monkeypatch):
+    entry = CATALOGUE["chaos"]
+    for pattern in (entry.images, entry.images.replace("image_", "label_")):
+        path = tmp_path / pattern.format(1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = SimpleITK.ReadImage(str(chaos_like / pattern.format(1)))
+        SimpleITK.WriteImage(image[:, :, :5] if "label" in pattern else image, str(path))
+    monkeypatch.setenv("QNETSEG_DATA", str(tmp_path))
+    with pytest.raises(DatasetError, match="Case 1 of chaos: the labels have shape"):
+        dataset("chaos").load("1")
+
+
+def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = results.write_json(tmp_path / "r.json", {"a": 1})
+
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results.os, "replace", full)
+    with pytest.raises(OutputError, match="No space"):
+        results.write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_a_broken_result_file_is_named(tmp_path):
+    (tmp_path / "p.json").write_text("{")
+    with pytest.raises(InputError, match=r"p\.json"):
+        report.write_index(tmp_path)
+
+
+def test_revision_is_unknown_outside_a_checkout(monkeypatch):
+    def no_git(*_args, **_kwargs):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(results.subprocess, "run", no_git)
+    assert results.describe_run(None, "cpu")["revision"] == "unknown"
