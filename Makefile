@@ -1,0 +1,50 @@
+# Every target sets up what it needs in .venv; a second call finds it there.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := $(VENV)/installed-demo
+TEST := $(VENV)/installed-test
+
+.PHONY: demo test lint format cmake-list clean distclean
+
+demo: $(DEMO)
+	$(BIN)/qnetseg demo
+
+test: lint
+	$(BIN)/pytest --cov --cov-report=term
+
+lint: $(TEST)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(TEST)
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+
+# Rewrites the lists of files in QNetSegment/CMakeLists.txt.
+cmake-list:
+	$(PYTHON) Testing/cmake_list.py
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || \
+	  { echo "QNetSegment needs Python 3.10 to 3.12: name one, as in 'make PYTHON=python3.11 test'." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python's venv module is not complete: install it (on Debian: apt install python3-venv) and call make again." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(DEMO): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(TEST): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo,slicer,test,training]'
+	@touch $@ $(DEMO)
+
+clean:
+	rm -rf build dist htmlcov demo-output .coverage .coverage.* .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis QNetSegment/Logic/*.egg-info
+	find QNetSegment Testing -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

@@ -1,0 +1,24 @@
+"""What all tests share: where the development data lie, and hypothesis without deadlines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Machines that run tests are shared and slow at times; the same examples every time keep a
+# change's tests from failing for reasons that the change does not have.
+settings.register_profile("house", deadline=None, derandomize=True)
+settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def development_data() -> Path:
+    """Folder with CHAOST2, CMR and sunnybrook_cc0; skips the test on machines that lack it."""
+    beside_the_project = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("QNETSEG_DATA", beside_the_project))
+    if not folder.is_dir():
+        pytest.skip(f"the development data are not in {folder}; QNETSEG_DATA names their folder")
+    return folder

@@ -1,0 +1,69 @@
+"""Slicer installs exactly the files of the module, and the extension's metadata agree."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+
+import pytest
+
+from cmake_list import CMAKE_FILE, ROOT, installed_files, listed_files, project_files, with_lists
+from qnetseg import __version__
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@pytest.mark.parametrize("name", ["MODULE_PYTHON_SCRIPTS", "MODULE_PYTHON_RESOURCES"])
+def test_cmake_lists_every_file_and_no_other(name):
+    listed, existing = listed_files(CMAKE_FILE.read_text(), name), installed_files()[name]
+    assert sorted(set(existing) - set(listed)) == [], "missing in the list: call `make cmake-list`"
+    assert sorted(set(listed) - set(existing)) == [], "listed and not there: call `make cmake-list`"
+    assert len(listed) == len(set(listed))
+
+
+def test_the_files_are_the_same_without_git(tmp_path):
+    for path in project_files():
+        if path.startswith("QNetSegment/"):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, tmp_path / path)
+    (tmp_path / "QNetSegment" / "__pycache__").mkdir()
+    (tmp_path / "QNetSegment" / "__pycache__" / "left.pyc").touch()
+    assert installed_files(tmp_path) == installed_files()
+
+
+def test_lists_are_replaced_and_the_rest_stays():
+    text = "set(MODULE_NAME a)\nset(SCRIPTS\n  old.py\n  )\nset(SCRIPTS_TOO b)\nfoo(SCRIPTS ${SCRIPTS})\n"
+    new = with_lists(text, {"SCRIPTS": ["a.py", "b/c.py"]})
+    assert new == text.replace("  old.py", "  a.py\n  b/c.py")
+    assert listed_files(new, "SCRIPTS") == ["a.py", "b/c.py"]
+
+
+def cmake_variable(name):
+    return re.search(rf'set\({name} "([^"]*)"\)', (ROOT / "CMakeLists.txt").read_text()).group(1)
+
+
+def test_index_entry_has_the_keys_of_the_schema_and_agrees_with_cmake():
+    entry = json.loads((ROOT / "QNetSegment.json").read_text())
+    required = {"$schema", "category", "scm_url"}
+    optional = {"scm_revision", "build_dependencies", "build_subdirectory", "enabled", "tier"}
+    assert required <= set(entry) <= required | optional
+    assert "project(QNetSegment)" in (ROOT / "CMakeLists.txt").read_text()
+    assert entry["category"] == cmake_variable("EXTENSION_CATEGORY")
+    assert entry["build_dependencies"] == cmake_variable("EXTENSION_DEPENDS").split()
+    assert entry["scm_url"].removesuffix(".git") == cmake_variable("EXTENSION_HOMEPAGE")
+
+
+def test_slicer_installs_what_the_package_depends_on():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    of_slicer = ("numpy", "SimpleITK", "tomli", "torch", "torchvision")  # or of its PyTorch extension
+    others = [d for d in project["dependencies"] if re.split(r"[<>=; ]", d)[0] not in of_slicer]
+    assert (ROOT / "QNetSegment/Resources/requirements.txt").read_text().splitlines() == others
+
+
+def test_citation_names_this_version():
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
