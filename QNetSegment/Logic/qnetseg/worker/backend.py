@@ -1,0 +1,116 @@
+"""What the worker does with a request: the only place of the worker that imports torch.
+
+Imports happen inside the functions, so that a missing or broken package becomes a sentence in the
+answer to `hello` instead of a process that does not start.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import WeightsError, WorkerError
+from .exchange import load_array
+from .protocol import Segment
+
+if TYPE_CHECKING:
+    from ..model import Model
+    from ..segment.result import Segmentation
+    from ..volume import SupportSet, Volume
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A `segment` request with its arrays read."""
+
+    support: SupportSet
+    query: Volume
+    model: str | None
+    options: dict[str, Any]
+    device: str
+
+
+def read_job(request: Segment, folder: Path) -> Job:
+    """Read the files of a request. Raises WorkerError and the errors of SupportSet and Volume."""
+    from ..volume import SupportSet, Volume
+
+    query = load_array(folder / request.query, np.float32)
+    return Job(
+        support=SupportSet.load(folder / request.support),
+        query=Volume.checked(query, np.array(request.ijk_to_ras), request.name),
+        model=request.model,
+        options=request.options,
+        device=request.device,
+    )
+
+
+def check_engine() -> str:
+    """Import everything that a segmentation needs; returns torch's version. Raises WorkerError."""
+    try:
+        import torch
+
+        torch.from_numpy(np.zeros(1))
+        from ..models import resolve_model  # noqa: F401
+        from ..segment import segment_volume  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise WorkerError(
+            f'The Python package "{error.name}" is not installed in "{sys.executable}".', "Install it there."
+        ) from error
+    except (ImportError, OSError) as error:  # OSError: a DLL of torch that does not load
+        raise WorkerError(
+            f"A Python package cannot be loaded: {_first_line(error)}.", "Install PyTorch again."
+        ) from error
+    except RuntimeError as error:  # "Numpy is not available": built for another major version
+        raise WorkerError(
+            f"PyTorch {torch.__version__} does not work with NumPy {np.__version__}: {_first_line(error)}.",
+            "Install versions that fit together: PyTorch before 2.3 needs NumPy before 2.",
+        ) from error
+    return str(torch.__version__)
+
+
+class Backend:
+    """Segments with the real engine, and keeps the last model loaded."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Path, int, int] | None = None
+        self._model: Model | None = None
+
+    def __call__(self, job: Job, progress: Progress, cancel: Callable[[], bool]) -> Segmentation:
+        """Raises the errors of `SegmentOptions.from_dict`, `load_model` and `segment_volume`."""
+        from ..segment import SegmentOptions, segment_volume
+
+        device = {} if job.device == "auto" else {"device": job.device}
+        options = SegmentOptions.from_dict({**job.options, **device})
+        return segment_volume(job.support, job.query, self.model(job.model), options, progress, cancel)
+
+    def model(self, name: str | None) -> Model:
+        """The model of this name or path, read again only when its file has changed.
+
+        Raises WeightsError, also for a file that has vanished since it was read.
+        """
+        from ..model import load_model
+        from ..models import resolve_model
+
+        path = resolve_model(name)
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise WeightsError(
+                f'The weights file "{path}" cannot be read: {error.strerror}.', "Choose another model."
+            ) from error
+        key = (path, stat.st_mtime_ns, stat.st_size)
+        if self._model is None or key != self._key:
+            self._model = None  # never two models in memory
+            self._model, self._key = load_model(path), key
+        return self._model
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")

@@ -1,0 +1,239 @@
+"""The client of the worker process: what the command line uses, and tests drive.
+
+It holds one warm worker, which keeps torch and the last model loaded between segmentations.
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import Cancelled
+from . import exchange, protocol
+from .process import WorkerProcess, default_command
+
+if TYPE_CHECKING:
+    from ..segment.options import SegmentOptions
+    from ..segment.result import Segmentation
+    from ..volume import SupportSet, Volume
+
+POLL = 0.05  # seconds between two looks at `cancel`
+
+
+class WorkerClient:
+    """Runs segmentations in a worker process, one at a time, from one thread.
+
+    The process is started on demand, and again after it crashed. Use it as a context manager, or
+    call `close`; a worker whose client vanishes ends by itself.
+
+    `command` defaults to this Python with `-m qnetseg.worker`, `env` to this process's environment.
+    `grace` is the time in seconds that a cancelled or closed worker gets before it is terminated,
+    `start_timeout` the time to start: importing torch from a cold disk is slow.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        *,
+        grace: float = 5.0,
+        start_timeout: float = 180.0,
+    ) -> None:
+        self._command = list(command) if command is not None else default_command()
+        self._env = env
+        self._grace = grace
+        self._start_timeout = start_timeout
+        self._process: WorkerProcess | None = None
+        self._ids = map(str, itertools.count(1))
+
+    def __enter__(self) -> WorkerClient:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker, None when there is none."""
+        return self._process.pid if self._process else None
+
+    @property
+    def folder(self) -> Path | None:
+        """The exchange folder, None when there is no worker."""
+        return self._process.folder if self._process else None
+
+    def start(self, cancel: Callable[[], bool] | None = None) -> None:
+        """Start the worker unless a healthy one runs; seconds pass, in which `cancel` is asked.
+
+        Raises WorkerError: it cannot be started, lacks a working torch, or speaks another version;
+        and Cancelled.
+        """
+        if self._process and self._process.alive and self._process.folder.is_dir():
+            return
+        self.close()
+        self._process = WorkerProcess(self._command, self._env)
+        hello = protocol.Hello(next(self._ids), protocol.VERSION, str(self._process.folder))
+        try:
+            self._process.send(hello)
+            deadline = time.monotonic() + self._start_timeout
+            answer = self._await(self._process, hello.id, None, cancel, deadline)
+            if answer is None:
+                raise _too_slow(self._process)
+            if isinstance(answer, protocol.Error):
+                raise protocol.exception_of(answer)
+            if not isinstance(answer, protocol.Ready):
+                raise protocol.ProtocolError("The worker did not answer hello with ready.")
+            protocol.require_version(answer.version, "worker")
+        except BaseException:
+            self._end(0.0)
+            raise
+
+    def segment(
+        self,
+        support: SupportSet,
+        query: Volume,
+        *,
+        model: str | os.PathLike[str] | None = None,
+        options: SegmentOptions | Mapping[str, Any] | None = None,
+        device: str = "auto",
+        progress: Callable[[protocol.Progress], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+        timeout: float | None = None,
+    ) -> Segmentation:
+        """Segment `query` after the example of `support`.
+
+        `model` is a file or a name of the catalogue, None for the default one. A `device` other than
+        "auto" goes before the one in `options`. `progress` receives
+        every `protocol.Progress`, and `cancel` is asked about twenty times a second, both in the
+        calling thread. Returns mask and confidence on the query's own grid.
+
+        Raises Cancelled; WorkerError, with the worker's log in `.details`, when the worker crashed
+        or took longer than `timeout` seconds; and whatever error the engine raised. The next call
+        works after any of them.
+        """
+        self.start(cancel)
+        process = self._process
+        assert process is not None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            request = self._request(process.folder, support, query, model, options, device)
+            process.send(request)
+            try:
+                answer = self._await(process, request.id, progress, cancel, deadline)
+            except protocol.WorkerFailure:
+                self._end(0.0)
+                raise
+            except BaseException:  # Cancelled, a failing callback, Ctrl-C: the worker must not run on
+                self._stop(process, request.id)
+                raise
+            if answer is None:
+                self._stop(process, request.id)
+                raise _too_slow(process)
+            return _segmentation(process.folder, answer, query)
+        finally:
+            exchange.clear_folder(process.folder)
+
+    def close(self) -> None:
+        """End the worker, whatever it does, and remove its folder. Harmless when repeated."""
+        self._end(self._grace)
+
+    def _end(self, patience: float) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.end(patience)
+
+    def _request(
+        self,
+        folder: Path,
+        support: SupportSet,
+        query: Volume,
+        model: str | os.PathLike[str] | None,
+        options: SegmentOptions | Mapping[str, Any] | None,
+        device: str,
+    ) -> protocol.Segment:
+        """The request, once its arrays lie in `folder`."""
+        request_id = next(self._ids)
+        request = protocol.Segment(
+            id=request_id,
+            support=f"{request_id}-support.npz",
+            query=f"{request_id}-query.npy",
+            ijk_to_ras=tuple(tuple(map(float, row)) for row in query.ijk_to_ras),
+            name=query.name,
+            model=_model_name(model),
+            options=_as_dict(options),
+            device=device,
+        )
+        support.save(folder / request.support)
+        exchange.save_array(folder / request.query, query.array)
+        return request
+
+    def _await(
+        self,
+        process: WorkerProcess,
+        request_id: str,
+        progress: Callable[[protocol.Progress], None] | None,
+        cancel: Callable[[], bool] | None,
+        deadline: float | None,
+    ) -> protocol.Event | None:
+        """The event that ends the request; None after the deadline. Raises Cancelled, WorkerFailure."""
+        while deadline is None or time.monotonic() < deadline:
+            event = process.receive(POLL)
+            if isinstance(event, protocol.Progress):
+                if progress is not None:
+                    progress(event)
+            elif event is not None and event.id in (request_id, None):
+                return event
+            if cancel is not None and cancel():
+                raise Cancelled("The segmentation was cancelled.")
+        return None
+
+    def _stop(self, process: WorkerProcess, request_id: str) -> None:
+        """Cancel; a worker that does not confirm within the grace is ended by force."""
+        process.send(protocol.Cancel(request_id))
+        try:
+            answer = self._await(process, request_id, None, None, time.monotonic() + self._grace)
+        except protocol.WorkerFailure:
+            answer = None
+        if answer is None:
+            self._end(0.0)
+
+
+def _too_slow(process: WorkerProcess) -> protocol.WorkerFailure:
+    return protocol.WorkerFailure(
+        "The worker process took longer than it was given.", "Allow more time.", process.tail
+    )
+
+
+def _segmentation(folder: Path, answer: protocol.Event, query: Volume) -> Segmentation:
+    from ..segment.result import Report, Segmentation
+
+    if isinstance(answer, protocol.Error):
+        raise protocol.exception_of(answer)
+    if not isinstance(answer, protocol.Result):
+        raise protocol.ProtocolError("The worker did not answer segment with a result.", answer.id)
+    return Segmentation(
+        mask=exchange.load_array(folder / answer.mask, np.uint8, query.array.shape),
+        confidence=exchange.load_array(folder / answer.confidence, np.float32, query.array.shape),
+        report=Report.from_json(answer.report),
+    )
+
+
+def _model_name(model: str | os.PathLike[str] | None) -> str | None:
+    """A file's absolute path, since the worker may have started in another folder; else the name."""
+    if model is None:
+        return None
+    return os.path.abspath(model) if os.path.isfile(model) else os.fspath(model)
+
+
+def _as_dict(options: SegmentOptions | Mapping[str, Any] | None) -> dict[str, Any]:
+    if options is None:
+        return {}
+    return dict(options) if isinstance(options, Mapping) else options.to_dict()

@@ -1,0 +1,78 @@
+"""How client and worker exchange data: whole lines on pipes, arrays as .npy files in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ..errors import OutputError
+from .protocol import FOLDER_PREFIX, WorkerFailure
+
+
+def make_folder() -> Path:
+    """A new folder that only this user can read (images of patients pass through it).
+
+    Raises OutputError.
+    """
+    try:
+        return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+    except OSError as error:
+        raise OutputError(f"No temporary folder could be made: {error}.", _ROOM) from error
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that `make_folder` made, whatever is in it; any other folder stays."""
+    if folder.name.startswith(FOLDER_PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove the files of the exchange folder, and keep it."""
+    for file in folder.glob("*"):
+        with contextlib.suppress(OSError):
+            file.unlink()
+
+
+def write_all(stream: IO[bytes], data: bytes) -> None:
+    """Write all of `data`: a raw pipe may take less at once. Raises OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) or 0 :]
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write `array` to a .npy file. Raises OutputError, and leaves no half file."""
+    try:
+        np.save(path, array, allow_pickle=False)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OutputError(
+            f'An array could not be written to "{path.parent}": {error.strerror}.', _ROOM
+        ) from error
+
+
+def load_array(path: Path, dtype: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Read an array of the exchange. Raises WorkerFailure unless it is 3-D with `dtype` and `shape`."""
+    try:
+        with open(path, "rb") as stream:  # np.load would open .npz files as well
+            array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise WorkerFailure(
+            f'The array "{path.name}" of the exchange with the worker cannot be read: {error}.', _AGAIN
+        ) from error
+    if array.ndim != 3 or array.dtype != dtype or (shape is not None and array.shape != shape):
+        raise WorkerFailure(
+            f'The array "{path.name}" of the exchange with the worker has type {array.dtype} '
+            f"and shape {array.shape}, which does not fit.",
+            _AGAIN,
+        )
+    return array
+
+
+_ROOM = "Make room in the temporary folder, or set TMPDIR to another one."
+_AGAIN = "Start again; if it happens again, look for a program that cleans up temporary folders."

@@ -1,0 +1,172 @@
+"""One worker process seen from the client: its pipes, its log, its exchange folder, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..errors import WorkerError
+from . import exchange, protocol
+
+TAIL_BYTES = 16 << 10
+KILL_GRACE = 1.0  # seconds between terminate and kill
+CHUNK = 1 << 16
+
+
+class WorkerProcess:
+    """A running worker and everything that must go when it ends.
+
+    Two threads drain its stdout (into events) and stderr (into `tail`), so that it never blocks.
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        """Start it. Raises WorkerError when the command cannot be run, OutputError without a folder."""
+        self.folder = exchange.make_folder()
+        try:
+            self._popen = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_environment(env),
+                bufsize=0,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except OSError as error:
+            exchange.remove_folder(self.folder)
+            raise WorkerError(
+                f'The worker process "{command[0]}" could not be started: {error.strerror}.',
+                "Check the Python that runs it.",
+            ) from error
+        self._events: queue.Queue[protocol.Event | protocol.ProtocolError | None] = queue.Queue()
+        self._log = bytearray()
+        self._drains = [
+            threading.Thread(target=drain, name=f"worker {name}", daemon=True)
+            for name, drain in (("stdout", self._read_events), ("stderr", self._read_log))
+        ]
+        for thread in self._drains:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    @property
+    def tail(self) -> str:
+        """The last lines that the worker wrote to stderr."""
+        return bytes(self._log).decode("utf-8", errors="replace")
+
+    def send(self, request: protocol.Request) -> None:
+        """Send a request; when the worker is gone, `receive` tells."""
+        line = protocol.encode(request)
+        assert self._popen.stdin is not None
+        with contextlib.suppress(OSError, ValueError):  # ValueError: we closed it
+            exchange.write_all(self._popen.stdin, line)
+
+    def receive(self, timeout: float) -> protocol.Event | None:
+        """The next event, None when there was none within `timeout` seconds.
+
+        Raises WorkerFailure when the worker ended, or wrote something that is not the protocol.
+        """
+        try:
+            event = self._events.get(timeout=max(timeout, 0.0))
+        except queue.Empty:
+            return None
+        if isinstance(event, protocol.ProtocolError):
+            event.details = self.tail
+            raise event
+        if event is None:
+            self._events.put(None)  # it stays ended
+            raise self._crash()
+        return event
+
+    def end(self, patience: float) -> None:
+        """Ask it to end, wait `patience` seconds, terminate, kill; then remove the folder."""
+        self.send(protocol.Shutdown("end"))
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+        if not self._ended_within(patience):
+            self._popen.terminate()
+            if not self._ended_within(KILL_GRACE):
+                self._popen.kill()
+                self._popen.wait()
+        self._join()
+        exchange.remove_folder(self.folder)
+
+    def _crash(self) -> protocol.WorkerFailure:
+        if not self._ended_within(KILL_GRACE):  # it closed stdout and stays
+            self._popen.kill()
+            self._popen.wait()
+        self._join()
+        reason = _reason(self._popen.returncode)
+        advice = "Start again; if it happens again, report it together with the details."
+        if reason == "signal SIGKILL":
+            advice = "It was killed, often because memory ran out: close other programs and start again."
+        return protocol.WorkerFailure(f"The worker process ended unexpectedly ({reason}).", advice, self.tail)
+
+    def _ended_within(self, seconds: float) -> bool:
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _join(self) -> None:
+        """Let the drains reach the end; a grandchild may hold the pipes open, hence not for ever."""
+        for thread in self._drains:
+            thread.join(KILL_GRACE)
+
+    def _read_events(self) -> None:
+        stream = self._popen.stdout
+        assert stream is not None
+        buffer = protocol.LineBuffer()
+        with stream:
+            while chunk := stream.read(CHUNK):
+                for line in buffer.feed(chunk):
+                    try:
+                        self._events.put(protocol.decode_event(line))
+                    except protocol.ProtocolError as error:
+                        self._events.put(error)
+        self._events.put(None)
+
+    def _read_log(self) -> None:
+        stream = self._popen.stderr
+        assert stream is not None
+        with stream:
+            while chunk := stream.read(CHUNK):
+                self._log += chunk
+                del self._log[:-TAIL_BYTES]
+
+
+def _reason(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    """`env` or ours, so that the worker finds this very qnetseg and nothing in the working folder."""
+    full = dict(os.environ if env is None else env)
+    package_root = str(Path(__file__).resolve().parents[2])
+    full["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, full.get("PYTHONPATH")]))
+    full["PYTHONSAFEPATH"] = "1"  # -m would put the working folder first; from Python 3.11 on
+    return full
+
+
+def default_command() -> list[str]:
+    """Runs the worker with this Python."""
+    return [sys.executable, "-m", "qnetseg.worker"]

@@ -1,0 +1,229 @@
+"""The worker process: reads requests from stdin, answers with events on stdout.
+
+Two threads: one reads stdin all the time, so that `cancel` and the end of stdin are noticed while
+the other, the main one, runs a segmentation. Nothing but protocol lines reaches the real stdout:
+`claim_streams` moves it away before any library can print there.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
+
+from ..errors import Cancelled, QNetSegmentError
+from . import protocol
+from .backend import Backend, Job, Progress, check_engine, read_job
+from .exchange import remove_folder, save_array, write_all
+
+if TYPE_CHECKING:
+    from ..segment.result import Segmentation
+
+    SegmentFunction = Callable[[Job, Progress, Callable[[], bool]], Segmentation]
+
+END_GRACE = 0.5  # seconds that a running segmentation gets to stop after the end of stdin
+CHUNK = 1 << 16
+
+
+def claim_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Take stdin and stdout for the protocol, and leave harmless ones in their place.
+
+    File descriptor 1 and `sys.stdout` then lead to stderr, so that no print, not even one from C,
+    breaks the protocol; file descriptor 0 is empty, so that no library reads our requests.
+    """
+    stdin = io.FileIO(os.dup(0), "rb")
+    stdout = io.FileIO(os.dup(1), "wb")
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return stdin, stdout
+
+
+def serve(
+    stdin: BinaryIO,
+    stdout: BinaryIO,
+    segment: SegmentFunction,
+    check: Callable[[], str] = check_engine,
+) -> None:
+    """Answer requests until `shutdown` or the end of `stdin`; then the exchange folder is removed.
+
+    A segmentation that still runs then is cancelled; when it does not stop within END_GRACE, the
+    whole process exits. `segment(job, progress, cancel)` does the work; `check()` returns torch's
+    version, or raises an error that `hello` is answered with.
+    """
+    _Server(stdin, stdout, segment, check).run()
+
+
+def main(segment: SegmentFunction | None = None, check: Callable[[], str] = check_engine) -> NoReturn:
+    """Run the worker on this process's stdin and stdout, with the real engine unless tests have another."""
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the client to handle
+    stdin, stdout = claim_streams()
+    serve(stdin, stdout, segment or Backend(), check)
+    sys.stderr.flush()
+    os._exit(0)  # there is nothing to save, and taking CUDA down can take seconds
+
+
+class Eta:
+    """Estimates the seconds left from the pace since the present stage began."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._stage: tuple[int, str] | None = None
+        self._first = (0, 0.0)
+
+    def __call__(self, done: int, total: int, stage: str) -> float | None:
+        """Seconds until `done` is `total`; None after the first report of a stage."""
+        now = self._clock()
+        if self._stage != (total, stage):
+            self._stage = (total, stage)
+            self._first = (done, now)
+        first, start = self._first
+        return round((now - start) / (done - first) * (total - done), 1) if done > first else None
+
+
+class _Server:
+    def __init__(
+        self, stdin: BinaryIO, stdout: BinaryIO, segment: SegmentFunction, check: Callable[[], str]
+    ) -> None:
+        self._stdin = stdin
+        self._stdout = stdout
+        self._segment_function = segment
+        self._check = check
+        self._folder: Path | None = None
+        self._requests: queue.Queue[protocol.Hello | protocol.Segment | None] = queue.Queue()
+        self._cancels: dict[str, threading.Event] = {}  # of the segmentations that run or wait
+        self._sending = threading.Lock()
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        threading.Thread(target=self._read, name="stdin", daemon=True).start()
+        while (request := self._requests.get()) is not None:
+            self._send(self._answer(request))
+        self._ended.set()
+        self._remove_folder()
+
+    # The reading thread
+
+    def _read(self) -> None:
+        for line in self._lines():
+            if not self._receive(line):
+                break
+        for cancel in list(self._cancels.values()):
+            cancel.set()
+        self._requests.put(None)
+        if not self._ended.wait(END_GRACE):
+            self._remove_folder()
+            os._exit(0)
+
+    def _lines(self) -> Iterator[bytes]:
+        buffer = protocol.LineBuffer()
+        try:
+            while chunk := self._stdin.read(CHUNK):
+                yield from buffer.feed(chunk)
+        except OSError:  # how Windows may say that the other end is gone
+            pass
+
+    def _receive(self, line: bytes) -> bool:
+        """Handle one line; False after `shutdown`."""
+        try:
+            request = protocol.decode_request(line)
+            if isinstance(request, protocol.Shutdown):
+                return False
+            if isinstance(request, protocol.Cancel):
+                self._cancels.get(request.id, threading.Event()).set()
+                return True
+            if isinstance(request, protocol.Segment):
+                if request.id in self._cancels:
+                    raise protocol.ProtocolError("A segmentation with this id runs already.", request.id)
+                self._cancels[request.id] = threading.Event()
+            self._requests.put(request)
+        except protocol.ProtocolError as error:
+            self._send(protocol.error_event(error.request_id, error))
+        return True
+
+    # The main thread
+
+    def _answer(self, request: protocol.Hello | protocol.Segment) -> protocol.Event:
+        try:
+            if isinstance(request, protocol.Hello):
+                return self._hello(request)
+            return self._segment(request)
+        except QNetSegmentError as error:
+            return protocol.error_event(request.id, error)
+        except BaseException as error:  # even a library's sys.exit() is an answer, not our end
+            traceback.print_exc()
+            return protocol.error_event(request.id, _internal_error(error))
+        finally:
+            self._cancels.pop(request.id, None)
+
+    def _hello(self, request: protocol.Hello) -> protocol.Ready:
+        protocol.require_version(request.version, "client")
+        version = self._check()
+        self._folder = Path(request.folder)
+        return protocol.Ready(request.id, protocol.VERSION, os.getpid(), version)
+
+    def _segment(self, request: protocol.Segment) -> protocol.Result:
+        if self._folder is None:
+            raise protocol.ProtocolError("A session begins with hello.", request.id)
+        cancel = self._cancels[request.id]
+        if cancel.is_set():
+            raise Cancelled("The segmentation was cancelled before it began.")
+        job = read_job(request, self._folder)
+        segmentation = self._segment_function(job, self._reporter(request.id), cancel.is_set)
+        result = protocol.Result(
+            id=request.id,
+            mask=f"{request.id}-mask.npy",
+            confidence=f"{request.id}-confidence.npy",
+            report=segmentation.report.to_json(),
+        )
+        protocol.encode(result)  # a report that is not JSON fails here, where it becomes an error event
+        save_array(self._folder / result.mask, segmentation.mask)
+        save_array(self._folder / result.confidence, segmentation.confidence)
+        return result
+
+    def _reporter(self, request_id: str) -> Progress:
+        eta = Eta()
+
+        def report(done: int, total: int, stage: str) -> None:
+            self._send(protocol.Progress(request_id, int(done), int(total), stage, eta(done, total, stage)))
+
+        return report
+
+    # Both threads
+
+    def _send(self, event: protocol.Event) -> None:
+        line = protocol.encode(event)
+        try:
+            with self._sending:
+                write_all(self._stdout, line)
+        except OSError:
+            pass  # nobody listens any more; the end of stdin follows
+
+    def _remove_folder(self) -> None:
+        if self._folder is not None:
+            remove_folder(self._folder)
+
+
+def _internal_error(error: BaseException) -> protocol.InternalError:
+    details = "".join(traceback.format_exception(error))
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        message = "There was not enough memory for this segmentation."
+        advice = "Close other programs, or crop the volume to the region around the structure."
+    else:
+        summary = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        message = f"The segmentation failed inside the program ({summary})."
+        advice = "Report it together with the details."
+    return protocol.InternalError(message, advice, details)
