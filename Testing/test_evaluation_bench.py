@@ -15,8 +15,14 @@ def test_bench_reports_ratios_of_one_run_and_peak_memory(tmp_path):
     weights = tmp_path / "random.safetensors"
     save_model(weights, QNet(QNetConfig()), {})
     lines = []
-    content = bench.inference(weights, slices=2, reference_slices=1, device="cpu", output=tmp_path / "r" / "b.json",
-                              report=lines.append)
+    content = bench.inference(
+        weights,
+        slices=2,
+        reference_slices=1,
+        device="cpu",
+        output=tmp_path / "r" / "b.json",
+        report=lines.append,
+    )
     assert content["ratio"] == content["reference_seconds_per_slice"] * 2 / content["warm_seconds"]
     assert 0.2 < content["peak_gib"] < 20
     assert 0 <= content["dice_against_fp32"] <= 1

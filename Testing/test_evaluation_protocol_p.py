@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import SimpleITK
-from support.intensity_model import intensity_model
 
 from qnetseg.data import CATALOGUE, dataset
 from qnetseg.errors import DatasetError, InputError, OutputError
@@ -15,6 +14,7 @@ from qnetseg.evaluation import protocol_p, report, results
 from qnetseg.evaluation.metrics import bootstrap_interval, dice, iou
 from qnetseg.evaluation.phantom import body_phantom
 from qnetseg.evaluation.protocol_p import ProtocolP, support_slice_indices
+from support.intensity_model import intensity_model
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,11 @@ def chaos_like(tmp_path_factory):
         for value in (2, 3, 4):
             labels[2 * value - 1][organ[2 * value - 1] > 0] = value
         supervoxels = (volume.array > 150).astype(np.int16)
-        for pattern, array in ((data.images, volume.array), (data.images.replace("image_", "label_"), labels),
-                               (data.supervoxels, supervoxels)):
+        for pattern, array in (
+            (data.images, volume.array),
+            (data.images.replace("image_", "label_"), labels),
+            (data.supervoxels, supervoxels),
+        ):
             path = root / pattern.format(number)
             path.parent.mkdir(parents=True, exist_ok=True)
             image = SimpleITK.GetImageFromArray(array)
@@ -96,7 +99,9 @@ def test_only_slices_with_the_organ_are_scored(data):
     case = data.load("1")
     support = protocol_p.support_from_case(case, 4, "spleen", 0.0)
     assert len(support.slices) == 1 and support.slices[0].index == 7
-    overlap, jaccard = protocol_p.score_pair(support, data.load("2"), 4, intensity_model(), ProtocolP().options())
+    overlap, jaccard = protocol_p.score_pair(
+        support, data.load("2"), 4, intensity_model(), ProtocolP().options()
+    )
     assert overlap > 0.6 and jaccard == pytest.approx(overlap / (2 - overlap))
     with pytest.raises(DatasetError, match="does not hold"):
         protocol_p.support_from_case(case, 99, "nothing", 0.0)

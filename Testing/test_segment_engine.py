@@ -7,7 +7,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from support.intensity_model import intensity_model
 
 from qnetseg.errors import Cancelled, InputError, MaskError
 from qnetseg.evaluation.metrics import dice
@@ -16,6 +15,7 @@ from qnetseg.model import Refinement
 from qnetseg.segment import Report, SegmentOptions, segment_volume
 from qnetseg.segment.inference import Runner
 from qnetseg.volume import Volume, support_from_mask
+from support.intensity_model import intensity_model
 
 SHAPE, SPACING = (12, 64, 60), (8.0, 4.0, 4.0)
 EXACT = SegmentOptions(device="cpu", precision="fp32")
@@ -70,7 +70,10 @@ def test_all_48_orientations_give_the_same_mask_in_space(model, phantom):
     expected = segment_volume(draw(volume, truth)[0], volume, model, EXACT).mask
     for axes in itertools.permutations(range(3)):
         for flips in itertools.product([False, True], repeat=3):
-            turned_volume, turned_drawn = reoriented(volume, volume.array, axes, flips), turn(drawn, axes, flips)
+            turned_volume, turned_drawn = (
+                reoriented(volume, volume.array, axes, flips),
+                turn(drawn, axes, flips),
+            )
             support = support_from_mask(turned_volume, turned_drawn, plane="axial", top_percent=0.0)
             mask = segment_volume(support, turned_volume, model, EXACT).mask
             assert np.array_equal(mask, turn(expected, axes, flips)), (axes, flips)
@@ -125,13 +128,24 @@ def test_progress_counts_up_to_all_slices_and_cancel_stops_between_batches(model
     volume, truth = phantom
     support, _ = draw(volume, truth)
     seen = []
-    segment_volume(support, volume, model, SegmentOptions(device="cpu", batch_size=5),
-                   progress=lambda *event: seen.append(event))
+    segment_volume(
+        support,
+        volume,
+        model,
+        SegmentOptions(device="cpu", batch_size=5),
+        progress=lambda *event: seen.append(event),
+    )
     assert seen == [(5, 12, "slices"), (10, 12, "slices"), (12, 12, "slices")]
     seen.clear()
     with pytest.raises(Cancelled):
-        segment_volume(support, volume, model, SegmentOptions(device="cpu", batch_size=5),
-                       progress=lambda *event: seen.append(event), cancel=lambda: len(seen) >= 1)
+        segment_volume(
+            support,
+            volume,
+            model,
+            SegmentOptions(device="cpu", batch_size=5),
+            progress=lambda *event: seen.append(event),
+            cancel=lambda: len(seen) >= 1,
+        )
     assert len(seen) == 1
 
 
@@ -188,7 +202,9 @@ def test_other_errors_and_the_end_of_cpu_memory_are_not_swallowed(model, phantom
 def test_only_the_slices_asked_for_are_looked_at(model, phantom):
     volume, truth = phantom
     support, _ = draw(volume, truth)
-    options = SegmentOptions(device="cpu", slices=(5, 6, 7), matching="thirds", calibrate=False, clean_up=False)
+    options = SegmentOptions(
+        device="cpu", slices=(5, 6, 7), matching="thirds", calibrate=False, clean_up=False
+    )
     result = segment_volume(support, volume, model, options)
     assert [entry.index for entry in result.report.slices] == [5, 6, 7]
     assert result.report.threshold_offset == 0
@@ -246,8 +262,7 @@ def test_largest_slice_keeps_one_slice(phantom):
     assert (largest_slice(truth).any(axis=(1, 2)).sum()) == 1
 
 
-def test_support_whose_drawing_vanishes_at_the_networks_resolution_keeps_its_core(model, phantom):
-    volume, truth = phantom
+def test_support_whose_drawing_vanishes_at_the_networks_resolution_keeps_its_core(model):
     fine, fine_truth = body_phantom((4, 256, 256), (8.0, 1.0, 1.0))
     drawn = np.zeros_like(fine_truth)
     drawn[2, 100:102, 170] = 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.intensity_model import intensity_model
 
 from qnetseg.errors import DeviceError, InputError
 from qnetseg.model import Refinement
@@ -14,14 +13,22 @@ from qnetseg.segment import SegmentOptions, device, matching
 from qnetseg.segment.calibration import OFFSETS, threshold_offset
 from qnetseg.segment.cleanup import connected_parts, expected_dice
 from qnetseg.segment.inference import Runner
+from support.intensity_model import intensity_model
 
 
 def test_options_survive_json_and_refuse_what_they_do_not_know():
     options = SegmentOptions(slices=(1, 2), refinement=Refinement("closed_form", steps=2), batch_size=3)
     assert SegmentOptions.from_dict(options.to_dict()) == options
-    for wrong in ({"speed": 1}, {"matching": "magic"}, {"batch_size": 0}, {"precision": "fp8"},
-                  {"refinement": {"mode": "hope"}}, {"refinement": {"colour": 1}}, {"slices": 5},
-                  {"slices": ["a"]}):
+    for wrong in (
+        {"speed": 1},
+        {"matching": "magic"},
+        {"batch_size": 0},
+        {"precision": "fp8"},
+        {"refinement": {"mode": "hope"}},
+        {"refinement": {"colour": 1}},
+        {"slices": 5},
+        {"slices": ["a"]},
+    ):
         with pytest.raises(InputError):
             SegmentOptions.from_dict(wrong)
 

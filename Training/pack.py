@@ -2,9 +2,9 @@
 
     python Training/pack.py OUTPUT
 
-writes data trees for QNETSEG_DATA in parts of at most ten cases (OUTPUT/chaos-0, OUTPUT/cmr-0, ...; images as
-int16, labels as uint16) and OUTPUT/start/radiology50.safetensors (bfloat16). Every part is small enough to travel
-on its own; on the other side, merge the data trees and set `start` in the recipe to the file.
+writes data trees for QNETSEG_DATA in parts of at most ten cases (OUTPUT/chaos-0, OUTPUT/cmr-0, ...; images
+as int16, labels as uint16) and OUTPUT/start/radiology50.safetensors (bfloat16). Every part is small enough to
+travel on its own; on the other side, merge the data trees and give the file as `--start`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ def pack_data(output: Path) -> None:
     for name, data in CATALOGUE.items():
         labels = data.images.replace("image_", "label_")
         for number, case in enumerate(data.case_names()):
-            for pattern, pixel in ((data.images, SimpleITK.sitkInt16), (labels, SimpleITK.sitkUInt16),
-                                   (data.supervoxels, SimpleITK.sitkUInt16)):
+            for pattern, pixel in (
+                (data.images, SimpleITK.sitkInt16),
+                (labels, SimpleITK.sitkUInt16),
+                (data.supervoxels, SimpleITK.sitkUInt16),
+            ):
                 target = output / f"{name}-{number // CASES}" / pattern.format(case)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 image = SimpleITK.ReadImage(str(data_root() / pattern.format(case)))
@@ -37,8 +40,11 @@ def pack_data(output: Path) -> None:
 
 def pack_start(output: Path, depth: int = 50) -> None:
     """Write the radiology start of one depth."""
-    state = {key: value.to(torch.bfloat16).contiguous() for key, value in radiology_state(depth).items()
-             if not key.endswith("num_batches_tracked")}
+    state = {
+        key: value.to(torch.bfloat16).contiguous()
+        for key, value in radiology_state(depth).items()
+        if not key.endswith("num_batches_tracked")
+    }
     folder = output / "start"
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / f"radiology{depth}.safetensors")

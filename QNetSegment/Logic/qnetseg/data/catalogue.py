@@ -23,8 +23,10 @@ def data_root() -> Path:
     """Folder of the development data. Raises `DatasetError` where there is none."""
     root = Path(os.environ.get("QNETSEG_DATA") or _PROJECT_ROOT.parent / "shared" / "data")
     if not root.is_dir():
-        raise DatasetError("The development data were not found.",
-                           "Set the environment variable QNETSEG_DATA to the folder that holds CHAOST2 and CMR.")
+        raise DatasetError(
+            "The development data were not found.",
+            "Set the environment variable QNETSEG_DATA to the folder that holds CHAOST2 and CMR.",
+        )
     return root
 
 
@@ -69,12 +71,16 @@ class DataSet:
 
     def case_names(self) -> list[str]:
         """Names in numeric order. Raises `DatasetError` if there are none."""
-        folder, pattern = (data_root() / self.images).parent, re.compile(
-            Path(self.images).name.replace("{}", r"(\d+)") + "$")
+        folder, pattern = (
+            (data_root() / self.images).parent,
+            re.compile(Path(self.images).name.replace("{}", r"(\d+)") + "$"),
+        )
         found = [match[1] for path in folder.glob("*") if (match := pattern.match(path.name))]
         if not found:
-            raise DatasetError(f"The data set {self.name} has no images like {self.images.format('N')}.",
-                               "Check the folder that QNETSEG_DATA points to.")
+            raise DatasetError(
+                f"The data set {self.name} has no images like {self.images.format('N')}.",
+                "Check the folder that QNETSEG_DATA points to.",
+            )
         return sorted(found, key=int)
 
     def load(self, name: str) -> Case:
@@ -86,8 +92,11 @@ class DataSet:
         supervoxels = read_labelmap(path).array if path.is_file() else None
         for array, what in ((labels, "labels"), (supervoxels, "supervoxels")):
             if array is not None and array.shape != volume.shape:
-                raise DatasetError(f"Case {name} of {self.name}: the {what} have shape {array.shape}, the image"
-                                   f" {volume.shape}.", "Both must lie on the same grid.")
+                raise DatasetError(
+                    f"Case {name} of {self.name}: the {what} have shape {array.shape}, the image"
+                    f" {volume.shape}.",
+                    "Both must lie on the same grid.",
+                )
         return Case(name, volume.array, labels, supervoxels, volume.spacing)
 
     def fold(self, index: int, scheme: str = "released") -> list[str]:
@@ -98,7 +107,9 @@ class DataSet:
         """
         names = self.case_names()
         if not 0 <= index < len(self.released_starts):
-            raise DatasetError(f"There is no fold {index}.", f"Folds are 0 to {len(self.released_starts) - 1}.")
+            raise DatasetError(
+                f"There is no fold {index}.", f"Folds are 0 to {len(self.released_starts) - 1}."
+            )
         if scheme == "strict":
             return [str(name) for name in np.array_split(names, len(self.released_starts))[index]]
         start, stop = self.released_starts[index]
@@ -113,14 +124,16 @@ CATALOGUE = {
         supervoxels="CHAOST2/supervoxels_5000/superpix-MIDDLE_{}.nii.gz",
         labels={"liver": 1, "right kidney": 2, "left kidney": 3, "spleen": 4},
         setting2_groups=(("liver", "spleen"), ("right kidney", "left kidney")),
-        released_starts=((0, 5), (4, 9), (8, 13), (12, 17), (16, 20))),
+        released_starts=((0, 5), (4, 9), (8, 13), (12, 17), (16, 20)),
+    ),
     "cmr": DataSet(
         name="cmr",
         images="CMR/cmr_MR_normalized/image_{}.nii.gz",
         supervoxels="CMR/supervoxels_1000/superpix-MIDDLE_{}.nii.gz",
         labels={"LV blood pool": 500, "LV myocardium": 200, "right ventricle": 600},
         setting2_groups=(),
-        released_starts=((0, 8), (7, 15), (14, 22), (21, 29), (28, 35))),
+        released_starts=((0, 8), (7, 15), (14, 22), (21, 29), (28, 35)),
+    ),
 }
 
 

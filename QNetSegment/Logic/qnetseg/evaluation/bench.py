@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -22,13 +21,19 @@ from .phantom import body_phantom, largest_slice
 from .results import describe_run, write_json
 
 
-def inference(weights: str | Path, slices: int = 36, reference_slices: int = 4, device: str = "auto",
-              output: str | Path | None = None, report: Callable[[str], None] = print) -> dict[str, Any]:
+def inference(
+    weights: str | Path,
+    slices: int = 36,
+    reference_slices: int = 4,
+    device: str = "auto",
+    output: str | Path | None = None,
+    report: Callable[[str], None] = print,
+) -> dict[str, Any]:
     """Time `segment_volume` against the paper's arithmetic.
 
     The reference is a ResNet-101 Q-Net in float32 that encodes the support again for every query slice and
-    takes seven released refinement steps. Its time a slice does not depend on the weights nor on the number of
-    slices, so it is measured on a few, with random weights.
+    takes seven released refinement steps. Its time a slice depends neither on the weights nor on the number
+    of slices, so it is measured on a few, with random weights.
 
     Args:
         weights: model to time.
@@ -45,14 +50,24 @@ def inference(weights: str | Path, slices: int = 36, reference_slices: int = 4, 
     reference = _time_reference(reference_slices, device)
     ours = _in_fresh_process(_time_ours, str(weights), slices, device)
     content = {
-        "bench": "inference", "slices": slices, "reference_slices": reference_slices,
-        "reference_seconds_per_slice": reference, "first_seconds": ours["first"], "warm_seconds": ours["warm"],
-        "warm_seconds_per_slice": ours["warm"] / slices, "ratio": reference * slices / ours["warm"],
-        "precision": ours["precision"], "dice_against_fp32": ours["dice_against_fp32"],
-        "peak_gib": ours["peak_gib"], **describe_run(Path(weights), ours["device"])}
+        "bench": "inference",
+        "slices": slices,
+        "reference_slices": reference_slices,
+        "reference_seconds_per_slice": reference,
+        "first_seconds": ours["first"],
+        "warm_seconds": ours["warm"],
+        "warm_seconds_per_slice": ours["warm"] / slices,
+        "ratio": reference * slices / ours["warm"],
+        "precision": ours["precision"],
+        "dice_against_fp32": ours["dice_against_fp32"],
+        "peak_gib": ours["peak_gib"],
+        **describe_run(Path(weights), ours["device"]),
+    }
     report(f"paper's arithmetic   {reference:7.2f} s a slice ({reference_slices} slices measured)")
-    report(f"qnetseg              {content['warm_seconds_per_slice']:7.2f} s a slice,"
-           f" {ours['warm']:.1f} s for {slices} slices ({ours['first']:.1f} s the first time), {ours['precision']}")
+    report(
+        f"qnetseg              {content['warm_seconds_per_slice']:7.2f} s a slice,"
+        f" {ours['warm']:.1f} s for {slices} slices ({ours['first']:.1f} s the first time), {ours['precision']}"
+    )
     report(f"ratio                {content['ratio']:7.1f}")
     report(f"peak memory          {ours['peak_gib']:7.2f} GiB")
     report(f"Dice against float32 {ours['dice_against_fp32']:7.4f}")
@@ -89,12 +104,22 @@ def _time_ours(weights: str, slices: int, device: str) -> dict[str, Any]:
         seconds.append(time.perf_counter() - began)
     peak = _peak_gib()
     exact = segment_volume(support, volume, model, SegmentOptions(device=device, precision="fp32"))
-    return {"first": seconds[0], "warm": seconds[1], "peak_gib": peak, "device": result.report.device,
-            "precision": result.report.precision, "dice_against_fp32": dice(result.mask, exact.mask)}
+    return {
+        "first": seconds[0],
+        "warm": seconds[1],
+        "peak_gib": peak,
+        "device": result.report.device,
+        "precision": result.report.precision,
+        "dice_against_fp32": dice(result.mask, exact.mask),
+    }
 
 
 def _peak_gib() -> float:
-    """Largest resident size of this process so far."""
+    """Largest resident size of this process so far; not a number on Windows, which does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 

@@ -8,7 +8,7 @@ BOOTSTRAP_DRAWS = 2000
 
 
 def dice(predicted: np.ndarray, target: np.ndarray) -> float:
-    """Sorensen-Dice coefficient of two masks of any equal shape (paper, Eq. 14), 0 to 1; 1 if both are empty."""
+    """Sorensen-Dice coefficient of two masks of equal shape (paper, Eq. 14), 0 to 1; 1 if both are empty."""
     predicted, target = predicted > 0, target > 0
     total = int(predicted.sum()) + int(target.sum())
     return 2 * int((predicted & target).sum()) / total if total else 1.0

@@ -7,8 +7,11 @@ import numpy as np
 from ..volume import Volume
 
 
-def body_phantom(shape: tuple[int, int, int] = (36, 256, 256), spacing: tuple[float, float, float] = (7.7, 1.25, 1.25),
-                 seed: int = 0) -> tuple[Volume, np.ndarray]:
+def body_phantom(
+    shape: tuple[int, int, int] = (36, 256, 256),
+    spacing: tuple[float, float, float] = (7.7, 1.25, 1.25),
+    seed: int = 0,
+) -> tuple[Volume, np.ndarray]:
     """An elliptic body with two bright organs and noise.
 
     Args:

@@ -55,13 +55,22 @@ class ProtocolP:
         if self.scheme not in ("released", "strict"):
             raise InputError(f"There is no fold scheme {self.scheme!r}.", "Use released or strict.")
         if self.setting == 2 and not dataset(self.dataset).setting2_groups:
-            raise InputError(f"Setting 2 is not defined for {self.dataset}: its structures touch each other.",
-                             "Use setting 1.")
+            raise InputError(
+                f"Setting 2 is not defined for {self.dataset}: its structures touch each other.",
+                "Use setting 1.",
+            )
 
     def options(self) -> SegmentOptions:
         """The engine's options: no calibration, no clean-up, thirds."""
-        return SegmentOptions(matching="thirds", calibrate=False, clean_up=False, refinement=self.refinement,
-                              alpha=self.alpha, device=self.device, precision=self.precision)
+        return SegmentOptions(
+            matching="thirds",
+            calibrate=False,
+            clean_up=False,
+            refinement=self.refinement,
+            alpha=self.alpha,
+            device=self.device,
+            precision=self.precision,
+        )
 
 
 def support_slice_indices(occupied: np.ndarray, count: int = SUPPORT_SLICES) -> np.ndarray:
@@ -81,16 +90,19 @@ def support_from_case(case: Case, label: int, name: str, top_percent: float) -> 
     mask = case.labels == label
     occupied = np.flatnonzero(mask.any(axis=(1, 2)))
     if not len(occupied):
-        raise DatasetError(f"Case {case.name} does not hold {name}, so it cannot be the support.",
-                           "Choose another fold or scheme.")
+        raise DatasetError(
+            f"Case {case.name} does not hold {name}, so it cannot be the support.",
+            "Choose another fold or scheme.",
+        )
     drawn = np.zeros_like(mask)
     chosen = support_slice_indices(occupied)
     drawn[chosen] = mask[chosen]
     return support_from_mask(as_volume(case), drawn, name=name, plane="axial", top_percent=top_percent)
 
 
-def score_pair(support: SupportSet, query: Case, label: int, model: Model, options: SegmentOptions
-               ) -> tuple[float, float]:
+def score_pair(
+    support: SupportSet, query: Case, label: int, model: Model, options: SegmentOptions
+) -> tuple[float, float]:
     """Dice and IoU of one query case over its slices that hold the structure."""
     target = query.labels == label
     occupied = np.flatnonzero(target.any(axis=(1, 2)))
@@ -99,8 +111,9 @@ def score_pair(support: SupportSet, query: Case, label: int, model: Model, optio
     return dice(predicted[occupied], target[occupied]), iou(predicted[occupied], target[occupied])
 
 
-def score_fold(protocol: ProtocolP, model: Model, report: Callable[[str], None] = lambda line: None
-               ) -> Iterator[dict[str, Any]]:
+def score_fold(
+    protocol: ProtocolP, model: Model, report: Callable[[str], None] = lambda line: None
+) -> Iterator[dict[str, Any]]:
     """Rows {structure, query, support, dice, iou} of one fold."""
     data = dataset(protocol.dataset)
     cases = [data.load(name) for name in data.fold(protocol.fold, protocol.scheme)]
@@ -112,9 +125,17 @@ def score_fold(protocol: ProtocolP, model: Model, report: Callable[[str], None] 
                 if query is cases[index] or not (query.labels == label).any():
                     continue
                 overlap, jaccard = score_pair(support, query, label, model, protocol.options())
-                report(f"{structure:16s} support {cases[index].name:>3s} query {query.name:>3s}  Dice {overlap:.3f}")
-                yield {"structure": structure, "support": cases[index].name, "query": query.name,
-                       "dice": overlap, "iou": jaccard}
+                report(
+                    f"{structure:16s} support {cases[index].name:>3s} query {query.name:>3s}"
+                    f"  Dice {overlap:.3f}"
+                )
+                yield {
+                    "structure": structure,
+                    "support": cases[index].name,
+                    "query": query.name,
+                    "dice": overlap,
+                    "iou": jaccard,
+                }
 
 
 def summarise(rows: list[dict[str, Any]], data: DataSet) -> dict[str, Any]:
@@ -130,14 +151,22 @@ def summarise(rows: list[dict[str, Any]], data: DataSet) -> dict[str, Any]:
                 per_patient.setdefault(row["query"], []).append((row["dice"], row["iou"]))
         if per_patient:
             means = np.array([np.mean(pairs, axis=0) for pairs in per_patient.values()]) * 100
-            summary[structure] = {"dice": float(means[:, 0].mean()), "iou": float(means[:, 1].mean()),
-                                  "interval": bootstrap_interval(means[:, 0].tolist()), "patients": len(means)}
+            summary[structure] = {
+                "dice": float(means[:, 0].mean()),
+                "iou": float(means[:, 1].mean()),
+                "interval": bootstrap_interval(means[:, 0].tolist()),
+                "patients": len(means),
+            }
     summary["mean"] = {"dice": float(np.mean([entry["dice"] for entry in summary.values()]))}
     return summary
 
 
-def run(protocol: ProtocolP, weights: str | Path, output: str | Path | None = None,
-        report: Callable[[str], None] = print) -> dict[str, Any]:
+def run(
+    protocol: ProtocolP,
+    weights: str | Path,
+    output: str | Path | None = None,
+    report: Callable[[str], None] = print,
+) -> dict[str, Any]:
     """Score one fold and write its result file.
 
     Args:
@@ -153,10 +182,19 @@ def run(protocol: ProtocolP, weights: str | Path, output: str | Path | None = No
     rows = list(score_fold(protocol, model, report))
     provenance = model.provenance
     content = {
-        "protocol": "P", "dataset": protocol.dataset, "setting": protocol.setting, "fold": protocol.fold,
-        "scheme": protocol.scheme, "method": "Q-Net", "options": protocol.options().to_dict(), "model": model.name,
-        "steps": provenance.get("steps"), **describe_run(Path(weights), protocol.device),
-        "summary": summarise(rows, dataset(protocol.dataset)), "rows": rows}
+        "protocol": "P",
+        "dataset": protocol.dataset,
+        "setting": protocol.setting,
+        "fold": protocol.fold,
+        "scheme": protocol.scheme,
+        "method": "Q-Net",
+        "options": protocol.options().to_dict(),
+        "model": model.name,
+        "steps": provenance.get("steps"),
+        **describe_run(Path(weights), protocol.device),
+        "summary": summarise(rows, dataset(protocol.dataset)),
+        "rows": rows,
+    }
     for structure, entry in content["summary"].items():
         report(f"{structure:16s} Dice {entry['dice']:.1f}")
     if output is not None:

@@ -17,14 +17,24 @@ from ..model.weights import sha256
 
 def describe_run(weights: Path | None, device: str, seed: int = 0) -> dict[str, Any]:
     """What every result file says about where its figures come from."""
-    return {"weights_sha256": sha256(weights) if weights else None, "revision": _revision(), "device": device,
-            "seed": seed, "torch": torch.__version__, "machine": describe_machine()}
+    return {
+        "weights_sha256": sha256(weights) if weights else None,
+        "revision": _revision(),
+        "device": device,
+        "seed": seed,
+        "torch": torch.__version__,
+        "machine": describe_machine(),
+    }
 
 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores and GPU, without anything that names the host."""
-    return {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None}
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
 
 
 def _processor() -> str:
@@ -40,10 +50,16 @@ def _revision() -> str:
     """Git revision of the project, "+" if its files were changed since; "unknown" outside a checkout."""
     folder = Path(__file__).resolve().parent
     try:
-        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, capture_output=True, text=True,
-                              check=True).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain", "--", "."], cwd=folder, capture_output=True,
-                                 text=True, check=True).stdout.strip()
+        head = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--", "."],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+" if changed else "")
@@ -64,6 +80,8 @@ def write_text(path: str | Path, text: str) -> Path:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise OutputError(f"The result file {path} cannot be written ({error.strerror}).",
-                          "Choose another folder or free some space.") from error
+        raise OutputError(
+            f"The result file {path} cannot be written ({error.strerror}).",
+            "Choose another folder or free some space.",
+        ) from error
     return path

@@ -12,8 +12,9 @@ from ..model.prototype import Prototypes
 OFFSETS = tuple(x / 2 for x in range(-12, 13))  # of T; scores span +-20
 
 
-def threshold_offset(network: QNet, prototypes: Prototypes, features: Features, masks: Tensor,
-                     alpha: float | None) -> float:
+def threshold_offset(
+    network: QNet, prototypes: Prototypes, features: Features, masks: Tensor, alpha: float | None
+) -> float:
     """Offset of T with the best mean Dice when every drawn slice is predicted from its own prototype.
 
     Args:
@@ -24,7 +25,9 @@ def threshold_offset(network: QNet, prototypes: Prototypes, features: Features, 
     """
     scores = network.scores(prototypes, features)
     size = (masks.shape[-2], masks.shape[-1])
-    dice = torch.stack([_dice(network.fuse(scores, size, offset, alpha) > 0.5, masks > 0.5) for offset in OFFSETS])
+    dice = torch.stack(
+        [_dice(network.fuse(scores, size, offset, alpha) > 0.5, masks > 0.5) for offset in OFFSETS]
+    )
     best = torch.nonzero(dice >= dice.max() - 1e-3).flatten()
     return sum(OFFSETS[int(i)] for i in best) / len(best)
 

@@ -43,8 +43,9 @@ def _problem(candidate: str) -> str:
     if not backend.is_available():
         return _MISSING
     try:
-        result = torch.nn.functional.conv2d(torch.ones(1, 1, 4, 4, device=candidate),
-                                            torch.ones(1, 1, 3, 3, device=candidate))
+        result = torch.nn.functional.conv2d(
+            torch.ones(1, 1, 4, 4, device=candidate), torch.ones(1, 1, 3, 3, device=candidate)
+        )
         return "" if bool(torch.isfinite(result).all().cpu()) else "a test convolution gave no number"
     except RuntimeError as error:
         return f"a test convolution failed ({str(error).splitlines()[0]})"

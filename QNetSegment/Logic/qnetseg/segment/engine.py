@@ -25,8 +25,14 @@ OBLIQUE_DEGREES = 20.0  # beyond it the drawn plane and the query's slices are d
 FAINT = 0.05  # probability below it is noise in a sum over a whole slice
 
 
-def segment_volume(support: SupportSet, query: Volume, model: Model, options: SegmentOptions | None = None,
-                   progress: ProgressCallback | None = None, cancel: CancelCallback | None = None) -> Segmentation:
+def segment_volume(
+    support: SupportSet,
+    query: Volume,
+    model: Model,
+    options: SegmentOptions | None = None,
+    progress: ProgressCallback | None = None,
+    cancel: CancelCallback | None = None,
+) -> Segmentation:
     """Segment a volume from one or more drawn slices.
 
     Args:
@@ -57,10 +63,17 @@ def segment_volume(support: SupportSet, query: Volume, model: Model, options: Se
     mask = _decide(probability, drawn, options)
     warnings = (*_warnings(support, query, stack, masks, mask), *runner.warnings)
     report = Report(
-        structure=support.name, model=model.name, device=runner.device.type, precision=runner.precision,
-        seconds=time.monotonic() - began, volume_ml=float(mask.sum() * np.prod(stack.spacing) / 1000),
-        plane=support.plane, threshold_offset=prepared.offset, warnings=warnings,
-        slices=_slice_reports(probability, mask, drawn, looked_at, support_of, support, stack))
+        structure=support.name,
+        model=model.name,
+        device=runner.device.type,
+        precision=runner.precision,
+        seconds=time.monotonic() - began,
+        volume_ml=float(mask.sum() * np.prod(stack.spacing) / 1000),
+        plane=support.plane,
+        threshold_offset=prepared.offset,
+        warnings=warnings,
+        slices=_slice_reports(probability, mask, drawn, looked_at, support_of, support, stack),
+    )
     return Segmentation(stack.native(mask.astype(np.uint8)), stack.native(probability), report)
 
 
@@ -71,15 +84,26 @@ class _Prepared:
         self.prototypes, self.pooled, self.offset = prototypes, pooled, offset
 
     @classmethod
-    def build(cls, runner: Runner, images: np.ndarray, masks: np.ndarray, options: SegmentOptions,
-              cancel: CancelCallback | None) -> _Prepared:
-        parts = [features for _, features in runner.batches(torch.from_numpy(images), "support", None, cancel)]
+    def build(
+        cls,
+        runner: Runner,
+        images: np.ndarray,
+        masks: np.ndarray,
+        options: SegmentOptions,
+        cancel: CancelCallback | None,
+    ) -> _Prepared:
+        parts = [
+            features for _, features in runner.batches(torch.from_numpy(images), "support", None, cancel)
+        ]
         features = Features(*(torch.cat(part).to(runner.device) for part in zip(*parts, strict=True)))
         target = torch.from_numpy(masks)[:, None].to(runner.device)
         with torch.no_grad():
             prototypes = runner.network.prototypes(features, target)
-            offset = (threshold_offset(runner.network, prototypes, features, target, options.alpha)
-                      if options.calibrate else 0.0)
+            offset = (
+                threshold_offset(runner.network, prototypes, features, target, options.alpha)
+                if options.calibrate
+                else 0.0
+            )
         return cls(prototypes, features.pooled, offset)
 
 
@@ -88,14 +112,23 @@ def _slices_to_look_at(options: SegmentOptions, count: int) -> np.ndarray:
         return np.arange(count)
     chosen = np.array(options.slices, dtype=int)
     if not len(chosen) or (np.diff(chosen) <= 0).any() or chosen[0] < 0 or chosen[-1] >= count:
-        raise InputError(f"The slices to look at must be ascending indices from 0 to {count - 1}.",
-                         "Choose slices inside the volume.")
+        raise InputError(
+            f"The slices to look at must be ascending indices from 0 to {count - 1}.",
+            "Choose slices inside the volume.",
+        )
     return chosen
 
 
-def _predict(runner: Runner, prepared: _Prepared, stack: Stack, looked_at: np.ndarray, support: SupportSet,
-             options: SegmentOptions, progress: ProgressCallback | None, cancel: CancelCallback | None
-             ) -> tuple[np.ndarray, np.ndarray]:
+def _predict(
+    runner: Runner,
+    prepared: _Prepared,
+    stack: Stack,
+    looked_at: np.ndarray,
+    support: SupportSet,
+    options: SegmentOptions,
+    progress: ProgressCallback | None,
+    cancel: CancelCallback | None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Probability (S, H, W) float32 on the native in-plane grid, and for each slice looked at its support."""
     kind = options.matching
     if kind == "auto":
@@ -138,27 +171,47 @@ def _decide(probability: np.ndarray, drawn: np.ndarray | None, options: SegmentO
     return mask
 
 
-def _slice_reports(probability: np.ndarray, mask: np.ndarray, drawn: np.ndarray | None, looked_at: np.ndarray,
-                   support_of: np.ndarray, support: SupportSet, stack: Stack) -> tuple[SliceReport, ...]:
+def _slice_reports(
+    probability: np.ndarray,
+    mask: np.ndarray,
+    drawn: np.ndarray | None,
+    looked_at: np.ndarray,
+    support_of: np.ndarray,
+    support: SupportSet,
+    stack: Stack,
+) -> tuple[SliceReport, ...]:
     pixel = stack.spacing[1] * stack.spacing[2]
-    typical = float(np.mean([part.mask.sum() * part.spacing[0] * part.spacing[1] for part in support.slices])) / pixel
+    typical = (
+        float(np.mean([part.mask.sum() * part.spacing[0] * part.spacing[1] for part in support.slices]))
+        / pixel
+    )
     by_user = set() if drawn is None else {part.index for part in support.slices}
     reports = []
     for index, chosen in zip(looked_at.tolist(), support_of.tolist(), strict=True):
         faintless = np.where(probability[index] > FAINT, probability[index], 0)
-        reports.append(SliceReport(
-            index=index, occupied=bool(mask[index].any()), drawn=index in by_user,
-            score=round(expected_dice(faintless, mask[index], typical), 4),
-            support_index=support.slices[chosen].index, area_mm2=float(mask[index].sum() * pixel)))
+        reports.append(
+            SliceReport(
+                index=index,
+                occupied=bool(mask[index].any()),
+                drawn=index in by_user,
+                score=round(expected_dice(faintless, mask[index], typical), 4),
+                support_index=support.slices[chosen].index,
+                area_mm2=float(mask[index].sum() * pixel),
+            )
+        )
     return tuple(reports)
 
 
-def _warnings(support: SupportSet, query: Volume, stack: Stack, masks: np.ndarray, mask: np.ndarray) -> list[str]:
+def _warnings(
+    support: SupportSet, query: Volume, stack: Stack, masks: np.ndarray, mask: np.ndarray
+) -> list[str]:
     found = []
     if not mask.any():
         found.append("The structure was not found in this volume.")
     if masks.sum(axis=(1, 2)).max() < SMALL_PIXELS:
         found.append("The drawn structure is very small for the network; check every slice.")
     if not stack.same_volume and obliqueness(query, support.axes) > OBLIQUE_DEGREES:
-        found.append("The volume is tilted by more than 20 degrees against the one drawn on; its slices show other sections.")
+        found.append(
+            "The volume is tilted by over 20 degrees against the one drawn on; its slices show other sections."
+        )
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class Runner:
 
     @property
     def precision(self) -> str:
-        """"bf16" where asked for or, by default, where the hardware computes in it; else "fp32"."""
+        """ "bf16" where asked for or, by default, where the hardware computes in it; else "fp32"."""
         if self._wanted_precision == "auto":
             return "bf16" if computes_bf16(self.device) else "fp32"
         return self._wanted_precision
@@ -47,8 +48,9 @@ class Runner:
             features = self.network.encode(images.to(self.device, self._dtype))
         return Features(*(part.float() for part in features))
 
-    def batches(self, images: Tensor, stage: str, progress: ProgressCallback | None,
-                cancel: CancelCallback | None) -> Iterator[tuple[slice, Features]]:
+    def batches(
+        self, images: Tensor, stage: str, progress: ProgressCallback | None, cancel: CancelCallback | None
+    ) -> Iterator[tuple[slice, Features]]:
         """Encode (S, H, W) images batch by batch.
 
         Yields the slice of S and its features. Raises `Cancelled` between batches. When memory runs out
@@ -98,9 +100,8 @@ def fold_batch_norm(network: QNet) -> QNet:
     """Fold every frozen batch normalisation of the encoder into the convolution before it, in place."""
     for module in list(network.encoder.modules()):
         children = list(module.named_children())
-        for (before, conv), (after, norm) in zip(children, children[1:], strict=False):
+        for (before, conv), (after, norm) in pairwise(children):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 module._modules[before] = fuse_conv_bn_eval(conv, norm)
                 module._modules[after] = nn.Identity()
     return network
-

@@ -43,7 +43,9 @@ class SegmentOptions:
     def __post_init__(self) -> None:
         for name, allowed in (("matching", MATCHING), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
-                raise InputError(f"The option {name} is {getattr(self, name)!r}.", f"Use {', '.join(allowed)}.")
+                raise InputError(
+                    f"The option {name} is {getattr(self, name)!r}.", f"Use {', '.join(allowed)}."
+                )
         if self.batch_size < 1:
             raise InputError("The option batch_size must be at least 1.")
 
@@ -56,8 +58,10 @@ class SegmentOptions:
         """Inverse of `to_dict`. Raises `InputError` for an unknown or impossible option."""
         unknown = sorted(set(values) - {entry.name for entry in fields(cls)})
         if unknown:
-            raise InputError(f"There is no option {unknown[0]!r}.",
-                             f"Options are {', '.join(entry.name for entry in fields(cls))}.")
+            raise InputError(
+                f"There is no option {unknown[0]!r}.",
+                f"Options are {', '.join(entry.name for entry in fields(cls))}.",
+            )
         values = dict(values)
         try:
             if "refinement" in values:
@@ -66,4 +70,6 @@ class SegmentOptions:
                 values["slices"] = tuple(int(index) for index in values["slices"])
             return cls(**values)
         except (TypeError, ValueError) as error:
-            raise InputError(f"The options cannot be read ({error}).", "Compare them with the documentation.") from error
+            raise InputError(
+                f"The options cannot be read ({error}).", "Compare them with the documentation."
+            ) from error

@@ -64,8 +64,13 @@ class Report:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Report:
         """Inverse of `to_json`."""
-        return cls(**{**values, "slices": tuple(SliceReport(**entry) for entry in values["slices"]),
-                      "warnings": tuple(values["warnings"])})
+        return cls(
+            **{
+                **values,
+                "slices": tuple(SliceReport(**entry) for entry in values["slices"]),
+                "warnings": tuple(values["warnings"]),
+            }
+        )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class Stack:
     """The query as slices of the support's plane.
 
     Attributes:
-        slices: (S, H, W) float32, z-scored, native in-plane resolution, axes turned like the support's volume.
+        slices: (S, H, W) float32, z-scored, native in-plane resolution, turned like the support's volume.
         grid: to and from the network's images.
         axis: array axis of the turned volume that S runs along.
         orientation: way back to native axes.
@@ -48,7 +48,9 @@ def build_stack(support: SupportSet, query: Volume, config: QNetConfig) -> Stack
     slices = np.moveaxis(normalise(turned.array, config.top_percent), axis, 0)
     spacing = _reordered(turned.spacing, axis)
     fields = [(slices.shape[1:], spacing[1:]), *((part.mask.shape, part.spacing) for part in support.slices)]
-    coarsest = max(InPlaneGrid.fitting(shape, mm, config.spacing, config.size).spacing for shape, mm in fields)
+    coarsest = max(
+        InPlaneGrid.fitting(shape, mm, config.spacing, config.size).spacing for shape, mm in fields
+    )
     grid = InPlaneGrid((slices.shape[1], slices.shape[2]), spacing[1:], coarsest, config.size)
     same = support.volume_id != "" and support.volume_id == volume_id(query)
     return Stack(slices, grid, axis, orientation, spacing, same)
@@ -61,8 +63,9 @@ def support_images(support: SupportSet, stack: Stack) -> tuple[np.ndarray, np.nd
     """
     images, masks = [], []
     for part in support.slices:
-        grid = InPlaneGrid((part.mask.shape[0], part.mask.shape[1]), part.spacing, stack.grid.spacing,
-                           stack.grid.size)
+        grid = InPlaneGrid(
+            (part.mask.shape[0], part.mask.shape[1]), part.spacing, stack.grid.spacing, stack.grid.size
+        )
         images.append(grid.to_model(part.image[None], fill=float(part.image.min()))[0])
         coverage = grid.to_model(part.mask[None].astype(np.float32))[0]
         mask = (coverage >= 0.5).astype(np.float32)
