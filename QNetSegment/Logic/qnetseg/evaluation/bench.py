@@ -66,7 +66,7 @@ def inference(
     report(f"paper's arithmetic   {reference:7.2f} s a slice ({reference_slices} slices measured)")
     report(
         f"qnetseg              {content['warm_seconds_per_slice']:7.2f} s a slice,"
-        f" {ours['warm']:.1f} s for {slices} slices ({ours['first']:.1f} s the first time), {ours['precision']}"
+        f" {ours['warm']:.1f} s for {slices} slices (first time {ours['first']:.1f} s), {ours['precision']}"
     )
     report(f"ratio                {content['ratio']:7.1f}")
     report(f"peak memory          {ours['peak_gib']:7.2f} GiB")

@@ -56,8 +56,8 @@ class QNetConfig:
         for name, allowed in (("depth", DEPTHS), ("downsample_layer", (2, 3, 4)), ("paths", PATHS),
                               ("threshold", THRESHOLDS)):
             if getattr(self, name) not in allowed:
-                raise WeightsError(f"The model configuration has {name}={getattr(self, name)!r}, which is not one"
-                                   f" of {', '.join(map(str, allowed))}.", "Correct that entry.")
+                raise WeightsError(f"The model configuration has {name}={getattr(self, name)!r}, which is"
+                                   f" not one of {', '.join(map(str, allowed))}.", "Correct that entry.")
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as a JSON-able dictionary."""

@@ -20,6 +20,11 @@ class Prototypes(NamedTuple):
     coarse: Tensor
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """Context without mixed precision: bfloat16 would round S and T, of about 10, to steps of 0.06."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def _bilinear_weights(small: int, large: int, like: Tensor) -> Tensor:
     """(small, large) matrix of bilinear up-sampling with align_corners=False."""
     eye = torch.eye(small, device=like.device, dtype=like.dtype)[None]
@@ -43,8 +48,9 @@ def masked_average_pooling(features: Tensor, masks: Tensor) -> Tensor:
     features, masks = features.float(), masks.float()
     rows = _bilinear_weights(features.shape[-2], masks.shape[-2], masks)
     columns = _bilinear_weights(features.shape[-1], masks.shape[-1], masks)
-    weights = rows @ masks @ columns.T
-    total = torch.einsum("bnhw,bchw->bnc", weights, features)
+    with full_precision(features):
+        weights = rows @ masks @ columns.T
+        total = torch.einsum("bnhw,bchw->bnc", weights, features)
     return total / (masks.sum(dim=(-2, -1))[..., None] + EPSILON)
 
 

@@ -14,6 +14,7 @@ from .prototype import (
     Prototypes,
     anomaly_score,
     foreground_probability,
+    full_precision,
     prototypes_from,
     resize_probability,
 )
@@ -76,14 +77,17 @@ class QNet(nn.Module):
             refinement: test-time prototype refinement; none while training.
             threshold_offset: added to T; a number, or (B, 1) float.
         """
-        threshold = self.threshold(query.pooled.to(self.threshold.hidden.weight.dtype)).float() + threshold_offset
         config, result = self.config, {}
-        for column, path in enumerate(Prototypes._fields):
-            features = getattr(query, path)
-            p = getattr(prototypes, path).expand(features.shape[0], -1, -1)
-            if path in dict(self._path_weights()):
-                p = refine(p, features, threshold[:, column], refinement, config.cosine_scale, config.sharpness)
-            result[path] = anomaly_score(features, p, config.cosine_scale)
+        with full_precision(query.fine):
+            threshold = self.threshold(query.pooled.to(self.threshold.hidden.weight.dtype)).float()
+            threshold = threshold + threshold_offset
+            for column, path in enumerate(Prototypes._fields):
+                features = getattr(query, path)
+                p = getattr(prototypes, path).expand(features.shape[0], -1, -1)
+                if path in dict(self._path_weights()):
+                    p = refine(p, features, threshold[:, column], refinement, config.cosine_scale,
+                               config.sharpness)
+                result[path] = anomaly_score(features, p, config.cosine_scale)
         return Scores(**result, threshold=threshold)
 
     def fuse(self, scores: Scores, size: tuple[int, int], threshold_offset: float = 0.0,

@@ -12,6 +12,7 @@ Three modes, because the paper and the released code do different things:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -85,7 +86,8 @@ def _closed_form_step(prototypes: Tensor, mean: Tensor, features: Tensor, refine
     return (1 - refinement.blend) * prototypes + refinement.blend * mean
 
 
-def _reconstruction_step(prototypes: Tensor, mean: Tensor, features: Tensor, refinement: Refinement) -> Tensor:
+def _reconstruction_step(prototypes: Tensor, mean: Tensor, features: Tensor,
+                         refinement: Refinement) -> Tensor:
     """One plain gradient step on the binary cross-entropy of Eq. 9.
 
     Both feature maps are normalised with the query's own minimum and range. The loss, averaged over the
@@ -100,20 +102,22 @@ def _reconstruction_step(prototypes: Tensor, mean: Tensor, features: Tensor, ref
     return low + extent * (rebuilt - refinement.rate * gradient)
 
 
-def _released(prototypes: Tensor, features: Tensor, predicted_mask, refinement: Refinement) -> Tensor:
+def _released(prototypes: Tensor, features: Tensor, predicted_mask: Callable[[Tensor], Tensor],
+              refinement: Refinement) -> Tensor:
     """The released code's update: Adam on BCE(input = query features, target = rebuilt features).
 
     Each structure of each image is its own optimisation problem, as in the released code; they share one
     Adam because its update is element-wise.
     """
     def unit(x: Tensor) -> Tensor:
-        low, high = (torch.amin(x, dim=(-3, -2, -1), keepdim=True), torch.amax(x, dim=(-3, -2, -1), keepdim=True))
+        low, high = (extreme(x, dim=(-3, -2, -1), keepdim=True) for extreme in (torch.amin, torch.amax))
         return torch.sigmoid((x - low) / (high - low))
 
-    with torch.enable_grad():
+    # Tensors of inference mode cannot take part in gradients, their clones can.
+    with torch.inference_mode(False), torch.enable_grad():
         p = prototypes.detach().clone().requires_grad_(True)
         optimiser = torch.optim.Adam([p], lr=refinement.rate)
-        query = features.detach()[:, None]
+        query = features.detach().clone()[:, None]
         given = unit(query)
         log_given, log_rest = given.log(), (1 - given).log()
         mask = predicted_mask(p)[:, :, None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import torch
 import torchvision
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from ..errors import WeightsError
 from .qnet import QNet
+from .weights import read_state_dict
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _SKIPPED = re.compile(r"(^fc\.|^aux_classifier\.|^classifier\.|num_batches_tracked$)")
@@ -40,7 +40,7 @@ def load_start(model: QNet, start: str) -> str:
     elif start.startswith("torchvision:"):
         state = _torchvision_state(start.removeprefix("torchvision:"))
     else:
-        state = _file_state(Path(start))
+        state = read_state_dict(start)
     return _fill_backbone(model, state, start)
 
 
@@ -103,23 +103,6 @@ def _torchvision_state(name: str) -> dict[str, Tensor]:
                            "Write <model>.<weights>, for example resnet50.IMAGENET1K_V2.") from error
     try:
         return dict(weights.get_state_dict(progress=False, check_hash=True))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch reports a wrong checksum as RuntimeError
         raise WeightsError(f"The weights {name} could not be downloaded ({error}).",
                            "Give a local file instead when this machine has no internet.") from error
-
-
-def _file_state(path: Path) -> dict[str, Tensor]:
-    """State dict of a local file, read without running code from it."""
-    from .weights import read_safetensors
-
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)[0]
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"The start weights {path} cannot be read ({error.strerror}).",
-                           "Check the path.") from error
-    except Exception as error:  # torch reports damaged and unsafe pickles by many exception types
-        raise WeightsError(f"The start weights {path.name} are damaged or hold more than tensors.",
-                           "Save a plain state dict of tensors.") from error
-    return dict(state.get("state_dict", state))

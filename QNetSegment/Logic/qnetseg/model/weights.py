@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from .config import QNetConfig
 from .qnet import QNet
 
 FORMAT = "qnetseg-1"
+STORAGES = ("fp32", "bf16", "int8")
 _SCALE = ".int8_scale"  # suffix of the companion tensor of a weight stored as int8
 
 
@@ -47,22 +49,36 @@ def save_model(path: str | Path, network: QNet, provenance: dict[str, Any], stor
 
     Raises:
         OutputError: the file cannot be written.
+        WeightsError: there is no such storage.
     """
     path = Path(path)
+    if storage not in STORAGES:
+        raise WeightsError(f"There is no storage {storage!r}.", f"Use one of {', '.join(STORAGES)}.")
     metadata = {"format": FORMAT, "config": json.dumps(network.config.to_dict(), sort_keys=True),
                 "provenance": json.dumps(provenance, sort_keys=True)}
     tensors: dict[str, Tensor] = {}
     for key, value in network.state_dict().items():
         if not key.endswith("num_batches_tracked"):
             tensors.update(_pack(key, value.detach().cpu(), storage))
+    metadata["sha256"] = _digest(tensors, metadata)
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(save(tensors, metadata))
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputError(f"The weights file {path} cannot be written ({error.strerror}).",
                           "Choose another folder or free some space.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 over configuration, provenance and tensors; safetensors checks only the form of its header."""
+    digest = hashlib.sha256((metadata["config"] + metadata["provenance"]).encode())
+    for key, value in sorted(tensors.items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _pack(key: str, value: Tensor, storage: str) -> dict[str, Tensor]:
@@ -92,10 +108,33 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(f"The weights file {path} does not exist.", "Check the path.")
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"The file {path.name} is not a safetensors file or is damaged.",
                            "Get it again from its source; pickle files are never opened.") from error
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors file or of a pickled state dict, which is read without running its code.
+
+    Raises:
+        WeightsError: missing, damaged, or holding more than tensors.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)[0]
+    if not path.is_file():
+        raise WeightsError(f"The weights file {path} does not exist.", "Check the path.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state = dict(content.get("state_dict", content))
+    except Exception as error:  # torch reports damaged and unsafe pickles by many exception types
+        raise WeightsError(f"The weights file {path.name} is damaged or holds more than tensors.",
+                           "Save a plain state dict of tensors.") from error
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"The weights file {path.name} holds more than tensors.",
+                           "Save a plain state dict of tensors.")
+    return state
 
 
 def load_model(path: str | Path) -> Model:
@@ -110,6 +149,9 @@ def load_model(path: str | Path) -> Model:
         raise WeightsError(f"The file {path.name} is not a QNetSegment model.",
                            "Convert other checkpoints with: qnetseg weights convert.")
     try:
+        if "sha256" in metadata and metadata["sha256"] != _digest(tensors, metadata):
+            raise WeightsError(f"The file {path.name} is damaged: its content does not match its checksum.",
+                               "Get it again from its source.")
         config = QNetConfig.from_dict(json.loads(metadata["config"]))
         provenance = json.loads(metadata["provenance"])
     except (KeyError, json.JSONDecodeError, TypeError) as error:
@@ -120,21 +162,29 @@ def load_model(path: str | Path) -> Model:
     return Model(network.eval(), path.stem, provenance)
 
 
-def fill(network: QNet, state: dict[str, Tensor], source: str) -> None:
+def fill(network: QNet, state: dict[str, Tensor], source: str, name_in: Callable[[str], str] = str) -> None:
     """Copy a state dict into the network; every tensor must be there, fit, and be wanted.
+
+    Args:
+        network: changed in place.
+        state: tensors by name.
+        source: what messages call the state dict.
+        name_in: name in `state` of a tensor of the network; the same by default.
 
     Raises:
         WeightsError: names the tensors that are missing, unexpected or of another shape.
     """
-    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    own = {key: name_in(key) for key in network.state_dict() if not key.endswith("num_batches_tracked")}
+    wanted = {own[key]: value for key, value in network.state_dict().items() if key in own}
     wrong = {"missing": sorted(set(wanted) - set(state)), "unexpected": sorted(set(state) - set(wanted)),
-             "of another shape": sorted(k for k in set(wanted) & set(state) if wanted[k].shape != state[k].shape)}
+             "of another shape": sorted(key for key in set(wanted) & set(state)
+                                        if wanted[key].shape != state[key].shape)}
     if any(wrong.values()):
         listed = "; ".join(f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
                            for what, keys in wrong.items() if keys)
-        raise WeightsError(f"The tensors of {source} do not fit a ResNet-{network.config.depth} Q-Net: {listed}.",
-                           "Use the configuration that it was trained with.")
-    network.load_state_dict(state, strict=False)
+        raise WeightsError(f"The tensors of {source} do not fit a ResNet-{network.config.depth} Q-Net:"
+                           f" {listed}.", "Use the configuration that it was trained with.")
+    network.load_state_dict({key: state[name] for key, name in own.items()}, strict=False)
 
 
 def sha256(path: str | Path) -> str:

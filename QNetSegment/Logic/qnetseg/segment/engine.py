@@ -212,6 +212,6 @@ def _warnings(
         found.append("The drawn structure is very small for the network; check every slice.")
     if not stack.same_volume and obliqueness(query, support.axes) > OBLIQUE_DEGREES:
         found.append(
-            "The volume is tilted by over 20 degrees against the one drawn on; its slices show other sections."
+            "The volume is tilted by over 20 degrees against the one drawn on: its slices cut differently."
         )
     return found

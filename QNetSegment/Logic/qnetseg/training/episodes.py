@@ -50,7 +50,8 @@ class TrainingCase:
 def excluded_slices(labels: np.ndarray, values: list[int], rule: str) -> np.ndarray:
     """Which slices Setting 2 removes: (K,) bool from (K, H, W) labels; rule "any" or "all"."""
     present = np.stack([(labels == value).any(axis=(1, 2)) for value in values])
-    return present.any(axis=0) if rule == "any" else present.all(axis=0)
+    combine = np.any if rule == "any" else np.all
+    return np.asarray(combine(present, axis=0))
 
 
 def adjacent_pairs(supervoxels: np.ndarray, min_pixels: int) -> dict[int, list[int]]:
@@ -59,7 +60,8 @@ def adjacent_pairs(supervoxels: np.ndarray, min_pixels: int) -> dict[int, list[i
     area = np.stack([np.bincount(plane, minlength=flat.max() + 1) for plane in flat])
     usable = (area[:-1] > 0) & (area[1:] > 0) & (np.maximum(area[:-1], area[1:]) >= min_pixels)
     usable[:, 0] = False
-    return {int(label): np.flatnonzero(usable[:, label]).tolist() for label in np.flatnonzero(usable.any(axis=0))}
+    return {int(label): np.flatnonzero(usable[:, label]).tolist()
+            for label in np.flatnonzero(usable.any(axis=0))}
 
 
 def prepare_case(case: Case, name: str, recipe: EpisodeRecipe, device: torch.device, top_percent: float,
@@ -75,7 +77,8 @@ def prepare_case(case: Case, name: str, recipe: EpisodeRecipe, device: torch.dev
         raise DatasetError(f"{name} has no supervoxel of {recipe.min_pixels} pixels on two adjacent slices.",
                            "Lower min_pixels or leave the volume out.")
     image = torch.from_numpy(normalise(case.image, top_percent)).half()
-    return TrainingCase(name, image.to(device), torch.from_numpy(supervoxels.astype(np.int16)).to(device), pairs)
+    labels = torch.from_numpy(supervoxels.astype(np.int16))
+    return TrainingCase(name, image.to(device), labels.to(device), pairs)
 
 
 def load_cases(source: DataRecipe, recipe: EpisodeRecipe, device: torch.device, top_percent: float
@@ -85,7 +88,8 @@ def load_cases(source: DataRecipe, recipe: EpisodeRecipe, device: torch.device, 
     test = set(data.fold(source.fold, source.scheme)) if source.fold >= 0 else set()
     unknown = sorted(set(source.exclude) - set(data.labels))
     if unknown:
-        raise DatasetError(f"{data.name} has no structure {unknown[0]!r}.", f"It has {', '.join(data.labels)}.")
+        raise DatasetError(f"{data.name} has no structure {unknown[0]!r}.",
+                           f"It has {', '.join(data.labels)}.")
     values = [data.labels[name] for name in source.exclude]
     return [prepare_case(data.load(name), f"{data.name} case {name}", recipe, device, top_percent,
                          (values, source.exclude_rule))
@@ -95,7 +99,8 @@ def load_cases(source: DataRecipe, recipe: EpisodeRecipe, device: torch.device, 
 class EpisodeSampler:
     """Draws the episodes of any step from the seed and the step alone, so that a run resumes exactly."""
 
-    def __init__(self, sources: list[tuple[float, list[TrainingCase]]], recipe: EpisodeRecipe, seed: int) -> None:
+    def __init__(self, sources: list[tuple[float, list[TrainingCase]]], recipe: EpisodeRecipe,
+                 seed: int) -> None:
         self.sources, self.recipe, self.seed = sources, recipe, seed
         shares = np.array([share for share, _ in sources], dtype=float)
         self.shares = shares / shares.sum()

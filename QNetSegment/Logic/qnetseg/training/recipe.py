@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import RecipeError
+from ..errors import RecipeError, WeightsError
 from ..model import QNetConfig
 
 if sys.version_info >= (3, 11):
@@ -123,20 +123,54 @@ _SECTIONS = {"model": QNetConfig, "episodes": EpisodeRecipe, "augmentation": Aug
              "optimiser": OptimiserRecipe}
 _CHOICES = {"precision": ("fp32", "bf16"), "batch_norm": ("train", "frozen"), "schedule": ("step", "cosine"),
             "exclude_rule": ("any", "all"), "scheme": ("released", "strict")}
+_POSITIVE = ("steps", "pairs", "structures", "share", "rate", "every", "elastic_sigma")
 
 
-def _build(cls: type, values: dict[str, Any], where: str) -> Any:
-    known = {f.name for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - known)
+def _build(cls: type, values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise RecipeError(f"The recipe's {where} is not a section of entries.",
+                          f"Write the line {where} above them.")
+    known = {f.name: f.default for f in dataclasses.fields(cls) if f.default_factory is dataclasses.MISSING}
+    unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
     if unknown:
         raise RecipeError(f"The recipe has an unknown entry {unknown[0]!r} in {where}.",
                           f"Known entries are {', '.join(sorted(known))}.")
+    missing = [key for key, default in known.items() if default is dataclasses.MISSING and key not in values]
+    if missing:
+        raise RecipeError(f"The recipe lacks the entry {missing[0]} in {where}.", "Add it.")
+    for key in set(values) & set(known):
+        if not _fits(values[key], known[key]) or (key in _POSITIVE and values[key] <= 0):
+            raise RecipeError(f"The recipe's entry {key} in {where} is {values[key]!r}.",
+                              f"Write {_expected(known[key])}{' above 0' if key in _POSITIVE else ''}.")
     for key, allowed in _CHOICES.items():
         if key in values and values[key] not in allowed:
             raise RecipeError(f"The recipe's entry {key} is {values[key]!r}.", f"Use {' or '.join(allowed)}.")
     if cls is OptimiserRecipe and values.get("name", "sgd") not in ("sgd", "adamw"):
         raise RecipeError(f"The recipe asks for the optimiser {values['name']!r}.", "Use sgd or adamw.")
-    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    entries = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    try:
+        return cls(**entries)
+    except WeightsError as error:  # QNetConfig checks itself
+        raise RecipeError(error.message, error.advice) from error
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value has the type of its field's default, or is text for a field without one."""
+    if isinstance(default, tuple):  # an empty default is a list of any length
+        return isinstance(value, list | tuple) and len(value) == (len(default) or len(value))
+    if isinstance(value, bool):
+        return False
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    return isinstance(value, int if isinstance(default, int) else str)
+
+
+def _expected(default: Any) -> str:
+    if isinstance(default, tuple):
+        return "a list of two numbers" if default else "a list"
+    if isinstance(default, float):
+        return "a number"
+    return "a whole number" if isinstance(default, int) else "text"
 
 
 def read_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -154,17 +188,19 @@ def read_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> Re
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecipeError(f"The recipe {path} cannot be read ({error.strerror}).", "Check the path.") from error
+        raise RecipeError(f"The recipe {path} cannot be read ({error.strerror}).",
+                          "Check the path.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.", "Correct that line.") from error
     overrides = dict(overrides or {})
     fold = overrides.pop("fold", None)
     values.update(overrides)
-    sources = [dict(source, **({} if fold is None else {"fold": fold})) for source in values.pop("data", [])]
-    if not sources:
-        raise RecipeError(f"The recipe {path.name} names no data.", "Add a [[data]] section.")
+    sources = values.pop("data", [])
+    if not sources or not isinstance(sources, list):
+        raise RecipeError(f"The recipe {path.name} names no list of data.", "Add a [[data]] section.")
     for name, cls in _SECTIONS.items():
         if name in values:
             values[name] = _build(cls, values[name], f"[{name}]")
-    values["data"] = [_build(DataRecipe, source, "[[data]]") for source in sources]
+    built = [_build(DataRecipe, source, "[[data]]") for source in sources]
+    values["data"] = built if fold is None else [dataclasses.replace(source, fold=fold) for source in built]
     return _build(Recipe, {"name": path.stem, **values}, "its top level")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import RecipeError
+from ..errors import OutputError, RecipeError, WeightsError
 from ..model import QNet, save_model
 from ..model.starts import load_start
 from .augment import augment
@@ -65,7 +65,7 @@ class Trainer:
 
         Raises:
             RecipeError: the folder holds a run of another recipe.
-            DatasetError, WeightsError: data or start are missing.
+            DatasetError, WeightsError: data or start are missing, or the checkpoint is damaged.
         """
         self.recipe, self.folder, self.device, self.report = recipe, Path(folder), device, report
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class Trainer:
         state = self._read_checkpoint()
         if state is None:
             report(load_start(network, recipe.start))
-        self.network = network.to(device, memory_format=torch.channels_last)
+        self.network: QNet = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = build_optimiser(self.network, recipe.optimiser)
         self.step = 0
         if state is not None:
@@ -91,14 +91,15 @@ class Trainer:
         last = min(self.recipe.steps, stop_after or self.recipe.steps)
         progress, saved = Progress(self.step, last), time.monotonic()
         self._set_mode()
-        with _Scalars(self.folder) as scalars:
+        with _Scalars(self.folder, self.step) as scalars:
             while self.step < last:
                 losses = self.train_step()
                 if self.step % LOG_EVERY == 0 or self.step == last:
                     scalars.write(self.step, losses)
                     self.report(f"step {self.step}/{self.recipe.steps}  loss {losses['total']:.4f}"
                                 f"  segmentation {losses['segmentation']:.4f}"
-                                f"  alignment {losses['alignment']:.4f}  eta {progress.eta(self.step) / 60:.1f} min")
+                                f"  alignment {losses['alignment']:.4f}"
+                                f"  eta {progress.eta(self.step) / 60:.1f} min")
                 if time.monotonic() - saved > CHECKPOINT_SECONDS or self.step == last:
                     self._write_checkpoint()
                     saved = time.monotonic()
@@ -144,7 +145,11 @@ class Trainer:
         path = self.folder / CHECKPOINT
         if not path.is_file():
             return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch reports damaged files by many exception types
+            raise WeightsError(f"The checkpoint {path} is damaged.",
+                               "Delete it to start the run again.") from error
         if state["recipe"] != self._fingerprint():
             raise RecipeError(f"The folder {self.folder} holds a run of another recipe.",
                               "Choose another output folder or delete that one.")
@@ -152,25 +157,39 @@ class Trainer:
 
     def _write_checkpoint(self) -> None:
         path, part = self.folder / CHECKPOINT, self.folder / (CHECKPOINT + ".part")
-        torch.save({"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
-                    "step": self.step, "recipe": self._fingerprint()}, part)
-        os.replace(part, path)
+        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
+                 "step": self.step, "recipe": self._fingerprint()}
+        try:
+            torch.save(state, part)
+            os.replace(part, path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            raise OutputError(f"The checkpoint {path} cannot be written.",
+                              "Free some space and start again; it goes on from the last one.") from error
+        finally:
+            part.unlink(missing_ok=True)
 
 
 class _Scalars:
-    """TensorBoard scalars where tensorboard is installed, and always a readable CSV."""
+    """TensorBoard scalars where tensorboard is installed, and always a readable CSV.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    What a killed run wrote after its last checkpoint is dropped, because it is computed again.
+    """
+
+    def __init__(self, folder: Path, done: int) -> None:
+        self.folder, self.done = folder, done
 
     def __enter__(self) -> _Scalars:
-        self.csv = open(self.folder / "scalars.csv", "a", encoding="utf-8")
+        path = self.folder / "scalars.csv"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        self.csv = open(path, "w", encoding="utf-8")
+        self.csv.writelines(line for line in lines if line.endswith("\n")
+                            and (line.startswith("step") or int(line.split(",")[0]) <= self.done))
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             self.board = None
         else:
-            self.board = SummaryWriter(str(self.folder))
+            self.board = SummaryWriter(str(self.folder), purge_step=self.done + 1)
         return self
 
     def write(self, step: int, values: dict[str, float]) -> None:

@@ -1,0 +1,1 @@
+"""Independent references that the network's equations are checked against."""

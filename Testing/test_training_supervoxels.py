@@ -1,0 +1,192 @@
+"""Supervoxels: the graph segmentation against a slow and plain one, its mask, and the paper's labels."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from qnetseg.errors import InputError, VolumeError
+from qnetseg.training import supervoxels as module
+from qnetseg.training.supervoxels import felzenszwalb_3d, foreground_mask, step_factor, supervoxels
+
+ISOTROPIC = (1.0, 1.0, 1.0)
+THICK = (6.0, 1.5, 1.5)
+
+
+def plain_felzenszwalb(image, spacing, min_size, scale):
+    """The algorithm of the paper with sets of voxels and no thought of speed."""
+    scaled = 255 * (image - image.min()) / (image.max() - image.min())
+    steps = [s for s in itertools.product((-1, 0, 1), repeat=3) if s > (0, 0, 0)]
+    steps.sort(key=lambda s: (sum(map(abs, s)), s))
+    edges = []
+    for rank, step in enumerate(steps):
+        for voxel in np.ndindex(image.shape):
+            there = tuple(a + b for a, b in zip(voxel, step, strict=True))
+            if all(0 <= a < n for a, n in zip(there, image.shape, strict=True)):
+                length = math.hypot(step[0] * spacing[0] / spacing[1], *step[1:]) / math.hypot(*step)
+                edges.append((abs(scaled[there] - scaled[voxel]) * length, rank, voxel, there))
+    edges.sort()
+    group = {voxel: frozenset([voxel]) for voxel in np.ndindex(image.shape)}
+    variation = dict.fromkeys(group.values(), 0.0)
+
+    def join(one, other, weight):
+        union = one | other
+        variation[union] = weight
+        group.update(dict.fromkeys(union, union))
+
+    for weight, _, voxel, there in edges:
+        one, other = group[voxel], group[there]
+        if one != other and weight < min(variation[g] + scale / 255 / len(g) for g in (one, other)):
+            join(one, other, weight)
+    for weight, _, voxel, there in edges:
+        one, other = group[voxel], group[there]
+        if one != other and min(len(one), len(other)) < min_size:
+            join(one, other, weight)
+    numbers = {g: n for n, g in enumerate(sorted(set(group.values()), key=min), start=1)}
+    return np.array([numbers[group[voxel]] for voxel in np.ndindex(image.shape)]).reshape(image.shape)
+
+
+volumes = arrays(np.int16, st.tuples(*[st.integers(1, 4)] * 3), elements=st.integers(0, 6)).filter(
+    lambda a: a.min() < a.max()
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(image=volumes, min_size=st.integers(1, 9), scale=st.sampled_from([0.0, 1.0, 2e4]))
+def test_equals_the_plain_algorithm(image, min_size, scale):
+    expected = plain_felzenszwalb(image.astype(float), THICK, min_size, scale)
+    np.testing.assert_array_equal(felzenszwalb_3d(image, THICK, min_size, scale), expected)
+
+
+def test_compiled_and_interpreted_kernels_agree(monkeypatch):
+    image = np.random.default_rng(1).normal(size=(5, 8, 7))
+    compiled = felzenszwalb_3d(image, THICK, min_size=6, scale=3e4)
+    for name in ("_root", "_join", "_join_similar", "_join_small", "_roots"):
+        monkeypatch.setattr(module, name, getattr(module, name).py_func)
+    np.testing.assert_array_equal(felzenszwalb_3d(image, THICK, min_size=6, scale=3e4), compiled)
+    assert 1 < compiled.max() < image.size
+
+
+@settings(max_examples=25, deadline=None)
+@given(image=volumes, slope=st.sampled_from([0.25, 4.0]), min_size=st.integers(1, 9))
+def test_does_not_depend_on_the_intensity_unit(image, slope, min_size):
+    np.testing.assert_array_equal(
+        felzenszwalb_3d(image * slope, ISOTROPIC, min_size), felzenszwalb_3d(image, ISOTROPIC, min_size)
+    )
+
+
+def test_finds_two_noisy_blocks():
+    image = np.random.default_rng(0).normal(size=(6, 20, 20))
+    image[:, :, 12:] += 50
+    labels = felzenszwalb_3d(image, ISOTROPIC, min_size=200)
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, np.broadcast_to(np.where(np.arange(20) < 12, 1, 2), image.shape))
+
+
+def test_every_supervoxel_has_the_minimum_size():
+    image = np.random.default_rng(2).normal(size=(6, 16, 16))
+    _, counts = np.unique(felzenszwalb_3d(image, THICK, min_size=50), return_counts=True)
+    assert counts.min() >= 50 and counts.size > 1
+
+
+def test_smoothing_quietens_noise():
+    image = np.random.default_rng(4).normal(size=(5, 15, 15))
+    image[..., 8:] += 10
+    rough = felzenszwalb_3d(image, ISOTROPIC, min_size=1, scale=100)
+    smooth = felzenszwalb_3d(image, ISOTROPIC, min_size=1, scale=100, sigma=1.5)
+    assert 2 <= smooth.max() < rough.max()
+
+
+@pytest.mark.parametrize(
+    ("step", "factor"),
+    [
+        ((0, 0, 1), 1),
+        ((0, 1, -1), 1),
+        ((1, 0, 0), 4),
+        ((1, 0, -1), math.sqrt(17) / math.sqrt(2)),
+        ((1, 1, 1), math.sqrt(18) / math.sqrt(3)),
+    ],
+)
+def test_thick_slices_make_edges_between_them_heavier(step, factor):
+    assert step_factor(step, THICK) == pytest.approx(factor)
+
+
+def test_foreground_is_the_largest_bright_region_of_each_slice_with_holes_filled():
+    image = np.zeros((3, 12, 12))
+    image[:2, 2:8, 2:8] = 100
+    image[0, 4, 4] = 0  # a hole
+    image[0, 8, 8] = 100  # touches the body by a corner
+    image[1, 10:, 10:] = 100  # lies apart
+    image[:, 0, 0] = 3.9  # 9.9 on the scale of 0..255
+    expected = np.zeros(image.shape, dtype=bool)
+    expected[:2, 2:8, 2:8] = True
+    expected[0, 8, 8] = True
+    np.testing.assert_array_equal(foreground_mask(image), expected)
+
+
+def phantom():
+    image = np.random.default_rng(3).uniform(0, 2, size=(4, 24, 24))
+    image[:, 4:20, 4:12] += 60
+    image[:, 4:20, 12:20] += 120
+    return image
+
+
+@pytest.mark.parametrize("method", ["felzenszwalb", "slic"])
+def test_supervoxels_are_numbered_from_one_inside_the_body(method):
+    image = phantom()
+    labels = supervoxels(image, THICK, min_size=100, method=method)
+    assert labels.dtype == np.int32 and labels.shape == image.shape
+    np.testing.assert_array_equal(labels > 0, foreground_mask(image))
+    np.testing.assert_array_equal(np.unique(labels), np.arange(labels.max() + 1))
+    shared = set(labels[:, 4:20, 4:11].flat) & set(labels[:, 4:20, 13:20].flat)
+    assert not shared, "a supervoxel crosses the border between the two tissues"
+
+
+@pytest.mark.parametrize("bad", [np.zeros((2, 3)), np.full((2, 3, 4), 7.0), np.full((2, 3, 4), np.nan)])
+def test_refuses_images_without_content(bad):
+    with pytest.raises(VolumeError):
+        felzenszwalb_3d(bad, ISOTROPIC, min_size=2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"spacing": (1.0, 1.0), "min_size": 5},
+        {"spacing": (1.0, 0.0, 1.0), "min_size": 5},
+        {"spacing": ISOTROPIC, "min_size": 0},
+        {"spacing": ISOTROPIC, "min_size": 0, "method": "slic"},
+        {"spacing": ISOTROPIC, "min_size": 5, "method": "watershed"},
+    ],
+)
+def test_refuses_impossible_parameters(arguments):
+    with pytest.raises(InputError):
+        supervoxels(phantom(), **arguments)
+
+
+def adjusted_rand_index(one, other):
+    """Agreement of two partitions beyond chance: 1 for the same, about 0 for unrelated ones."""
+    table = np.zeros((one.max() + 1, other.max() + 1))
+    np.add.at(table, (one, other), 1)
+
+    def pairs(counts):
+        return (counts * (counts - 1) / 2).sum()
+
+    together, rows, columns = pairs(table), pairs(table.sum(1)), pairs(table.sum(0))
+    chance = rows * columns / pairs(table.sum())
+    return (together - chance) / ((rows + columns) / 2 - chance)
+
+
+def test_equals_the_pseudo_labels_of_the_paper(development_data):
+    folder = development_data / "CMR"  # image 5 is one of those without edges of equal weight
+    image = sitk.ReadImage(str(folder / "cmr_MR_normalized" / "image_5.nii.gz"))
+    theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "supervoxels_1000/superpix-MIDDLE_5.nii.gz")))
+    ours = supervoxels(sitk.GetArrayFromImage(image), image.GetSpacing()[::-1], min_size=1000)
+    np.testing.assert_array_equal(ours > 0, theirs > 0)
+    assert adjusted_rand_index(ours[ours > 0], theirs[ours > 0]) == pytest.approx(1)
