@@ -12,6 +12,7 @@ import pytest
 from qnetseg.worker.server import END_GRACE, Eta
 from support.worker_bed import FAKE, LOGIC, PATIENCE, RawWorker
 
+REAL_WORKER = [sys.executable, "-m", "qnetseg.worker"]
 SCHEDULING = 3.0  # seconds: machines that run tests are often overloaded
 
 
@@ -227,6 +228,16 @@ def test_a_foreign_folder_is_never_removed(tmp_path):
     assert tmp_path.is_dir()
 
 
+def test_the_end_of_stdin_while_torch_is_imported(tmp_path):
+    (tmp_path / "torch.py").write_text("import sys, threading; print('importing'); threading.Event().wait()")
+    with RawWorker(REAL_WORKER, env={"PYTHONPATH": os.pathsep.join([str(tmp_path), str(LOGIC)])}) as worker:
+        worker.say("hello", "1", version=1, folder=str(worker.folder))
+        worker.write(b"garbage")
+        assert worker.event()["kind"] == "ProtocolError"
+        assert worker.end() == 0
+        assert not worker.folder.exists()
+
+
 BROKEN_TORCH = {
     "missing": (
         "raise ModuleNotFoundError('No module named torch', name='torch')",
@@ -244,9 +255,7 @@ BROKEN_TORCH = {
 def test_a_broken_torch_is_a_sentence_in_the_answer_to_hello(fault, tmp_path):
     code, words = BROKEN_TORCH[fault]
     (tmp_path / "torch.py").write_text(code)
-    real = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import runpy; "
-            "runpy.run_module('qnetseg.worker', run_name='__main__')"]  # fmt: skip
-    with RawWorker(real) as worker:
+    with RawWorker(REAL_WORKER, env={"PYTHONPATH": os.pathsep.join([str(tmp_path), str(LOGIC)])}) as worker:
         error = worker.hello()
         assert (error["event"], error["id"], error["kind"]) == ("error", "h", "WorkerError")
         assert words in error["message"] and error["advice"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qnetseg.volume import SupportSet, Volume, support_from_mask
-from qnetseg.worker.exchange import make_folder, save_array
+from qnetseg.worker.exchange import make_folder, remove_folder, save_array
 from qnetseg.worker.protocol import VERSION
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
@@ -60,6 +60,7 @@ class RawWorker:
         self.popen.stdin.close()  # type: ignore[union-attr]
         for thread in self._threads:
             thread.join()
+        remove_folder(self.folder)
 
     @property
     def log(self) -> str:

@@ -1,7 +1,31 @@
-"""From drawn slices and a volume to a mask, a confidence and a report."""
+"""From drawn slices and a volume to a mask, a confidence and a report.
 
-from .engine import segment_volume
-from .options import SegmentOptions
-from .result import Report, Segmentation, SliceReport
+The names are imported when they are asked for: the worker's client needs the results' classes in processes
+that must not load torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .engine import segment_volume
+    from .options import SegmentOptions
+    from .result import Report, Segmentation, SliceReport
+
+_HOMES = {
+    "Report": "result",
+    "Segmentation": "result",
+    "SegmentOptions": "options",
+    "SliceReport": "result",
+    "segment_volume": "engine",
+}
 
 __all__ = ["Report", "Segmentation", "SegmentOptions", "SliceReport", "segment_volume"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

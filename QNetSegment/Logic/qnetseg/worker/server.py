@@ -103,6 +103,7 @@ class _Server:
         self._segment_function = segment
         self._check = check
         self._folder: Path | None = None
+        self._ready = False
         self._requests: queue.Queue[protocol.Hello | protocol.Segment | None] = queue.Queue()
         self._cancels: dict[str, threading.Event] = {}  # of the segmentations that run or wait
         self._sending = threading.Lock()
@@ -145,6 +146,8 @@ class _Server:
             if isinstance(request, protocol.Cancel):
                 self._cancels.get(request.id, threading.Event()).set()
                 return True
+            if isinstance(request, protocol.Hello):
+                self._folder = Path(request.folder)  # at once: it goes even if we end before we are ready
             if isinstance(request, protocol.Segment):
                 if request.id in self._cancels:
                     raise protocol.ProtocolError("A segmentation with this id runs already.", request.id)
@@ -172,11 +175,11 @@ class _Server:
     def _hello(self, request: protocol.Hello) -> protocol.Ready:
         protocol.require_version(request.version, "client")
         version = self._check()
-        self._folder = Path(request.folder)
+        self._ready = True
         return protocol.Ready(request.id, protocol.VERSION, os.getpid(), version)
 
     def _segment(self, request: protocol.Segment) -> protocol.Result:
-        if self._folder is None:
+        if self._folder is None or not self._ready:
             raise protocol.ProtocolError("A session begins with hello.", request.id)
         cancel = self._cancels[request.id]
         if cancel.is_set():

@@ -1,0 +1,57 @@
+"""`qnetseg bench`: measure speed and memory on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .common import add_command, add_device, add_json, add_model, print_json, say
+from .outputs import make_folder
+
+EXAMPLE = "qnetseg bench inference --slices 36 --output results"
+DETAILS = """
+Segments a synthetic volume of 256 x 256 slices and compares, in the same run, with the paper's
+arithmetic: ResNet-101, the support encoded for every slice, seven refinement steps."""
+
+
+def add(commands: Any) -> None:
+    """Define the command and its benchmarks."""
+    parser = add_command(commands, "bench", "measure speed and memory", EXAMPLE, DETAILS)
+    kinds = parser.add_subparsers(title="benchmarks", metavar="KIND", required=True)
+    inference = add_command(kinds, "inference", "time the segmentation of one volume", EXAMPLE, DETAILS)
+    inference.add_argument(
+        "--slices", type=_positive, default=36, metavar="N", help="slices of the volume (default: 36)"
+    )
+    inference.add_argument("--output", type=Path, metavar="DIR", help="folder for the result file")
+    add_model(inference)
+    add_device(inference)
+    add_json(inference)
+    inference.set_defaults(run=run_inference)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def run_inference(arguments: argparse.Namespace) -> int:
+    """Time `segment_volume` against the paper's arithmetic."""
+    from ..evaluation import bench
+    from ..models import resolve_model
+
+    weights, output = resolve_model(arguments.model), None
+    if arguments.output is not None:
+        make_folder(arguments.output)
+        output = arguments.output / f"bench-inference-{arguments.device}-{weights.stem}.json"
+    report = say if arguments.json else print
+    content = bench.inference(
+        weights, slices=arguments.slices, device=arguments.device, output=output, report=report
+    )
+    if arguments.json:
+        print_json(content)
+    elif output is not None:
+        print(f"result     {output}")
+    return 0

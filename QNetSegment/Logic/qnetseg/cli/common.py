@@ -1,0 +1,102 @@
+"""What the commands share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..worker.protocol import Progress
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def add_command(
+    commands: Any, name: str, summary: str, example: str, details: str = ""
+) -> argparse.ArgumentParser:
+    """A parser for one command whose help ends with an example."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.\n{details}".strip(),
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)  # show tracebacks
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses the weights."""
+    parser.add_argument(
+        "--model",
+        metavar="NAME|FILE",
+        help="a name of `qnetseg weights list`, or a .safetensors file (default: the shipped model)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses where to compute."""
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="where to compute; auto takes a working GPU, else the CPU (default: auto)",
+    )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses the arithmetic."""
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="arithmetic; auto takes bf16 where the hardware has it (default: auto)",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option that replaces the text on stdout."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout instead of text")
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal, kept apart from results."""
+    print(f"qnetseg: {line}", file=sys.stderr, flush=True)
+
+
+def print_json(content: Any) -> None:
+    """The one JSON object of a command with --json."""
+    print(json.dumps(content, indent=1), flush=True)
+
+
+def project_folder() -> Path:
+    """Root of the checkout that this package runs from."""
+    return Path(__file__).resolve().parents[4]
+
+
+class Bar:
+    """A progress bar on stderr, seen only where stderr is a terminal."""
+
+    def __init__(self, name: str) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=None, desc=name, unit="slice", file=sys.stderr, disable=None, leave=False)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def __call__(self, event: Progress) -> None:
+        """Show a progress event of the worker; every stage fills the bar anew."""
+        if self._bar.total != event.total:
+            self._bar.reset(total=event.total)
+        self._bar.set_postfix_str(event.stage, refresh=False)
+        self._bar.n = event.done
+        self._bar.refresh()

@@ -1,0 +1,130 @@
+"""`qnetseg demo`: one drawn slice and a brain scan that comes with a Python package."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from . import drawing
+from .common import Bar, add_command, add_device, add_json, add_model, print_json, say
+from .outputs import appearing_together, make_folder
+
+if TYPE_CHECKING:
+    from ..volume import Volume
+
+SCAN = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
+"""Inside nilearn: the mean brain of 152 people, T1-weighted MR (McConnell Brain Imaging Centre, 2009)."""
+
+DETAILS = """
+The scan is the MNI152 brain (1 mm, T1-weighted MR) that the package nilearn ships; nothing is
+downloaded. The cerebellum was drawn by hand on one sagittal slice."""
+
+
+def add(commands: Any) -> None:
+    """Define the command."""
+    parser = add_command(
+        commands,
+        "demo",
+        "segment the cerebellum in a real brain scan from one drawn slice",
+        "qnetseg demo --output demo-output",
+        DETAILS,
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="DIR",
+        help="folder for demo.seg.nrrd and demo.png (default: demo-output)",
+    )
+    add_model(parser)
+    add_device(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def find_scan() -> Path:
+    """The scan inside the installed nilearn, which is not imported for it. Raises InputError."""
+    for package in ("nilearn", "matplotlib"):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(
+                f"The demonstration needs the Python package {package}.",
+                'Install it with: pip install "qnetseg[demo]".',
+            )
+    spec = importlib.util.find_spec("nilearn")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    for folder in folders:
+        if (Path(folder) / SCAN).is_file():
+            return Path(folder) / SCAN
+    raise InputError(
+        "The installed nilearn does not contain the MNI152 scan.",
+        'Install another version: pip install "nilearn>=0.10.2".',
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Segment the scan; write the segmentation and the contact sheet."""
+    from ..evaluation.figures import contact_sheet
+    from ..models import resolve_model
+    from ..volume import LabelMap, SegmentInfo, canonical, read_volume, support_from_mask, write_labelmap
+    from ..worker import WorkerClient
+
+    began = time.monotonic()
+    scan, model, folder = find_scan(), resolve_model(arguments.model), arguments.output
+    make_folder(folder)
+    volume = read_volume(scan)
+    _, orientation = canonical(volume)
+    support = support_from_mask(
+        volume,
+        orientation.back(_drawn_on(volume)),
+        name=drawing.STRUCTURE,
+        color=drawing.COLOR,
+        terminology=drawing.TERMINOLOGY,
+        plane="sagittal",
+    )
+    say(
+        f"Segmenting the {drawing.STRUCTURE} in {volume.shape[2]} slices from one drawn slice; "
+        "this takes a minute or two without a GPU."
+    )
+    with WorkerClient() as client, Bar(drawing.STRUCTURE) as bar:
+        result = client.segment(support, volume, model=model, device=arguments.device, progress=bar)
+    info = SegmentInfo(1, drawing.STRUCTURE, drawing.COLOR, drawing.TERMINOLOGY)
+    targets = [folder / "demo.seg.nrrd", folder / "demo.png"]
+    with appearing_together(targets, (".seg.nrrd", ".png")) as (segmentation, sheet):
+        write_labelmap(segmentation, LabelMap(result.mask.astype("int32"), volume.ijk_to_ras, (info,)))
+        contact_sheet(volume, result, support, sheet, "MNI152 brain scan")
+    seconds = time.monotonic() - began
+    if arguments.json:
+        print_json(
+            {
+                "scan": str(scan),
+                "segmentation": str(targets[0]),
+                "picture": str(targets[1]),
+                "seconds": seconds,
+                "report": result.report.to_json(),
+            }
+        )
+        return 0
+    for warning in result.report.warnings:
+        say(f"warning: {warning}")
+    report = result.report
+    print(f"{report.structure}: {report.volume_ml:.0f} ml")
+    print(f"{'seconds':13s}{seconds:.1f}, of which {report.seconds:.1f} to segment on {report.device}")
+    for name, path in (("picture", targets[1]), ("segmentation", targets[0]), ("scan", scan)):
+        print(f"{name:13s}{path}")
+    return 0
+
+
+def _drawn_on(volume: Volume) -> Any:
+    """The drawing, if the scan is the one that it was made on."""
+    from ..volume import canonical
+
+    if canonical(volume)[0].shape != drawing.SHAPE:
+        raise InputError(
+            "The installed nilearn contains another scan than the one that was drawn on.",
+            'Install another version: pip install "nilearn>=0.10.2".',
+        )
+    return drawing.drawn_mask()

@@ -1,0 +1,312 @@
+"""`qnetseg segment`: from a drawn slice and a volume to a segmentation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import GeometryError, InputError, MaskError
+from .common import Bar, add_command, add_device, add_json, add_model, add_precision, print_json, say
+from .outputs import appearing_together, require_writable
+
+if TYPE_CHECKING:
+    from ..segment.result import Segmentation
+    from ..volume import LabelMap, SegmentInfo, SupportSet, Volume
+    from ..worker import WorkerClient
+
+DETAILS = """
+MASK is a label image or a Slicer segmentation on the voxels of the support, drawn on one slice or
+several; every label in it becomes a segment of the output. Where two segments claim a voxel, the
+more confident one gets it. Only .seg.nrrd keeps names, colours and terminology."""
+
+
+def add(commands: Any) -> None:
+    """Define the command."""
+    parser = add_command(
+        commands,
+        "segment",
+        "segment a volume from a drawn slice",
+        "qnetseg segment scan.nii.gz --mask drawing.seg.nrrd --output liver.seg.nrrd --report liver.json",
+        DETAILS,
+    )
+    parser.add_argument(
+        "query", type=Path, metavar="QUERY", help="volume to segment: NIfTI, NRRD, MHA, MHD or a DICOM folder"
+    )
+    parser.add_argument(
+        "--support",
+        type=Path,
+        metavar="IMAGE",
+        help="volume that MASK was drawn on, for example of another patient (default: QUERY)",
+    )
+    parser.add_argument("--mask", type=Path, required=True, help="the drawing, on the voxels of the support")
+    parser.add_argument(
+        "--label",
+        action="append",
+        metavar="N",
+        help="number or name of a label of MASK; may be repeated (default: all of them)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="segmentation to write: .nii.gz, .nrrd, .mha or .seg.nrrd",
+    )
+    parser.add_argument(
+        "--confidence", type=Path, metavar="C", help="write the confidence (0 to 1) of every voxel"
+    )
+    parser.add_argument("--report", type=Path, metavar="R.json", help="write the scores of every slice")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="P.png",
+        help="draw the slices of the first segment (needs matplotlib)",
+    )
+    add_model(parser)
+    add_device(parser)
+    add_precision(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One structure of the mask; drawn: (K, J, I) bool on the support's grid."""
+
+    info: SegmentInfo
+    drawn: np.ndarray
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Segment every chosen label and write the results."""
+    from ..models import resolve_model
+    from ..volume import read_volume
+    from ..worker import WorkerClient
+
+    targets = checked_targets(arguments)
+    model = resolve_model(arguments.model)
+    query = read_volume(arguments.query)
+    support = query if arguments.support is None else read_volume(arguments.support)
+    drawings = read_drawings(
+        arguments.mask, arguments.label, support, own_support=arguments.support is not None
+    )
+    supports = build_supports(support, drawings, model)
+    with WorkerClient() as client:
+        results = segment_all(client, supports, query, model, arguments.device, arguments.precision)
+    labelmap, confidence, overlap = combine(drawings, results, query)
+    report = {
+        "qnetseg": __version__,
+        "query": arguments.query.name,
+        "support": (arguments.support or arguments.query).name,
+        "mask": arguments.mask.name,
+        "outputs": {name: str(path) for name, path in targets.items()},
+        "overlapping_voxels": overlap,
+        "segments": [
+            {"label": drawing.info.label, **result.report.to_json()}
+            for drawing, result in zip(drawings, results, strict=True)
+        ],
+    }
+    picture = partial(_picture, query, results[0], supports[0])
+    write_results(targets, labelmap, confidence, report, picture)
+    tell(report, arguments.json)
+    return 0
+
+
+def _picture(query: Volume, result: Segmentation, support: SupportSet, path: Path) -> None:
+    from ..evaluation.figures import contact_sheet
+
+    contact_sheet(query, result, support, path, query.name)
+
+
+def checked_targets(arguments: argparse.Namespace) -> dict[str, Path]:
+    """Output paths by the name of their option, checked before anything is computed."""
+    from ..volume.io import ENDINGS, SEGMENTATION_ENDING
+
+    images = tuple(ending for ending in ENDINGS if ending != SEGMENTATION_ENDING)
+    endings = {"output": ENDINGS, "confidence": images, "report": (".json",), "picture": (".png",)}
+    targets = {name: getattr(arguments, name) for name in endings if getattr(arguments, name) is not None}
+    if "picture" in targets and find_spec("matplotlib") is None:
+        raise InputError("A picture needs matplotlib, which is not installed.", "pip install matplotlib.")
+    inputs = [path for path in (arguments.query, arguments.support, arguments.mask) if path is not None]
+    taken = {path.resolve() for path in inputs}
+    for name, path in targets.items():
+        require_writable(path, endings[name], (SEGMENTATION_ENDING,) if name == "confidence" else ())
+        if path.resolve() in taken:
+            raise InputError(
+                f"The file '{path}' would be written twice or is an input.",
+                f"Choose another name for --{name}.",
+            )
+        taken.add(path.resolve())
+    return targets
+
+
+def read_drawings(path: Path, labels: list[str] | None, support: Volume, own_support: bool) -> list[Drawing]:
+    """The chosen structures of a mask, or all that are not empty; else InputError or GeometryError."""
+    from ..volume import read_labelmap
+
+    if labels is None:
+        maps = [read_labelmap(path)]
+    else:  # one by one, because the segments of a file may overlap
+        maps = [
+            read_labelmap(path, int(label) if label.lstrip("-").isdigit() else label)
+            for label in dict.fromkeys(labels)
+        ]
+    drawings: list[Drawing] = []
+    for labelmap in maps:
+        labelmap = _on_grid(labelmap, path, support, own_support)
+        for info in labelmap.segments:
+            drawn = labelmap.array == info.label
+            if drawn.any():
+                used = {drawing.info.label for drawing in drawings}
+                label = info.label if info.label not in used else max(used) + 1
+                drawings.append(Drawing(replace(info, label=label), drawn))
+            elif labels is not None:
+                raise MaskError(
+                    f"The segment '{info.name}' of '{path.name}' is empty.", "Draw it on one slice."
+                )
+    if not drawings:
+        raise MaskError(f"The mask '{path.name}' is empty.", "Draw the structure on at least one slice.")
+    return drawings
+
+
+def _on_grid(labelmap: LabelMap, path: Path, support: Volume, own_support: bool) -> LabelMap:
+    """The labels on the support's voxels. Slicer crops and flips what it saves; other files must agree."""
+    from ..volume import on_grid_of, require_same_grid
+    from ..volume.io import SEGMENTATION_ENDING
+
+    try:
+        if path.name.lower().endswith(SEGMENTATION_ENDING):
+            return on_grid_of(labelmap, support)
+        require_same_grid(labelmap, support)
+        return labelmap
+    except GeometryError as error:
+        if own_support:
+            raise
+        raise GeometryError(
+            error.message, "If it was drawn on another image, name that with --support."
+        ) from error
+
+
+def build_supports(support: Volume, drawings: list[Drawing], model: Path) -> list[SupportSet]:
+    """A support set for every drawing, normalised as the model wants it."""
+    from ..models import read_metadata
+    from ..volume import support_from_mask
+
+    config = read_metadata(model).get("config")
+    top_percent = float(config.get("top_percent", 0.5)) if isinstance(config, dict) else 0.5
+    return [
+        support_from_mask(
+            support,
+            drawing.drawn,
+            name=drawing.info.name,
+            color=drawing.info.color,
+            terminology=drawing.info.terminology,
+            top_percent=top_percent,
+        )
+        for drawing in drawings
+    ]
+
+
+def segment_all(
+    client: WorkerClient, supports: list[SupportSet], query: Volume, model: Path, device: str, precision: str
+) -> list[Segmentation]:
+    """One request to the same warm worker for every structure."""
+    results = []
+    for drawn in supports:
+        with Bar(drawn.name) as bar:
+            results.append(
+                client.segment(
+                    drawn, query, model=model, device=device, options={"precision": precision}, progress=bar
+                )
+            )
+    return results
+
+
+def combine(
+    drawings: list[Drawing], results: list[Segmentation], query: Volume
+) -> tuple[LabelMap, Volume, int]:
+    """One label map, the highest confidence of any segment, and how many voxels several segments claimed.
+
+    Such a voxel goes to the segment with the highest confidence there, the first one of equals.
+    """
+    from ..volume import LabelMap, Volume
+
+    labels = np.zeros(query.shape, np.int32)
+    best = np.zeros(query.shape, np.float32)  # confidence of the segment that holds the voxel
+    highest = np.zeros(query.shape, np.float32)
+    claims = np.zeros(query.shape, np.uint16)
+    for drawing, result in zip(drawings, results, strict=True):
+        mask = result.mask > 0
+        wins = mask & ((claims == 0) | (result.confidence > best))
+        labels[wins] = drawing.info.label
+        best[wins] = result.confidence[wins]
+        claims += mask
+        np.maximum(highest, result.confidence, out=highest)
+    segments = tuple(drawing.info for drawing in drawings)
+    return (
+        LabelMap(labels, query.ijk_to_ras, segments),
+        Volume(highest, query.ijk_to_ras, "confidence"),
+        int((claims > 1).sum()),
+    )
+
+
+def write_results(
+    targets: dict[str, Path],
+    labelmap: LabelMap,
+    confidence: Volume,
+    report: dict[str, Any],
+    picture: Callable[[Path], None],
+) -> None:
+    """Write all output files, or none; `picture` draws to a path. Raises OutputError."""
+    from ..volume import write_labelmap, write_volume
+    from ..volume.io import ENDINGS
+
+    with appearing_together(list(targets.values()), ENDINGS) as staged:
+        for name, path in zip(targets, staged, strict=True):
+            if name == "output":
+                write_labelmap(path, labelmap)
+            elif name == "confidence":
+                write_volume(path, confidence)
+            elif name == "picture":
+                picture(path)
+            else:
+                path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def tell(report: dict[str, Any], as_json: bool) -> None:
+    """Say what came out."""
+    for segment in report["segments"]:
+        for warning in segment["warnings"]:
+            say(f"warning: {segment['structure']}: {warning}")
+    if as_json:
+        print_json(report)
+        return
+    for segment in report["segments"]:
+        occupied = [part for part in segment["slices"] if part["occupied"]]
+        doubtful = [part["index"] for part in occupied if part["score"] < 0.6]
+        where = f"{len(occupied)} of {len(segment['slices'])} {segment['plane']} slices"
+        how = f"{segment['seconds']:.1f} s on {segment['device']}"
+        look = f"; look at slices {_ranges(doubtful)}" if doubtful else ""
+        print(f"{segment['structure']}: {segment['volume_ml']:.1f} ml on {where}, {how}{look}")
+    for name, path in report["outputs"].items():
+        print(f"{name:10s} {path}")
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Ascending numbers as "3-5, 9"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -1,0 +1,71 @@
+"""`qnetseg train`: make a model from a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..errors import RecipeError
+from .common import add_command, add_device, project_folder, say
+from .outputs import make_folder
+
+DETAILS = """
+The folder receives checkpoints, scalars.csv (and TensorBoard's files) and, after the last step,
+model.safetensors. The same command again goes on after the last checkpoint."""
+
+
+def add(commands: Any) -> None:
+    """Define the command."""
+    parser = add_command(
+        commands,
+        "train",
+        "train a model from a recipe",
+        "qnetseg train default --output runs/default",
+        DETAILS,
+    )
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="a .toml file, or the name of one in the project's Training/"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument(
+        "--fold",
+        type=int,
+        metavar="N",
+        help="leave out the test cases of this fold (default: as in the recipe)",
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="number of steps instead of the recipe's")
+    parser.add_argument("--start", metavar="START", help="start weights or file instead of the recipe's")
+    add_device(parser)
+    parser.set_defaults(run=run)
+
+
+def find_recipe(name: str) -> Path:
+    """A path as it is, or the recipe of that name in `Training/`. Raises RecipeError."""
+    folder = project_folder() / "Training"
+    for path in (Path(name), folder / name, folder / f"{name}.toml"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in folder.glob("*.toml"))) or "none"
+    raise RecipeError(f"There is no recipe '{name}'.", f"Name a .toml file or one of Training/: {known}.")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train to the last step, or on from the last checkpoint."""
+    recipe = find_recipe(arguments.recipe)
+    from ..segment.device import choose_device
+    from ..training import Trainer, read_recipe
+
+    overrides = {"fold": arguments.fold, "steps": arguments.steps, "start": arguments.start}
+    settings = read_recipe(recipe, {key: value for key, value in overrides.items() if value is not None})
+    device, warning = choose_device(arguments.device)
+    make_folder(arguments.output)
+    if warning:
+        say(f"warning: {warning}")
+    try:
+        Trainer(settings, arguments.output, device, report=lambda line: print(line, flush=True)).run()
+    except KeyboardInterrupt:
+        say("Stopped; the same command goes on after the last checkpoint.")
+        return 130
+    print(f"model      {arguments.output / 'model.safetensors'}")
+    return 0

@@ -1,0 +1,181 @@
+"""`qnetseg weights`: the models on this machine and in the catalogue."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from .. import models
+from ..errors import WeightsError
+from .common import add_command, add_json, print_json
+from .outputs import require_writable
+
+
+def add(commands: Any) -> None:
+    """Define the command and its actions."""
+    parser = add_command(
+        commands,
+        "weights",
+        "list, check, get, convert and remove models",
+        "qnetseg weights list",
+        "\nDownloads go to your data folder, or to that of the environment variable QNETSEG_MODELS.\n"
+        "QNETSEG_RESOURCES names the folder of the shipped Models/ if it is not beside the program.",
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    listed = add_command(actions, "list", "list the models of the catalogue", "qnetseg weights list --json")
+    add_json(listed)
+    listed.set_defaults(run=run_list)
+
+    verify = add_command(
+        actions,
+        "verify",
+        "compare the models on this machine with their SHA-256",
+        "qnetseg weights verify",
+        "\nOf a file outside the catalogue the form is checked and the SHA-256 printed.",
+    )
+    verify.add_argument("file", nargs="?", type=Path, metavar="FILE", help="check only this file")
+    add_json(verify)
+    verify.set_defaults(run=run_verify)
+
+    download = add_command(
+        actions, "download", "download a model of the catalogue", "qnetseg weights download NAME"
+    )
+    download.add_argument("name", metavar="NAME")
+    download.set_defaults(run=run_download)
+
+    convert = add_command(
+        actions,
+        "convert",
+        "convert an official Q-Net checkpoint, or store a model of ours otherwise",
+        "qnetseg weights convert runs/default/model.safetensors small.safetensors --storage int8",
+        "\nA .pth checkpoint is read without running code from it.",
+    )
+    convert.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="official .pth file, or a .safetensors model"
+    )
+    convert.add_argument("output", type=Path, metavar="OUT", help=".safetensors file to write")
+    convert.add_argument(
+        "--storage",
+        choices=("fp32", "bf16", "int8"),
+        default="fp32",
+        help="precision in the file (default: fp32)",
+    )
+    convert.set_defaults(run=run_convert)
+
+    remove = add_command(
+        actions,
+        "remove",
+        "delete a downloaded model",
+        "qnetseg weights remove NAME",
+        "\nShipped files are never deleted.",
+    )
+    remove.add_argument("name", metavar="NAME")
+    remove.set_defaults(run=run_remove)
+
+    register = add_command(
+        actions,
+        "register",
+        "note size and SHA-256 of a shipped file in the manifest (for maintainers)",
+        "qnetseg weights register QNetSegment/Resources/Models/qnet-resnet50.safetensors",
+    )
+    register.add_argument("file", type=Path, metavar="FILE")
+    register.set_defaults(run=run_register)
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Print the catalogue with the state of each model."""
+    catalogue = models.read_catalogue()
+    rows: list[dict[str, Any]] = [
+        {
+            "name": entry.name,
+            "state": models.state(entry),
+            "default": entry.name == catalogue.default,
+            "size": entry.size,
+            "licence": entry.licence,
+            "seconds": entry.seconds,
+            "description": entry.description,
+            "path": str(models.find(entry) or ""),
+        }
+        for entry in catalogue.models
+    ]
+    if arguments.json:
+        print_json(rows)
+        return 0
+    for row in rows:
+        print(
+            f"{row['name']}{' (default)' if row['default'] else ''}: {row['state']}, {_size(row['size'])}, "
+            f"{row['licence']}" + (f", {row['seconds']:g} s a volume" if row["seconds"] else "")
+        )
+        print(f"  {row['description']}")
+    if not rows:
+        print("The catalogue is empty.")
+    print(f"Downloads go to {models.data_folder()}.")
+    return 0
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Check one file, or every model that is here. Raises WeightsError for the first damaged one."""
+    if arguments.file is not None:
+        paths = [models.resolve_model(arguments.file)]
+    else:
+        entries = [(models.find(entry), entry) for entry in models.read_catalogue().models]
+        paths = [models.verify(path, entry) for path, entry in entries if path is not None]
+        if not paths:
+            raise WeightsError("No model of the catalogue is on this machine.", "See: qnetseg weights list.")
+    digests = {str(path): models.sha256(path) for path in paths}
+    if arguments.json:
+        print_json(digests)
+        return 0
+    for path, digest in digests.items():
+        print(f"ok  {digest}  {path}")
+    return 0
+
+
+def run_download(arguments: argparse.Namespace) -> int:
+    """Download with a progress bar."""
+    from tqdm import tqdm
+
+    entry = models.read_catalogue().entry(arguments.name)
+    with tqdm(
+        total=entry.size, desc=entry.name, unit="B", unit_scale=True, file=sys.stderr, disable=None
+    ) as bar:
+        path = models.download(entry, lambda done, _: bar.update(done - bar.n))
+    print(path)
+    return 0
+
+
+def run_convert(arguments: argparse.Namespace) -> int:
+    """Official checkpoint, or a model of ours, to a file of the chosen storage."""
+    require_writable(arguments.output, (".safetensors",))
+    from ..model import load_model, save_model
+    from ..model.convert import convert_official, read_official
+
+    if arguments.checkpoint.suffix == ".safetensors":
+        network, _, provenance = load_model(arguments.checkpoint)
+    else:
+        network = convert_official(read_official(arguments.checkpoint))
+        provenance = {"source": "official Q-Net checkpoint", "licence": "that of the checkpoint"}
+    provenance["converted_from_sha256"] = models.sha256(arguments.checkpoint)
+    save_model(arguments.output, network, provenance, storage=arguments.storage)
+    print(f"{arguments.output}: {_size(arguments.output.stat().st_size)}")
+    return 0
+
+
+def run_remove(arguments: argparse.Namespace) -> int:
+    """Delete a downloaded model."""
+    print(f"removed {models.remove(arguments.name)}")
+    return 0
+
+
+def run_register(arguments: argparse.Namespace) -> int:
+    """Bring the manifest up to date with a file."""
+    entry = models.register(arguments.file)
+    print(f"{entry.name}: {_size(entry.size)}, SHA-256 {entry.sha256}")
+    return 0
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

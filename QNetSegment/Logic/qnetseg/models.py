@@ -1,0 +1,339 @@
+"""The catalogue of weights: which models there are, where their files lie, and whether they are whole.
+
+Shipped models lie in the extension's `Resources/Models` beside `manifest.json`, downloaded ones in the
+user's data folder; neither place needs internet once the file is there, and any weights file can be named
+by its path instead. Two environment variables override the places: `QNETSEG_RESOURCES`, the folder that
+holds `Models/manifest.json`, and `QNETSEG_MODELS`, the folder for downloads. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import OutputError, WeightsError
+
+BLOCK = 1 << 20
+TIMEOUT = 60.0  # seconds without a byte until a download is given up
+HEADER_LIMIT = 100_000_000  # bytes; safetensors' own limit
+
+SHIPPED, DOWNLOADED, AVAILABLE, MISSING = "shipped", "downloaded", "available", "missing"
+
+_verified: set[tuple[Path, int, int, str]] = set()  # path, mtime, size and hash of files that were whole
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model of the catalogue.
+
+    Attributes:
+        name: what `--model` takes.
+        file: bare file name.
+        size: bytes.
+        sha256: hexadecimal digest of the file.
+        licence: of the weights.
+        description: one sentence.
+        url: where it can be downloaded; empty for a shipped model.
+        seconds: measured time of a 36-slice 256 x 256 volume on two cores; None if not measured.
+    """
+
+    name: str
+    file: str
+    size: int
+    sha256: str
+    licence: str
+    description: str
+    url: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Content of `manifest.json`: the name of the default model and all entries."""
+
+    default: str
+    models: tuple[ModelEntry, ...]
+
+    def entry(self, name: str) -> ModelEntry:
+        """The entry of this name. Raises WeightsError."""
+        for entry in self.models:
+            if entry.name == name:
+                return entry
+        known = ", ".join(entry.name for entry in self.models) or "none"
+        raise WeightsError(f"There is no model '{name}' in the catalogue.", f"Known are: {known}.")
+
+
+def shipped_folder() -> Path:
+    """`Resources/Models` of the extension, from which nothing is ever deleted or downloaded to."""
+    resources = os.environ.get("QNETSEG_RESOURCES")
+    return (Path(resources) if resources else Path(__file__).resolve().parents[2] / "Resources") / "Models"
+
+
+def data_folder() -> Path:
+    """The user's folder for downloaded models, which may not exist yet."""
+    if folder := os.environ.get("QNETSEG_MODELS"):
+        return Path(folder)
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "QNetSegment" / "Models"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "QNetSegment" / "Models"
+    share = os.environ.get("XDG_DATA_HOME")
+    return (Path(share) if share else Path.home() / ".local" / "share") / "qnetseg" / "models"
+
+
+def read_catalogue() -> Catalogue:
+    """Read the manifest; without one the catalogue is empty. Raises WeightsError for a damaged one."""
+    path = shipped_folder() / "manifest.json"
+    if not path.is_file():
+        return Catalogue("", ())
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        entries = tuple(ModelEntry(**entry) for entry in content["models"])
+        if any(Path(entry.file).name != entry.file or not entry.file for entry in entries):
+            raise ValueError("a file name with a folder")
+        return Catalogue(str(content["default"]), entries)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise WeightsError(
+            f"The catalogue of weights '{path}' cannot be read ({error}).", "Install QNetSegment again."
+        ) from error
+
+
+def find(entry: ModelEntry) -> Path | None:
+    """The file of an entry, shipped or downloaded; None if it is not on this machine."""
+    for folder in (shipped_folder(), data_folder()):
+        if (folder / entry.file).is_file():
+            return folder / entry.file
+    return None
+
+
+def state(entry: ModelEntry) -> str:
+    """ "shipped", "downloaded", "available" for download, or "missing"."""
+    path = find(entry)
+    if path is not None:
+        return SHIPPED if path.parent == shipped_folder() else DOWNLOADED
+    return AVAILABLE if entry.url else MISSING
+
+
+def resolve_model(name_or_file: str | os.PathLike[str] | None = None) -> Path:
+    """The weights file of a catalogue name, of a path, or (None) of the default model.
+
+    Files of the catalogue are compared with its SHA-256, once as long as they do not change; of any other
+    file only the form is checked here, its content when the model is loaded.
+    Raises WeightsError: no such model, not downloaded, damaged, or not a safetensors file.
+    """
+    catalogue = read_catalogue()
+    wanted = catalogue.default if name_or_file is None else os.fspath(name_or_file)
+    if not wanted:
+        raise WeightsError(
+            "There is no default model, because QNetSegment's resources were not found.",
+            "Set QNETSEG_RESOURCES to their folder, or name a weights file.",
+        )
+    for entry in catalogue.models:
+        path = find(entry)
+        if entry.name == wanted:
+            if path is None:
+                advice = f"Download it with: qnetseg weights download {wanted}." if entry.url else ""
+                raise WeightsError(
+                    f"The model '{wanted}' is not on this machine.", advice or "Name a weights file instead."
+                )
+            return verify(path, entry)
+        if path is not None and Path(wanted).is_file() and path.samefile(wanted):
+            return verify(path, entry)
+    if not Path(wanted).is_file():
+        raise WeightsError(
+            f"There is no model '{wanted}': it is neither a file nor a name of the catalogue.",
+            "List the names with: qnetseg weights list.",
+        )
+    read_metadata(wanted)
+    return Path(wanted)
+
+
+def verify(path: Path, entry: ModelEntry) -> Path:
+    """The path, if the file is the entry's; hashed again only when it has changed. Raises WeightsError."""
+    try:
+        stat = path.stat()
+        key = (path.resolve(), stat.st_mtime_ns, stat.st_size, entry.sha256)
+        if key in _verified:
+            return path
+        digest = sha256(path) if stat.st_size == entry.size else ""
+    except OSError as error:
+        raise WeightsError(f"The weights file '{path}' cannot be read: {error.strerror}.") from error
+    if digest != entry.sha256:
+        why = (
+            f"its SHA-256 is {digest[:12]}..., not {entry.sha256[:12]}..."
+            if digest
+            else (f"it has {stat.st_size} bytes, not {entry.size}")
+        )
+        raise WeightsError(
+            f"The weights file '{path}' is damaged or was replaced: {why}.", "Get it again from its source."
+        )
+    _verified.add(key)
+    return path
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Hexadecimal SHA-256 of a file. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Metadata of a safetensors file, JSON values decoded; reads the header only.
+
+    Raises WeightsError for anything that is not a safetensors file, such as a pickle.
+    """
+    name = Path(path).name
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > min(HEADER_LIMIT, os.fstat(file.fileno()).st_size - 8):
+                raise ValueError("no header")
+            header = json.loads(file.read(length))
+        metadata = dict(header.get("__metadata__") or {})
+    except OSError as error:
+        raise WeightsError(f"The weights file '{path}' cannot be read: {error.strerror}.") from error
+    except (ValueError, AttributeError, TypeError) as error:
+        raise WeightsError(
+            f"The file '{name}' is not a safetensors file or is damaged.",
+            "Get it again from its source; pickle files are never opened.",
+        ) from error
+    return {key: _decoded(value) for key, value in metadata.items()}
+
+
+def _decoded(value: Any) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, TypeError):
+        return value
+
+
+def download(entry: ModelEntry, progress: Callable[[int, int], None] | None = None) -> Path:
+    """Download a model into the user's data folder, unless it is on this machine already.
+
+    progress: called as progress(done, total) in bytes. The file appears under its name only when its size
+    and hash are right. Raises WeightsError, and OutputError when it cannot be written.
+    """
+    if (present := find(entry)) is not None:
+        return verify(present, entry)
+    if not entry.url:
+        raise WeightsError(f"The model '{entry.name}' cannot be downloaded: the catalogue names no address.")
+    target = data_folder() / entry.file
+    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            digest = _fetch(entry, file.write, progress)
+        if digest != entry.sha256:
+            raise WeightsError(
+                f"The download of '{entry.name}' is not the file of the catalogue (wrong SHA-256).",
+                "Try again later.",
+            )
+        os.replace(part, target)
+    except OSError as error:
+        raise OutputError(
+            f"The model '{entry.name}' could not be saved in '{target.parent}': {error.strerror}.",
+            "Free some space, or set QNETSEG_MODELS to another folder.",
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    return target
+
+
+def _fetch(
+    entry: ModelEntry, write: Callable[[bytes], Any], progress: Callable[[int, int], None] | None
+) -> str:
+    """Hand the bytes of the entry's address to `write`; their SHA-256. OSError comes from `write` only."""
+    digest, done = hashlib.sha256(), 0
+    blocks = _blocks(entry)
+    while block := next(blocks, b""):
+        done += len(block)
+        if done > entry.size:
+            break
+        digest.update(block)
+        write(block)
+        if progress is not None:
+            progress(done, entry.size)
+    if done != entry.size:
+        found = "fewer" if done < entry.size else "more"
+        raise WeightsError(
+            f"The download of '{entry.name}' brought {found} than the {entry.size} bytes expected.",
+            "Try again later.",
+        )
+    return digest.hexdigest()
+
+
+def _blocks(entry: ModelEntry) -> Iterator[bytes]:
+    try:
+        with urllib.request.urlopen(entry.url, timeout=TIMEOUT) as answer:
+            while block := answer.read(BLOCK):
+                yield block
+    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
+        reason = getattr(error, "reason", None) or error
+        raise WeightsError(
+            f"The model '{entry.name}' could not be downloaded ({reason}).",
+            "Download its file on another machine and name it with --model.",
+        ) from error
+
+
+def remove(name: str) -> Path:
+    """Delete a downloaded model; the path that it had. Raises WeightsError; shipped files are kept."""
+    entry = read_catalogue().entry(name)
+    path = data_folder() / entry.file
+    if not path.is_file():
+        why = "it ships with QNetSegment" if state(entry) == SHIPPED else "it is not on this machine"
+        raise WeightsError(
+            f"The model '{name}' was not removed: {why}.", "Only downloaded models can be removed."
+        )
+    try:
+        path.unlink()
+    except OSError as error:
+        raise OutputError(f"The model '{name}' could not be removed: {error.strerror}.") from error
+    return path
+
+
+def register(path: str | os.PathLike[str]) -> ModelEntry:
+    """Write size and SHA-256 of a file in `Resources/Models` into the manifest (for maintainers).
+
+    An entry of that file keeps its other fields; a new one takes name and licence from the file.
+    Raises WeightsError and OutputError.
+    """
+    path = Path(path)
+    if not path.is_file() or path.resolve().parent != shipped_folder().resolve():
+        raise WeightsError(
+            f"The file '{path}' is not one of the shipped models.", f"Put it into {shipped_folder()}."
+        )
+    provenance = read_metadata(path).get("provenance") or {}
+    catalogue = read_catalogue()
+    known = {entry.file: entry for entry in catalogue.models}
+    fresh = ModelEntry(path.stem, path.name, 0, "", str(provenance.get("licence", "unknown")), "")
+    entry = replace(known.get(path.name, fresh), size=path.stat().st_size, sha256=sha256(path))
+    known[path.name] = entry
+    content = {
+        "default": catalogue.default or entry.name,
+        "models": [asdict(entry) for entry in known.values()],
+    }
+    manifest = shipped_folder() / "manifest.json"
+    part = manifest.with_name("manifest.json.part")
+    try:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        os.replace(part, manifest)
+    except OSError as error:
+        raise OutputError(f"The manifest '{manifest}' could not be written: {error.strerror}.") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    return entry

@@ -1,0 +1,339 @@
+"""The other commands: weights, doctor, train, evaluate, bench."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from qnetseg import errors
+from qnetseg.cli import build_parser, doctor, main, train
+from support.cli_bed import Bed, entry_of, write_manifest, write_model
+from support.worker_bed import LOGIC
+
+
+@pytest.fixture
+def bed(tmp_path, monkeypatch):
+    bed = Bed(tmp_path)
+    monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
+    monkeypatch.setenv("QNETSEG_MODELS", str(tmp_path / "downloads"))
+    source = write_model(tmp_path / "big.safetensors", "other")
+    write_manifest(bed.resources, [entry_of(bed.model, seconds=12.5), entry_of(source, url=source.as_uri())])
+    return bed
+
+
+def commands(parser, prefix=()):
+    """Names of all commands and their actions."""
+    for action in parser._actions:
+        for name, child in (
+            (getattr(action, "choices", None) or {}).items() if action.dest == "==SUPPRESS==" else ()
+        ):
+            yield (*prefix, name)
+            yield from commands(child, (*prefix, name))
+
+
+def test_every_command_has_help_that_ends_with_an_example(capsys):
+    found = list(commands(build_parser()))
+    assert {("segment",), ("evaluate", "p"), ("bench", "inference"), ("weights", "convert")} <= set(found)
+    for path in found:
+        assert main([*path, "--help"]) == 0
+        told = capsys.readouterr().out
+        assert "example:\n  qnetseg " + path[0] in told and "--debug" not in told
+
+
+def test_help_version_and_weights_come_without_torch_and_images():
+    code = (
+        "import sys; from qnetseg.cli import main; main(['--version']); main(['segment', '--help']);"
+        "main(['weights', 'list']); sys.exit('torch' in sys.modules or 'SimpleITK' in sys.modules)"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONPATH": str(LOGIC)}, check=False, capture_output=True
+        ).returncode
+        == 0
+    )
+
+
+def test_the_package_can_be_run_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "qnetseg.cli", "weights", "remove", "nothing"],
+        check=False,
+        env={"PYTHONPATH": str(LOGIC)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and done.stderr.startswith("qnetseg: There is no model 'nothing'")
+
+
+def test_weights_list_tells_states(bed, capsys):
+    assert main(["weights", "list"]) == 0
+    told = capsys.readouterr().out
+    assert "tiny (default): shipped" in told and "big: available" in told and "12.5 s a volume" in told
+    assert main(["weights", "list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["name"], row["state"], row["default"]) for row in rows] == [
+        ("tiny", "shipped", True),
+        ("big", "available", False),
+    ]
+    assert rows[0]["path"] == str(bed.model)
+    write_manifest(bed.resources, [])
+    assert main(["weights", "list"]) == 0 and "empty" in capsys.readouterr().out
+
+
+def test_weights_download_verify_remove(bed, capsys):
+    assert main(["weights", "download", "big"]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert main(["weights", "verify"]) == 0
+    assert capsys.readouterr().out.count("ok  ") == 2
+    assert main(["weights", "remove", "big"]) == 0
+    assert not path.exists()
+    assert main(["weights", "remove", "tiny"]) == 2
+    assert "ships with QNetSegment" in capsys.readouterr().err
+
+
+def test_weights_verify_finds_damage(bed, capsys):
+    own = write_model(bed.folder / "own.safetensors")
+    assert main(["weights", "verify", str(own), "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == [str(own)]
+    bed.model.write_bytes(bed.model.read_bytes()[:-1] + b"!")
+    assert main(["weights", "verify"]) == 2
+    assert "damaged" in capsys.readouterr().err
+    bed.model.unlink()
+    assert main(["weights", "verify"]) == 2
+    assert "No model of the catalogue" in capsys.readouterr().err
+
+
+def test_weights_register(bed, capsys):
+    write_model(bed.model, "renewed")
+    assert main(["weights", "verify"]) == 2
+    assert main(["weights", "register", str(bed.model)]) == 0
+    assert main(["weights", "verify"]) == 0
+    assert "tiny: 0.0 MB, SHA-256" in capsys.readouterr().out
+
+
+def test_weights_convert_takes_an_official_checkpoint(bed, capsys, monkeypatch):
+    from qnetseg import models
+    from qnetseg.model import QNet, QNetConfig, convert, load_model
+
+    checkpoint, output = bed.folder / "official.pth", bed.results / "official.safetensors"
+    checkpoint.write_bytes(b"a checkpoint")
+    network = QNet(QNetConfig(feature_channels=8, threshold_hidden=8))
+    monkeypatch.setattr(convert, "read_official", lambda path: {"from": path})
+    monkeypatch.setattr(
+        convert, "convert_official", lambda state: network if state["from"] == checkpoint else None
+    )
+    assert main(["weights", "convert", str(checkpoint), str(output), "--storage", "bf16"]) == 0
+    assert load_model(output).provenance["converted_from_sha256"] == models.sha256(checkpoint)
+    small = bed.results / "small.safetensors"
+    assert main(["weights", "convert", str(output), str(small), "--storage", "int8"]) == 0
+    assert (
+        small.stat().st_size < 0.6 * output.stat().st_size
+        and load_model(small).network.config == network.config
+    )
+    assert main(["weights", "convert", str(checkpoint), str(bed.results / "official.pth")]) == 2
+    assert "Use .safetensors" in capsys.readouterr().err
+
+
+def test_weights_convert_refuses_what_is_no_checkpoint(bed, capsys):
+    checkpoint = bed.folder / "official.pth"
+    checkpoint.write_bytes(b"no checkpoint")
+    assert main(["weights", "convert", str(checkpoint), str(bed.results / "a.safetensors")]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "Traceback" not in told and list(bed.results.iterdir()) == []
+
+
+def test_doctor_says_that_everything_works(bed, capsys):
+    assert main(["doctor", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    checks = {check["name"]: check for check in told["checks"]}
+    assert told["works"] and checks["default model"]["found"] == "tiny.safetensors, verified"
+    assert checks["torch"]["ok"] and checks["device"]["found"]
+    assert main(["doctor"]) == 0
+    assert "Volumes can be segmented." in capsys.readouterr().out
+
+
+def test_doctor_says_what_is_missing_and_how_to_mend_it(bed, capsys, monkeypatch):
+    bed.model.write_bytes(b"")
+    version = importlib.metadata.version
+
+    def without_torch(name):
+        if name in ("torch", "nilearn"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_torch)
+    assert main(["doctor"]) == 2
+    told = capsys.readouterr().out
+    assert "!!  torch            not installed" in told and "-m pip install torch" in told
+    assert (
+        "--  nilearn          not installed (only for demo)" in told and 'pip install "qnetseg[demo]"' in told
+    )
+    assert "!!  default model" in told and "damaged" in told and "mend what is marked !!" in told
+
+
+def test_doctor_reports_a_broken_engine_and_a_damaged_download(bed, monkeypatch):
+    def broken():
+        raise errors.WorkerError("PyTorch does not work.", "Install it again.")
+
+    monkeypatch.setattr("qnetseg.worker.backend.check_engine", broken)
+    assert main(["weights", "download", "big"]) == 0
+    (bed.folder / "downloads" / "big.safetensors").write_bytes(b"")
+    checks = {check.name: check for check in doctor.examine()}
+    assert not checks["engine"].ok and checks["engine"].mend == "Install it again."
+    assert not checks["big"].ok and not checks["big"].needed
+
+
+def test_doctor_tells_of_a_gpu_that_does_not_work(bed, monkeypatch):
+    import torch
+
+    monkeypatch.setattr("qnetseg.worker.backend.check_engine", lambda: "2.0")
+    monkeypatch.setattr(
+        "qnetseg.segment.device.choose_device", lambda: (torch.device("cpu"), "The GPU was not used.")
+    )
+    assert main(["weights", "download", "big"]) == 0
+    checks = {check.name: check for check in doctor.examine()}
+    assert (
+        not checks["device"].ok
+        and not checks["device"].needed
+        and "The GPU was not used" in checks["device"].found
+    )
+    assert checks["big"].ok
+
+
+class FakeTrainer:
+    """Notes how it was made, and runs as `outcome` says."""
+
+    made: tuple = ()
+    outcome: BaseException | None = None
+
+    def __init__(self, recipe, folder, device, report):
+        FakeTrainer.made = (recipe, folder, str(device))
+        report("step 1/3")
+
+    def run(self):
+        if self.outcome is not None:
+            raise self.outcome
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    monkeypatch.setattr("qnetseg.training.Trainer", FakeTrainer)
+    return FakeTrainer
+
+
+def test_train_reads_a_recipe_of_the_project_with_overrides(bed, capsys, trainer):
+    folder = bed.results / "runs" / "a"
+    assert (
+        main(["train", "default", "--output", str(folder), "--fold", "3", "--steps", "7", "--device", "cpu"])
+        == 0
+    )
+    recipe, where, device = trainer.made
+    assert (recipe.name, recipe.steps, {source.fold for source in recipe.data}) == ("default", 7, {3})
+    assert (where, device) == (folder, "cpu")
+    assert "step 1/3" in capsys.readouterr().out
+
+
+def test_train_keeps_what_the_recipe_says(bed, trainer, monkeypatch):
+    monkeypatch.setattr("qnetseg.segment.device.choose_device", lambda name: ("cpu", f"{name} was not used."))
+    own = bed.folder / "own.toml"
+    own.write_text(
+        (train.project_folder() / "Training" / "default.toml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    assert main(["train", str(own), "--output", str(bed.results)]) == 0
+    assert trainer.made[0].name == "own" and f"steps = {trainer.made[0].steps}" in own.read_text(
+        encoding="utf-8"
+    )
+
+
+def test_train_stops_with_a_way_to_go_on(bed, capsys, trainer, monkeypatch):
+    monkeypatch.setattr(trainer, "outcome", KeyboardInterrupt())
+    assert main(["train", "default", "--output", str(bed.results), "--device", "cpu"]) == 130
+    assert "goes on after the last checkpoint" in capsys.readouterr().err
+
+
+def test_train_refuses_an_unknown_recipe(bed, capsys):
+    assert main(["train", "nothing", "--output", str(bed.results)]) == 2
+    assert "There is no recipe 'nothing'" in capsys.readouterr().err
+
+
+def test_evaluate_p_calls_the_protocol(bed, capsys, monkeypatch):
+    seen = []
+
+    def run(protocol, weights, output, report):
+        report("liver Dice 80.0")
+        seen.append((protocol, weights, output))
+        return {"summary": {"mean": {"dice": 80.0}}}
+
+    monkeypatch.setattr("qnetseg.evaluation.protocol_p.run", run)
+    arguments = [
+        "evaluate",
+        "p",
+        "--dataset",
+        "chaos",
+        "--setting",
+        "1",
+        "--fold",
+        "2",
+        "--refinement",
+        "released",
+    ]
+    assert main([*arguments, "--output", str(bed.results), "--device", "cpu"]) == 0
+    protocol, weights, output = seen[0]
+    assert (protocol.dataset, protocol.setting, protocol.fold, protocol.scheme) == ("chaos", 1, 2, "released")
+    assert protocol.refinement.mode == "released" and protocol.device == "cpu" and weights == bed.model
+    assert output == bed.results / "p-chaos-setting1-fold2-released-released-tiny.json"
+    assert "liver Dice 80.0" in capsys.readouterr().out
+    assert main([*arguments, "--json", "--scheme", "strict"]) == 0
+    assert json.loads(capsys.readouterr().out)["summary"]["mean"]["dice"] == 80.0 and seen[1][2] is None
+    assert main([*arguments, "--model", "nothing"]) == 2
+    assert main(["evaluate", "p", "--dataset", "cmr", "--setting", "2", "--fold", "0"]) == 2
+
+
+def test_result_files_of_training_runs_are_told_apart():
+    from qnetseg.cli.evaluate import _run_name
+    from qnetseg.evaluation.protocol_p import ProtocolP
+
+    name = _run_name(ProtocolP("cmr", fold=1), Path("runs", "default-fold1", "model.safetensors"))
+    assert name == "p-cmr-setting1-fold1-released-none-default-fold1"
+
+
+def test_report_writes_the_tables(bed, capsys):
+    assert main(["report", str(bed.results)]) == 0
+    assert (bed.results / "index.md").is_file() and "index.md" in capsys.readouterr().out
+    assert main(["report", str(bed.results / "absent")]) == 2
+
+
+def test_bench_inference_calls_the_benchmark(bed, capsys, monkeypatch):
+    seen = []
+
+    def inference(weights, slices, device, output, report):
+        report("ratio 12.0")
+        seen.append((weights, slices, device, output))
+        return {"ratio": 12.0}
+
+    monkeypatch.setattr("qnetseg.evaluation.bench.inference", inference)
+    output = bed.results / "bench-inference-cpu-tiny.json"
+    arguments = ["bench", "inference", "--slices", "8", "--device", "cpu"]
+    assert main([*arguments, "--output", str(bed.results)]) == 0
+    assert seen == [(bed.model, 8, "cpu", output)] and "ratio 12.0" in capsys.readouterr().out
+    assert main(["bench", "inference", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ratio": 12.0}
+    assert main(["bench", "inference", "--slices", "0"]) == 2
+    assert main([*arguments, "--output", str(bed.query)]) == 2
+
+
+def test_a_command_that_is_interrupted_is_code_130(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        "qnetseg.cli.build_parser",
+        lambda: SimpleNamespace(parse_args=lambda _: SimpleNamespace(run=interrupted, debug=False)),
+    )
+    assert main([]) == 130
+    assert "Cancelled" in capsys.readouterr().err
