@@ -132,3 +132,10 @@ def test_no_steps_change_nothing_and_an_unknown_mode_is_refused():
     np.testing.assert_array_equal(result, prototype.astype(np.float32))
     with pytest.raises(InputError, match="backwards"):
         Refinement("backwards")
+
+
+def test_the_usual_numbers_of_each_mode():
+    assert Refinement.usual("released") == Refinement("released", steps=7, rate=0.01)
+    assert Refinement.usual("closed_form").steps == 1 and Refinement.usual("none").mode == "none"
+    with pytest.raises(InputError):
+        Refinement.usual("hope")

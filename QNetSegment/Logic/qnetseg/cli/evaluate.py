@@ -75,7 +75,7 @@ def run_p(arguments: argparse.Namespace) -> int:
         setting=arguments.setting,
         fold=arguments.fold,
         scheme=arguments.scheme,
-        refinement=Refinement(arguments.refinement),
+        refinement=Refinement.usual(arguments.refinement),
         device=arguments.device,
         precision=arguments.precision,
     )

@@ -47,6 +47,14 @@ class Refinement:
         if self.mode not in MODES:
             raise InputError(f"There is no refinement mode {self.mode!r}.", f"Use one of {', '.join(MODES)}.")
 
+    @classmethod
+    def usual(cls, mode: str) -> Refinement:
+        """A mode with its usual numbers: the released code's for `released`, one round of `closed_form`, and
+        for `reconstruction` steps long enough to arrive near the minimum in the paper's seven."""
+        if mode == "closed_form":
+            return cls(mode, steps=1)
+        return cls(mode, rate=0.05) if mode == "reconstruction" else cls(mode)
+
 
 def refine(prototypes: Tensor, features: Tensor, threshold: Tensor, refinement: Refinement,
            scale: float, sharpness: float) -> Tensor:
