@@ -122,6 +122,26 @@ def test_run_writes_a_result_file_that_says_where_it_comes_from(data, tmp_path, 
     assert f"{content['summary']['mean']['dice']:.1f}" in index
 
 
+def test_setting_2_scores_what_training_left_out_and_refuses_other_weights():
+    source = {"name": "chaos", "fold": 0, "scheme": "released", "exclude": ["liver", "spleen"]}
+    model = intensity_model()._replace(provenance={"recipe": {"data": [source]}})
+    protocol = ProtocolP(setting=2)
+    assert protocol_p.scored_structures(protocol, model) == ["liver", "spleen"]
+    with pytest.raises(InputError, match="not trained for Setting 2"):
+        protocol_p.scored_structures(protocol, intensity_model())
+
+
+def test_weights_that_were_trained_on_scored_cases_are_marked(data):
+    source = {"name": "chaos", "fold": 0, "scheme": "released", "exclude": []}
+    model = intensity_model()._replace(provenance={"recipe": {"data": [source]}})
+    assert protocol_p.has_seen_the_fold(ProtocolP(fold=0), model) is False
+    assert protocol_p.has_seen_the_fold(ProtocolP(fold=1), model) is True
+    assert protocol_p.has_seen_the_fold(ProtocolP(dataset="cmr"), model) is False
+    source["fold"] = -1
+    assert protocol_p.has_seen_the_fold(ProtocolP(fold=0), model) is True
+    assert protocol_p.has_seen_the_fold(ProtocolP(), intensity_model()) is None
+
+
 def test_settings_that_make_no_sense_are_refused():
     for values in ({"setting": 3}, {"scheme": "lucky"}, {"dataset": "cmr", "setting": 2}):
         with pytest.raises(InputError):

@@ -18,7 +18,7 @@ from qnetseg.volume import Volume, support_from_mask
 from support.intensity_model import intensity_model
 
 SHAPE, SPACING = (12, 64, 60), (8.0, 4.0, 4.0)
-EXACT = SegmentOptions(device="cpu", precision="fp32")
+EXACT = SegmentOptions(device="cpu", precision="fp32", batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -158,12 +158,45 @@ def test_out_of_memory_halves_the_batch_and_gives_the_same_mask(model, phantom, 
     def small_memory(self, images):
         sizes.append(len(images))
         if len(images) > 1:
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
         return encode(self, images)
 
     monkeypatch.setattr(Runner, "encode", small_memory)
-    assert np.array_equal(segment_volume(support, volume, model, EXACT).mask, expected)
+    result = segment_volume(support, volume, model, EXACT)
+    assert np.array_equal(result.mask, expected)
     assert sizes[:4] == [1, 4, 2, 1]
+    assert any("1 at a time" in warning for warning in result.report.warnings)
+
+
+def test_out_of_memory_behind_the_encoder_is_handled_as_well(model, phantom, monkeypatch):
+    volume, truth = phantom
+    support, _ = draw(volume, truth)
+    expected = segment_volume(support, volume, model, EXACT).mask
+    fuse = type(model.network).fuse
+
+    def small_memory(self, scores, *args, **kwargs):
+        if len(scores.fine) > 1:
+            raise RuntimeError("CUDA out of memory")
+        return fuse(self, scores, *args, **kwargs)
+
+    monkeypatch.setattr(type(model.network), "fuse", small_memory)
+    assert np.array_equal(segment_volume(support, volume, model, EXACT).mask, expected)
+
+
+def test_a_gpu_too_small_for_the_network_gives_way_to_the_cpu(model, phantom, monkeypatch):
+    volume, truth = phantom
+    support, _ = draw(volume, truth)
+    place = Runner._place
+
+    def no_room(self):
+        if self.device.type != "cpu":
+            raise RuntimeError("CUDA out of memory")
+        return place(self)
+
+    monkeypatch.setattr(Runner, "_place", no_room)
+    monkeypatch.setattr("qnetseg.segment.inference.choose_device", lambda name: (torch.device("meta"), ""))
+    result = segment_volume(support, volume, model, EXACT)
+    assert result.report.device == "cpu" and any("too small" in warning for warning in result.report.warnings)
 
 
 def test_when_one_slice_does_not_fit_the_cpu_takes_over_and_says_so(model, phantom, monkeypatch):
@@ -227,6 +260,7 @@ def test_a_field_larger_than_the_network_is_coarsened_and_mapped_back(model):
     support, _ = draw(volume, truth)
     result = segment_volume(support, volume, model, EXACT)
     assert result.mask.shape == truth.shape and dice(result.mask, truth) > 0.7
+    assert any("field of view is large" in warning for warning in result.report.warnings)
 
 
 @pytest.mark.parametrize("mode", ["closed_form", "reconstruction", "released"])

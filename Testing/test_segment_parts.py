@@ -92,7 +92,8 @@ def test_calibration_moves_the_threshold_to_where_the_drawn_slice_is_best():
     features = network.encode(image)
     with torch.no_grad():
         network.threshold.out.bias.fill_(-25.0)  # nothing is similar enough
-        offset = threshold_offset(network, network.prototypes(features, mask), features, mask, None)
+        own = network.scores(network.prototypes(features, mask), features)
+        offset = threshold_offset(network, own, mask, None)
         assert 5 < offset <= max(OFFSETS)
         found = network.predict(network.prototypes(features, mask), Features(*features), (64, 64))
         assert not (found > 0.5).any()
@@ -105,7 +106,7 @@ def test_components_that_touch_the_drawing_are_kept_and_others_dropped():
     probability[:, 2:6, 2:6] = 0.9
     probability[:, 12:18, 12:18] = 0.9
     drawn = np.zeros(probability.shape, bool)
-    drawn[1, 3:5, 3:5] = True
+    drawn[1, 2:6, 2:6] = True
     kept = connected_parts(probability, drawn)
     assert kept[:, 2:6, 2:6].all() and not kept[:, 12:, 12:].any()
     alone = connected_parts(probability, None)
@@ -114,6 +115,15 @@ def test_components_that_touch_the_drawing_are_kept_and_others_dropped():
     probability[0, 0, 0] = 0.9
     assert not connected_parts(probability, None)[0, 0, 0]
     assert not connected_parts(np.zeros((2, 4, 4), np.float32), None).any()
+
+
+def test_a_blank_part_of_a_drawn_slice_connects_nothing():
+    probability = np.zeros((3, 20, 20), np.float32)
+    probability[1, 4, 4:16] = 0.9  # runs from the drawing to the other object
+    probability[2, 4:8, 13:16] = 0.9
+    drawn = np.zeros(probability.shape, bool)
+    drawn[1, 3:6, 3:6] = True
+    assert np.array_equal(connected_parts(probability, drawn), drawn)
 
 
 def test_expected_dice_is_one_for_certain_slices_and_falls_with_doubt():

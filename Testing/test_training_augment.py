@@ -17,6 +17,8 @@ from qnetseg.training.recipe import AugmentationRecipe
 NOTHING = AugmentationRecipe((1.0, 1.0), 0.0, 0.0, 0.0, (1.0, 1.0), 0.0, 5.0, 0.0)
 SIZE = 48
 
+CPU = torch.device("cpu")
+
 
 def _generator(seed=0):
     return torch.Generator().manual_seed(seed)
@@ -96,7 +98,7 @@ def test_each_pair_is_warped_on_exactly_one_slice_with_its_masks():
 ])
 def test_the_mask_follows_the_image_and_the_range_is_kept(options):
     image, mask = _disc(batch=4)
-    grid = random_warp(4, image.shape[-2:], _with(**options), _generator(2))
+    grid = random_warp(4, image.shape[-2:], _with(**options), _generator(2), CPU)
     warped, moved = warp(image, mask, grid)
     assert (warped - image).abs().max() > 0.3
     assert warped.min() >= image.min() and warped.max() <= image.max()
@@ -109,14 +111,14 @@ def test_the_mask_follows_the_image_and_the_range_is_kept(options):
 @pytest.mark.parametrize("factor", [0.8, 1.25])
 def test_scale_magnifies_by_its_factor(factor):
     image, mask = _disc(centre=(23.5, 23.5), radius=12)
-    grid = random_warp(1, image.shape[-2:], _with(scale=(factor, factor)), _generator())
+    grid = random_warp(1, image.shape[-2:], _with(scale=(factor, factor)), _generator(), CPU)
     _, moved = warp(image, mask, grid)
     assert float(moved.sum() / mask.sum()) == pytest.approx(factor**2, rel=0.05)
 
 
 def test_affine_parameters_stay_inside_their_limits():
     recipe = _with(rotate=5.0, shift=5.0)
-    grids = random_warp(200, (SIZE, SIZE), recipe, _generator())
+    grids = random_warp(200, (SIZE, SIZE), recipe, _generator(), CPU)
     step = (grids[:, :, 1] - grids[:, :, 0])[:, 0] * SIZE / 2  # image of one pixel to the right
     angle = torch.rad2deg(torch.atan2(step[:, 1], step[:, 0]))
     middle = slice(SIZE // 2 - 1, SIZE // 2 + 1)
@@ -128,7 +130,7 @@ def test_affine_parameters_stay_inside_their_limits():
 
 
 def test_shear_slants_columns():
-    grids = random_warp(100, (SIZE, SIZE), _with(shear=5.0), _generator())
+    grids = random_warp(100, (SIZE, SIZE), _with(shear=5.0), _generator(), CPU)
     down = (grids[:, 1] - grids[:, 0])[:, 0] * SIZE / 2
     assert down[:, 0].abs().max() <= math.tan(math.radians(5.001))
     assert down[:, 0].abs().max() > math.tan(math.radians(3))
@@ -142,7 +144,7 @@ def test_the_elastic_field_is_smoothed_noise_in_pixels():
         for field, source in zip(blurred.reshape(4, 40, 52), noise.reshape(4, 40, 52).numpy(), strict=True):
             expected = gaussian_filter(source.astype(float), sigma, mode="constant")
             np.testing.assert_allclose(field, expected, atol=1e-5)
-    still, moved = (random_warp(1, (40, 52), _with(elastic_alpha=alpha), _generator(1))
+    still, moved = (random_warp(1, (40, 52), _with(elastic_alpha=alpha), _generator(1), CPU)
                     for alpha in (0.0, 10.0))
     pixels = (moved - still) * torch.tensor([52, 40]) / 2
     assert 0.1 < float(pixels.abs().max()) < 5

@@ -160,3 +160,14 @@ def test_a_file_that_may_not_be_opened_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(VolumeError, match="locked"):
         read_volume(tmp_path / "a")
+
+
+def test_files_of_other_series_that_mention_this_one_do_no_harm(tmp_path):
+    """A longer UID that begins alike, and a structure set that refers to the series."""
+    write_series(tmp_path / "a")
+    expected = read_volume(tmp_path / "a").array
+    other = b"\x20\x00\x0e\x00UI\x0a\x001.2.3.4.45"
+    (tmp_path / "a" / "other").write_bytes(b"\0" * 128 + b"DICM" + other)
+    reference = b"1.2.840.10008.5.1.4.1.1.481.3 \x20\x00\x0e\x00UI\x08\x001.2.3.4\x00"
+    (tmp_path / "a" / "structures").write_bytes(b"\0" * 128 + b"DICM" + reference)
+    assert np.array_equal(read_volume(tmp_path / "a").array, expected)

@@ -70,6 +70,14 @@ class RecipeError(QNetSegmentError):
     """A training recipe with an unknown or impossible entry."""
 
 
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out; torch has no common type for it."""
+    return isinstance(error, MemoryError) or any(part in str(error).lower() for part in OUT_OF_MEMORY)
+
+
 class Cancelled(QNetSegmentError):
     """The caller asked to stop; nothing was produced."""
 

@@ -157,7 +157,7 @@ def read_drawings(path: Path, labels: list[str] | None, support: Volume, own_sup
         maps = [read_labelmap(path)]
     else:  # one by one, because the segments of a file may overlap
         maps = [
-            read_labelmap(path, int(label) if label.lstrip("-").isdigit() else label)
+            read_labelmap(path, int(label) if label.lstrip("-").isdecimal() else label)
             for label in dict.fromkeys(labels)
         ]
     drawings: list[Drawing] = []

@@ -57,6 +57,7 @@ class DataSet:
         name: name on the command line.
         images, supervoxels: path patterns below the data root; {} stands for the case name.
         labels: structure name -> label value, in the paper's order.
+        supervoxel_size: smallest supervoxel in voxels of the given pseudo-labels.
         setting2_groups: classes that the paper removes from training together in Setting 2.
         released_starts: first and one-past-last case index of each overlapping fold of the released code;
             the last fold also holds case 0.
@@ -65,6 +66,7 @@ class DataSet:
     name: str
     images: str
     supervoxels: str
+    supervoxel_size: int
     labels: dict[str, int]
     setting2_groups: tuple[tuple[str, ...], ...]
     released_starts: tuple[tuple[int, int], ...]
@@ -122,6 +124,7 @@ CATALOGUE = {
         name="chaos",
         images="CHAOST2/chaos_MR_T2_normalized/image_{}.nii.gz",
         supervoxels="CHAOST2/supervoxels_5000/superpix-MIDDLE_{}.nii.gz",
+        supervoxel_size=5000,
         labels={"liver": 1, "right kidney": 2, "left kidney": 3, "spleen": 4},
         setting2_groups=(("liver", "spleen"), ("right kidney", "left kidney")),
         released_starts=((0, 5), (4, 9), (8, 13), (12, 17), (16, 20)),
@@ -130,6 +133,7 @@ CATALOGUE = {
         name="cmr",
         images="CMR/cmr_MR_normalized/image_{}.nii.gz",
         supervoxels="CMR/supervoxels_1000/superpix-MIDDLE_{}.nii.gz",
+        supervoxel_size=1000,
         labels={"LV blood pool": 500, "LV myocardium": 200, "right ventricle": 600},
         setting2_groups=(),
         released_starts=((0, 8), (7, 15), (14, 22), (21, 29), (28, 35)),

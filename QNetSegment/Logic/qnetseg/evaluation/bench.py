@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from ..model import QNet, QNetConfig, Refinement, load_model
-from ..model.prototype import prototypes_from
 from ..segment import SegmentOptions, segment_volume
-from ..segment.inference import Runner
+from ..segment.device import choose_device
 from ..volume import support_from_mask
 from .metrics import dice
 from .phantom import body_phantom, largest_slice
@@ -77,18 +76,19 @@ def inference(
 
 
 def _time_reference(count: int, device: str) -> float:
-    """Seconds a slice of the paper's arithmetic."""
+    """Seconds a slice of the paper's arithmetic, without our folding, mixed precision or batches."""
     torch.manual_seed(0)
-    runner = Runner(QNet(QNetConfig(depth=101)), SegmentOptions(device=device, precision="fp32"))
+    where, _ = choose_device(device)
+    network = QNet(QNetConfig(depth=101)).eval().to(where)
     volume, mask = body_phantom((count, 256, 256))
-    images = torch.from_numpy(volume.array)
-    target = torch.from_numpy(largest_slice(mask).max(axis=0)).float()[None, None].to(runner.device)
+    images = torch.from_numpy(volume.array).to(where)
+    target = torch.from_numpy(largest_slice(mask).max(axis=0)).float()[None, None].to(where)
     refinement = Refinement("released", steps=7)
     began = time.perf_counter()
-    for image in images:
-        support, query = runner.encode(image[None]), runner.encode(image[None])
-        with torch.no_grad():
-            runner.network.predict(prototypes_from(support, target), query, (256, 256), refinement).cpu()
+    with torch.no_grad():
+        for image in images:
+            support, query = network.encode(image[None]), network.encode(image[None])
+            network.predict(network.prototypes(support, target), query, (256, 256), refinement).cpu()
     return (time.perf_counter() - began) / count
 
 

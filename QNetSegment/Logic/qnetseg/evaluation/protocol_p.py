@@ -18,6 +18,7 @@ from ..data import Case, DataSet, dataset
 from ..errors import DatasetError, InputError
 from ..model import Model, Refinement, load_model
 from ..segment import SegmentOptions, segment_volume
+from ..segment.device import choose_device
 from ..volume import SupportSet, Volume, support_from_mask
 from .metrics import bootstrap_interval, dice, iou
 from .results import describe_run, write_json
@@ -111,6 +112,37 @@ def score_pair(
     return dice(predicted[occupied], target[occupied]), iou(predicted[occupied], target[occupied])
 
 
+def training_source(protocol: ProtocolP, model: Model) -> dict[str, Any] | None:
+    """What the weights say of their training on the protocol's data set; None if they say nothing."""
+    sources = model.provenance.get("recipe", {}).get("data", [])
+    return next((source for source in sources if source["name"] == protocol.dataset), None)
+
+
+def scored_structures(protocol: ProtocolP, model: Model) -> list[str]:
+    """All structures; in Setting 2 those unseen in training, `InputError` if there are none."""
+    if protocol.setting == 1:
+        return list(dataset(protocol.dataset).labels)
+    unseen = list((training_source(protocol, model) or {}).get("exclude", []))
+    if not unseen:
+        raise InputError(
+            f"The model {model.name} was not trained for Setting 2: its recipe excludes no structure.",
+            "Train it with a recipe of Setting 2, or score Setting 1.",
+        )
+    return unseen
+
+
+def has_seen_the_fold(protocol: ProtocolP, model: Model) -> bool | None:
+    """Whether scored cases were training cases; None if the weights do not say what they were trained on."""
+    if "recipe" not in model.provenance:
+        return None
+    source = training_source(protocol, model)
+    if source is None:
+        return False
+    data = dataset(protocol.dataset)
+    left_out = data.fold(source["fold"], source["scheme"]) if source["fold"] >= 0 else []
+    return not set(data.fold(protocol.fold, protocol.scheme)) <= set(left_out)
+
+
 def score_fold(
     protocol: ProtocolP, model: Model, report: Callable[[str], None] = lambda line: None
 ) -> Iterator[dict[str, Any]]:
@@ -118,7 +150,8 @@ def score_fold(
     data = dataset(protocol.dataset)
     cases = [data.load(name) for name in data.fold(protocol.fold, protocol.scheme)]
     supports = [RELEASED_SUPPORT] if protocol.scheme == "released" else range(len(cases))
-    for structure, label in data.labels.items():
+    for structure in scored_structures(protocol, model):
+        label = data.labels[structure]
         for index in supports:
             support = support_from_case(cases[index], label, structure, model.network.config.top_percent)
             for query in cases:
@@ -191,7 +224,8 @@ def run(
         "options": protocol.options().to_dict(),
         "model": model.name,
         "steps": provenance.get("steps"),
-        **describe_run(Path(weights), protocol.device),
+        "trained_on_scored_cases": has_seen_the_fold(protocol, model),
+        **describe_run(Path(weights), choose_device(protocol.device)[0].type),
         "summary": summarise(rows, dataset(protocol.dataset)),
         "rows": rows,
     }

@@ -29,6 +29,8 @@ PUBLISHED = {
     ("cmr", 1): {"LV blood pool": 90.25, "LV myocardium": 65.92, "right ventricle": 78.19, "mean": 78.15},
 }
 
+SEEN = {False: "", True: " (trained on scored cases)", None: " (training cases unknown)"}
+
 
 def read_results(folder: str | Path) -> list[dict[str, Any]]:
     """All result files of a folder, by name. Raises `InputError` for a file that is not one."""
@@ -71,7 +73,7 @@ def _protocol_p(name: str, setting: int, published: dict[str, float], rows: list
         dice = (result["summary"].get(column, {}).get("dice") for column in columns)
         lines.append(
             _row(
-                f"{result['model']}, fold {result['fold']}",
+                f"{result['model']}, fold {result['fold']}{SEEN[result.get('trained_on_scored_cases')]}",
                 result["steps"],
                 result["scheme"],
                 result["options"]["refinement"]["mode"],

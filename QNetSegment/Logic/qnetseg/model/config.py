@@ -53,11 +53,18 @@ class QNetConfig:
     top_percent: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, allowed in (("depth", DEPTHS), ("downsample_layer", (2, 3, 4)), ("paths", PATHS),
-                              ("threshold", THRESHOLDS)):
+        for name, allowed in (
+            ("depth", DEPTHS),
+            ("downsample_layer", (2, 3, 4)),
+            ("paths", PATHS),
+            ("threshold", THRESHOLDS),
+        ):
             if getattr(self, name) not in allowed:
-                raise WeightsError(f"The model configuration has {name}={getattr(self, name)!r}, which is"
-                                   f" not one of {', '.join(map(str, allowed))}.", "Correct that entry.")
+                raise WeightsError(
+                    f"The model configuration has {name}={getattr(self, name)!r}, which is"
+                    f" not one of {', '.join(map(str, allowed))}.",
+                    "Correct that entry.",
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as a JSON-able dictionary."""
@@ -68,6 +75,8 @@ class QNetConfig:
         """Inverse of `to_dict`. Raises `WeightsError` for an entry that this version does not know."""
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
-            raise WeightsError(f"The model configuration has unknown entries: {', '.join(unknown)}.",
-                               "It may come from a newer version; update QNetSegment.")
+            raise WeightsError(
+                f"The model configuration has unknown entries: {', '.join(unknown)}.",
+                "It may come from a newer version; update QNetSegment.",
+            )
         return cls(**values)

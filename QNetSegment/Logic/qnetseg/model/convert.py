@@ -10,11 +10,22 @@ from .config import QNetConfig
 from .qnet import QNet
 from .weights import fill, read_state_dict
 
-OFFICIAL = QNetConfig(depth=101, downsample_layer=4, threshold="shared", alpha=0.9, input_scale=1.0,
-                      input_shift=0.0, top_percent=0.0)
+OFFICIAL = QNetConfig(
+    depth=101,
+    downsample_layer=4,
+    threshold="shared",
+    alpha=0.9,
+    input_scale=1.0,
+    input_shift=0.0,
+    top_percent=0.0,
+)
 
-_OFFICIAL_NAMES = {"encoder.reduce_fine": "encoder.reduce1", "encoder.reduce_coarse": "encoder.reduce2",
-                   "threshold.hidden": "encoder.backbone.fc", "threshold.out": "encoder.reduce1d"}
+_OFFICIAL_NAMES = {
+    "encoder.reduce_fine": "encoder.reduce1",
+    "encoder.reduce_coarse": "encoder.reduce2",
+    "threshold.hidden": "encoder.backbone.fc",
+    "threshold.out": "encoder.reduce1d",
+}
 
 
 def read_official(path: str | Path) -> dict[str, Tensor]:

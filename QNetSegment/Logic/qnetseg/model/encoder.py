@@ -37,7 +37,8 @@ class DualPathEncoder(nn.Module):
         build = getattr(torchvision.models, f"resnet{config.depth}")
         resnet = build(weights=None, replace_stride_with_dilation=dilate)
         self.backbone = nn.ModuleDict(
-            {name: module for name, module in resnet.named_children() if name not in ("avgpool", "fc")})
+            {name: module for name, module in resnet.named_children() if name not in ("avgpool", "fc")}
+        )
         self.fine_layer = f"layer{config.downsample_layer - 1}"
         fine_channels = 64 * 4 * 2 ** (config.downsample_layer - 2)
         self.reduce_fine = nn.Conv2d(fine_channels, config.feature_channels, kernel_size=1, bias=False)

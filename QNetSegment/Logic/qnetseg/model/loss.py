@@ -8,8 +8,9 @@ BACKGROUND_WEIGHT = 0.1  # of the query loss in the released code; foreground ha
 _TINY = 1.1920929e-07  # float32 epsilon, the released code's clamp
 
 
-def segmentation_loss(probability: Tensor, target: Tensor,
-                      background_weight: float = BACKGROUND_WEIGHT) -> Tensor:
+def segmentation_loss(
+    probability: Tensor, target: Tensor, background_weight: float = BACKGROUND_WEIGHT
+) -> Tensor:
     """Class-weighted binary cross-entropy of each structure of each image.
 
     Args:

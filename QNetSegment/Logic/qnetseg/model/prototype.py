@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,10 @@ class Prototypes(NamedTuple):
     coarse: Tensor
 
 
-def full_precision(like: Tensor) -> torch.autocast:
+def full_precision(like: Tensor) -> AbstractContextManager[Any]:
     """Context without mixed precision: bfloat16 would round S and T, of about 10, to steps of 0.06."""
+    if like.device.type not in ("cpu", "cuda"):  # older torch has no autocast elsewhere, and we use none
+        return nullcontext()
     return torch.autocast(like.device.type, enabled=False)
 
 
@@ -56,8 +59,9 @@ def masked_average_pooling(features: Tensor, masks: Tensor) -> Tensor:
 
 def prototypes_from(features: Features, masks: Tensor) -> Prototypes:
     """Prototypes of both paths. masks: (B, N, H, W) float in [0, 1]."""
-    return Prototypes(masked_average_pooling(features.fine, masks),
-                      masked_average_pooling(features.coarse, masks))
+    return Prototypes(
+        masked_average_pooling(features.fine, masks), masked_average_pooling(features.coarse, masks)
+    )
 
 
 def anomaly_score(features: Tensor, prototypes: Tensor, scale: float) -> Tensor:

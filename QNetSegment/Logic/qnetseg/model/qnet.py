@@ -67,8 +67,13 @@ class QNet(nn.Module):
         """Foreground prototypes (Eq. 1). masks: (B, N, H, W) float in [0, 1]."""
         return prototypes_from(features, masks)
 
-    def scores(self, prototypes: Prototypes, query: Features, refinement: Refinement = NO_REFINEMENT,
-               threshold_offset: Tensor | float = 0.0) -> Scores:
+    def scores(
+        self,
+        prototypes: Prototypes,
+        query: Features,
+        refinement: Refinement = NO_REFINEMENT,
+        threshold_offset: Tensor | float = 0.0,
+    ) -> Scores:
         """Anomaly scores of encoded query images against N prototypes, and their thresholds.
 
         Args:
@@ -85,13 +90,15 @@ class QNet(nn.Module):
                 features = getattr(query, path)
                 p = getattr(prototypes, path).expand(features.shape[0], -1, -1)
                 if path in dict(self._path_weights()):
-                    p = refine(p, features, threshold[:, column], refinement, config.cosine_scale,
-                               config.sharpness)
+                    p = refine(
+                        p, features, threshold[:, column], refinement, config.cosine_scale, config.sharpness
+                    )
                 result[path] = anomaly_score(features, p, config.cosine_scale)
         return Scores(**result, threshold=threshold)
 
-    def fuse(self, scores: Scores, size: tuple[int, int], threshold_offset: float = 0.0,
-             alpha: float | None = None) -> Tensor:
+    def fuse(
+        self, scores: Scores, size: tuple[int, int], threshold_offset: float = 0.0, alpha: float | None = None
+    ) -> Tensor:
         """Foreground probability (B, N, *size) of both paths together (Eq. 3 and 6).
 
         alpha replaces the configuration's weight of the fine path.
@@ -103,8 +110,13 @@ class QNet(nn.Module):
             parts.append(weight * resize_probability(foreground, size))
         return torch.stack(parts).sum(dim=0)
 
-    def predict(self, prototypes: Prototypes, query: Features, size: tuple[int, int],
-                refinement: Refinement = NO_REFINEMENT) -> Tensor:
+    def predict(
+        self,
+        prototypes: Prototypes,
+        query: Features,
+        size: tuple[int, int],
+        refinement: Refinement = NO_REFINEMENT,
+    ) -> Tensor:
         """Foreground probability (B, N, *size) of encoded query images; see `scores` and `fuse`."""
         return self.fuse(self.scores(prototypes, query, refinement), size)
 
@@ -114,8 +126,9 @@ class QNet(nn.Module):
         alpha = self.config.alpha if alpha is None else alpha
         return [("fine", alpha), ("coarse", 1 - alpha)]
 
-    def episode_loss(self, support: Tensor, support_masks: Tensor, query: Tensor, query_masks: Tensor,
-                     valid: Tensor) -> EpisodeLoss:
+    def episode_loss(
+        self, support: Tensor, support_masks: Tensor, query: Tensor, query_masks: Tensor, valid: Tensor
+    ) -> EpisodeLoss:
         """Losses of B episodes with up to N structures each, which share the encoder's work.
 
         Args:

@@ -56,8 +56,14 @@ class Refinement:
         return cls(mode, rate=0.05) if mode == "reconstruction" else cls(mode)
 
 
-def refine(prototypes: Tensor, features: Tensor, threshold: Tensor, refinement: Refinement,
-           scale: float, sharpness: float) -> Tensor:
+def refine(
+    prototypes: Tensor,
+    features: Tensor,
+    threshold: Tensor,
+    refinement: Refinement,
+    scale: float,
+    sharpness: float,
+) -> Tensor:
     """Refined prototypes of one path.
 
     Args:
@@ -94,8 +100,9 @@ def _closed_form_step(prototypes: Tensor, mean: Tensor, features: Tensor, refine
     return (1 - refinement.blend) * prototypes + refinement.blend * mean
 
 
-def _reconstruction_step(prototypes: Tensor, mean: Tensor, features: Tensor,
-                         refinement: Refinement) -> Tensor:
+def _reconstruction_step(
+    prototypes: Tensor, mean: Tensor, features: Tensor, refinement: Refinement
+) -> Tensor:
     """One plain gradient step on the binary cross-entropy of Eq. 9.
 
     Both feature maps are normalised with the query's own minimum and range. The loss, averaged over the
@@ -110,13 +117,15 @@ def _reconstruction_step(prototypes: Tensor, mean: Tensor, features: Tensor,
     return low + extent * (rebuilt - refinement.rate * gradient)
 
 
-def _released(prototypes: Tensor, features: Tensor, predicted_mask: Callable[[Tensor], Tensor],
-              refinement: Refinement) -> Tensor:
+def _released(
+    prototypes: Tensor, features: Tensor, predicted_mask: Callable[[Tensor], Tensor], refinement: Refinement
+) -> Tensor:
     """The released code's update: Adam on BCE(input = query features, target = rebuilt features).
 
     Each structure of each image is its own optimisation problem, as in the released code; they share one
     Adam because its update is element-wise.
     """
+
     def unit(x: Tensor) -> Tensor:
         low, high = (extreme(x, dim=(-3, -2, -1), keepdim=True) for extreme in (torch.amin, torch.amax))
         return torch.sigmoid((x - low) / (high - low))

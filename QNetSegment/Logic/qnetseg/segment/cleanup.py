@@ -21,7 +21,8 @@ def connected_parts(probability: np.ndarray, drawn: np.ndarray | None, connect: 
     """
     foreground = probability > connect
     if drawn is not None:
-        foreground |= drawn
+        slices = drawn.any(axis=(1, 2))
+        foreground[slices] = drawn[slices]  # what was left blank there is background and connects nothing
     labels, count = ndimage.label(foreground)
     if count == 0:
         return foreground

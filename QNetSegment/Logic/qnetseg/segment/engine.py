@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 
 from ..errors import InputError
-from ..model import Model
+from ..model import Model, Scores
 from ..model.encoder import Features
 from ..model.prototype import Prototypes
 from ..volume import SupportSet, Volume, obliqueness
@@ -21,6 +22,7 @@ from .result import Report, Segmentation, SliceReport
 from .stack import Stack, build_stack, support_images
 
 SMALL_PIXELS = 50  # drawings below this many network pixels are hard to see for the encoder
+COARSE = 1.5  # times the model's own spacing; beyond it organs look much smaller than in training
 OBLIQUE_DEGREES = 20.0  # beyond it the drawn plane and the query's slices are different sections
 FAINT = 0.05  # probability below it is noise in a sum over a whole slice
 
@@ -61,20 +63,25 @@ def segment_volume(
     probability, support_of = _predict(runner, prepared, stack, looked_at, support, options, progress, cancel)
     drawn = _drawn_masks(support, stack)
     mask = _decide(probability, drawn, options)
-    warnings = (*_warnings(support, query, stack, masks, mask), *runner.warnings)
+    warnings = (*_warnings(support, query, stack, config.spacing, masks, mask), *runner.warnings)
     report = Report(
         structure=support.name,
         model=model.name,
         device=runner.device.type,
         precision=runner.precision,
         seconds=time.monotonic() - began,
-        volume_ml=float(mask.sum() * np.prod(stack.spacing) / 1000),
+        volume_ml=float(mask.sum()) * _voxel_ml(query),
         plane=support.plane,
         threshold_offset=prepared.offset,
         warnings=warnings,
         slices=_slice_reports(probability, mask, drawn, looked_at, support_of, support, stack),
     )
     return Segmentation(stack.native(mask.astype(np.uint8)), stack.native(probability), report)
+
+
+def _voxel_ml(volume: Volume) -> float:
+    """Volume of a voxel; the determinant also holds for sheared grids of a tilted gantry."""
+    return abs(float(np.linalg.det(volume.ijk_to_ras[:3, :3]))) / 1000
 
 
 class _Prepared:
@@ -92,19 +99,24 @@ class _Prepared:
         options: SegmentOptions,
         cancel: CancelCallback | None,
     ) -> _Prepared:
-        parts = [
-            features for _, features in runner.batches(torch.from_numpy(images), "support", None, cancel)
-        ]
-        features = Features(*(torch.cat(part).to(runner.device) for part in zip(*parts, strict=True)))
-        target = torch.from_numpy(masks)[:, None].to(runner.device)
-        with torch.no_grad():
-            prototypes = runner.network.prototypes(features, target)
-            offset = (
-                threshold_offset(runner.network, prototypes, features, target, options.alpha)
-                if options.calibrate
-                else 0.0
-            )
-        return cls(prototypes, features.pooled, offset)
+        target = torch.from_numpy(masks)[:, None]
+
+        def work(part: slice, features: Features) -> tuple[Prototypes, torch.Tensor, Scores]:
+            prototypes = runner.network.prototypes(features, target[part].to(features.fine.device))
+            scores = runner.network.scores(prototypes, features, options.refinement)
+            return Prototypes(*_on_cpu(prototypes)), features.pooled.cpu(), Scores(*_on_cpu(scores))
+
+        batches = runner.batches(torch.from_numpy(images), work, "support", None, cancel)
+        prototypes, pooled, scores = zip(*(result for _, result in batches), strict=True)
+        offset = 0.0
+        if options.calibrate:
+            together = Scores(*map(torch.cat, zip(*scores, strict=True)))
+            offset = threshold_offset(runner.network, together, target, options.alpha)
+        return cls(Prototypes(*map(torch.cat, zip(*prototypes, strict=True))), torch.cat(pooled), offset)
+
+
+def _on_cpu(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    return [tensor.cpu() for tensor in tensors]
 
 
 def _slices_to_look_at(options: SegmentOptions, count: int) -> np.ndarray:
@@ -140,14 +152,18 @@ def _predict(
         chosen = matching.thirds(len(looked_at), len(support.slices))
     images = torch.from_numpy(stack.grid.to_model(stack.slices[looked_at], fill=stack.fill))
     probability = np.zeros(stack.slices.shape, dtype=np.float32)
-    for part, features in runner.batches(images, "slices", progress, cancel):
+    size = (stack.grid.size, stack.grid.size)
+
+    def work(part: slice, features: Features) -> np.ndarray:
         if kind == "similar":
-            chosen[part] = matching.most_similar(features.pooled, prepared.pooled.to(features.pooled.device))
-        own = Prototypes(*(p.to(features.fine.device)[chosen[part]] for p in prepared.prototypes))
-        with torch.no_grad():
-            scores = runner.network.scores(own, features, options.refinement, prepared.offset)
-            fused = runner.network.fuse(scores, (stack.grid.size, stack.grid.size), alpha=options.alpha)
-        probability[looked_at[part]] = stack.grid.to_native(fused[:, 0].cpu().numpy())
+            chosen[part] = matching.most_similar(features.pooled.cpu(), prepared.pooled)
+        own = Prototypes(*(p[chosen[part]].to(features.fine.device) for p in prepared.prototypes))
+        scores = runner.network.scores(own, features, options.refinement, prepared.offset)
+        fused: np.ndarray = runner.network.fuse(scores, size, alpha=options.alpha)[:, 0].cpu().numpy()
+        return fused
+
+    for part, fused in runner.batches(images, work, "slices", progress, cancel):
+        probability[looked_at[part]] = stack.grid.to_native(fused)
     return probability, chosen
 
 
@@ -203,11 +219,21 @@ def _slice_reports(
 
 
 def _warnings(
-    support: SupportSet, query: Volume, stack: Stack, masks: np.ndarray, mask: np.ndarray
+    support: SupportSet,
+    query: Volume,
+    stack: Stack,
+    model_spacing: float,
+    masks: np.ndarray,
+    mask: np.ndarray,
 ) -> list[str]:
     found = []
     if not mask.any():
         found.append("The structure was not found in this volume.")
+    if stack.grid.spacing > COARSE * model_spacing:
+        found.append(
+            f"The field of view is large: the network works at {stack.grid.spacing:.1f} mm, not"
+            f" {model_spacing:g}; crop the volume for a finer outline."
+        )
     if masks.sum(axis=(1, 2)).max() < SMALL_PIXELS:
         found.append("The drawn structure is very small for the network; check every slice.")
     if not stack.same_volume and obliqueness(query, support.axes) > OBLIQUE_DEGREES:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..errors import Cancelled
+from ..errors import Cancelled, is_out_of_memory
 from ..model import QNet
 from ..model.encoder import Features
 from .device import choose_device, computes_bf16
 from .options import SegmentOptions
 
+Work = TypeVar("Work")
 ProgressCallback = Callable[[int, int, str], None]
 CancelCallback = Callable[[], bool]
 
@@ -33,7 +35,12 @@ class Runner:
         self.batch_size = options.batch_size
         self._wanted_precision = options.precision
         self._original = network
-        self.network = self._place()
+        try:
+            self.network = self._place()
+        except RuntimeError as error:
+            if self.device.type == "cpu" or not is_out_of_memory(error):
+                raise
+            self._use_cpu()
 
     @property
     def precision(self) -> str:
@@ -49,12 +56,17 @@ class Runner:
         return Features(*(part.float() for part in features))
 
     def batches(
-        self, images: Tensor, stage: str, progress: ProgressCallback | None, cancel: CancelCallback | None
-    ) -> Iterator[tuple[slice, Features]]:
-        """Encode (S, H, W) images batch by batch.
+        self,
+        images: Tensor,
+        work: Callable[[slice, Features], Work],
+        stage: str,
+        progress: ProgressCallback | None,
+        cancel: CancelCallback | None,
+    ) -> Iterator[tuple[slice, Work]]:
+        """Encode (S, H, W) images batch by batch and do `work` on the features of each.
 
-        Yields the slice of S and its features. Raises `Cancelled` between batches. When memory runs out
-        the batch is halved; when one slice does not fit, the CPU takes over.
+        Yields the slice of S and what the work gave. Raises `Cancelled` between batches. When memory runs
+        out, also inside the work, the batch is halved; when one slice does not fit, the CPU takes over.
         """
         done, total = 0, len(images)
         while done < total:
@@ -62,29 +74,33 @@ class Runner:
                 raise Cancelled("The segmentation was cancelled.")
             part = slice(done, min(done + self.batch_size, total))
             try:
-                features = self.encode(images[part])
+                with torch.no_grad():
+                    result = work(part, self.encode(images[part]))
             except (RuntimeError, MemoryError) as error:
                 if not self._shrink(error):
                     raise
                 continue
-            yield part, features
+            yield part, result
             done = part.stop
             if progress is not None:
                 progress(done, total, stage)
 
     def _shrink(self, error: Exception) -> bool:
         """Make the next attempt cheaper after running out of memory; False if that was not the reason."""
-        out_of_memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
-        if not out_of_memory or (self.batch_size == 1 and self.device.type == "cpu"):
+        if not is_out_of_memory(error) or (self.batch_size == 1 and self.device.type == "cpu"):
             return False
         if self.batch_size > 1:
             self.batch_size //= 2
-            return True
+            self.warnings.append(f"Memory ran out; slices were taken {self.batch_size} at a time.")
+        else:
+            self._use_cpu()
+        return True
+
+    def _use_cpu(self) -> None:
         self.warnings.append(f"The memory of the device {self.device.type} was too small; the CPU took over.")
         torch.cuda.empty_cache()
         self.device = torch.device("cpu")
         self.network = self._place()
-        return True
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -25,7 +25,7 @@ class SegmentOptions:
         clean_up: keep what belongs together in 3-D and drop the rest.
         refinement: test-time prototype refinement (paper, section 4.3).
         alpha: weight of the fine path instead of the model's.
-        batch_size: slices encoded at once; halved when memory runs out.
+        batch_size: slices encoded at once, between which cancelling is possible; halved when memory runs out.
         device: "auto", "cpu", "cuda" or "mps".
         precision: "auto" takes bf16 where the hardware computes in it.
     """
@@ -36,7 +36,7 @@ class SegmentOptions:
     clean_up: bool = True
     refinement: Refinement = field(default_factory=Refinement)
     alpha: float | None = None
-    batch_size: int = 4
+    batch_size: int = 1
     device: str = "auto"
     precision: str = "auto"
 

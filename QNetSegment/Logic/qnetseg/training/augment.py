@@ -28,7 +28,7 @@ def augment(episodes: Episodes, recipe: AugmentationRecipe, generator: torch.Gen
     images, masks = images.clone(), masks.clone()
     images[rows, target] = random_gamma(images[rows, target], recipe.gamma, generator)
     target = which()
-    grid = random_warp(batch, images.shape[-2:], recipe, generator).to(device)
+    grid = random_warp(batch, images.shape[-2:], recipe, generator, device)
     images[rows, target], masks[rows, target] = warp(images[rows, target], masks[rows, target], grid)
     flip = (torch.rand(batch, generator=generator) < recipe.flip_rows).to(device)
     images = torch.where(flip[:, None, None, None], images.flip(-2), images)
@@ -45,9 +45,14 @@ def random_gamma(images: Tensor, limits: tuple[float, float], generator: torch.G
     return extent * ((images - low + 1e-5) / extent).clamp(min=0).pow(gamma) + low
 
 
-def random_warp(batch: int, size: tuple[int, int] | torch.Size, recipe: AugmentationRecipe,
-                generator: torch.Generator) -> Tensor:
-    """Sampling grid (B, H, W, 2) in normalised coordinates of a random affine and elastic warp."""
+def random_warp(
+    batch: int,
+    size: tuple[int, int] | torch.Size,
+    recipe: AugmentationRecipe,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Tensor:
+    """Sampling grid (B, H, W, 2) on `device`, in normalised coordinates: a random affine and elastic warp."""
     height, width = size
 
     def radians(limit: float) -> Tensor:
@@ -55,23 +60,26 @@ def random_warp(batch: int, size: tuple[int, int] | torch.Size, recipe: Augmenta
 
     angle, shear = radians(recipe.rotate), radians(recipe.shear)
     scale = 1 / _uniform(batch, recipe.scale[0], recipe.scale[1], generator)
-    shift = torch.stack([_uniform(batch, -recipe.shift, recipe.shift, generator) * 2 / extent
-                         for extent in (width, height)], dim=1)
+    shift = torch.stack(
+        [_uniform(batch, -recipe.shift, recipe.shift, generator) * 2 / extent for extent in (width, height)],
+        dim=1,
+    )
     cos, sin = torch.cos(angle), torch.sin(angle)
     rotation = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
     shearing = torch.eye(2).repeat(batch, 1, 1)
     shearing[:, 0, 1] = torch.tan(shear)
     matrix = torch.cat([scale[:, None, None] * rotation @ shearing, shift[..., None]], dim=2)
-    grid = F.affine_grid(matrix, [batch, 1, height, width], align_corners=False)
-    noise = 2 * torch.rand(batch, 2, height, width, generator=generator) - 1
+    grid = F.affine_grid(matrix.to(device), [batch, 1, height, width], align_corners=False)
+    noise = 2 * torch.rand(batch, 2, height, width, generator=generator).to(device) - 1
     displacement = recipe.elastic_alpha * gaussian_blur(noise, recipe.elastic_sigma)
-    return grid + displacement.permute(0, 2, 3, 1) * torch.tensor([2 / width, 2 / height])
+    return grid + displacement.permute(0, 2, 3, 1) * torch.tensor([2 / width, 2 / height], device=device)
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """Separable Gaussian of (B, C, H, W) images; zero outside, cut at four sigma."""
     radius = int(4 * sigma + 0.5)
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float32) / sigma) ** 2)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=images.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = (kernel / kernel.sum())[None, None, None]
     flat = images.reshape(-1, 1, *images.shape[-2:])
     flat = F.conv2d(F.conv2d(flat, kernel, padding=(0, radius)), kernel.transpose(2, 3), padding=(radius, 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -60,47 +60,79 @@ def adjacent_pairs(supervoxels: np.ndarray, min_pixels: int) -> dict[int, list[i
     area = np.stack([np.bincount(plane, minlength=flat.max() + 1) for plane in flat])
     usable = (area[:-1] > 0) & (area[1:] > 0) & (np.maximum(area[:-1], area[1:]) >= min_pixels)
     usable[:, 0] = False
-    return {int(label): np.flatnonzero(usable[:, label]).tolist()
-            for label in np.flatnonzero(usable.any(axis=0))}
+    return {
+        int(label): np.flatnonzero(usable[:, label]).tolist() for label in np.flatnonzero(usable.any(axis=0))
+    }
 
 
-def prepare_case(case: Case, name: str, recipe: EpisodeRecipe, device: torch.device, top_percent: float,
-                 exclude: tuple[list[int], str] = ([], "any")) -> TrainingCase:
+def prepare_case(
+    case: Case,
+    name: str,
+    recipe: EpisodeRecipe,
+    device: torch.device,
+    top_percent: float,
+    exclude: tuple[list[int], str] = ([], "any"),
+) -> TrainingCase:
     """Move one case to the device. Raises `DatasetError` where it cannot give an episode."""
     if case.supervoxels is None:
-        raise DatasetError(f"{name} has no supervoxels.", "Make them before training.")
+        raise DatasetError(
+            f"{name} has no supervoxels.", 'Set supervoxels = "felzenszwalb" in the recipe\'s [episodes].'
+        )
     supervoxels = case.supervoxels.copy()
     if exclude[0]:
         supervoxels[excluded_slices(case.labels, *exclude)] = 0
     pairs = adjacent_pairs(supervoxels, recipe.min_pixels)
     if not pairs:
-        raise DatasetError(f"{name} has no supervoxel of {recipe.min_pixels} pixels on two adjacent slices.",
-                           "Lower min_pixels or leave the volume out.")
+        raise DatasetError(
+            f"{name} has no supervoxel of {recipe.min_pixels} pixels on two adjacent slices.",
+            "Lower min_pixels or leave the volume out.",
+        )
     image = torch.from_numpy(normalise(case.image, top_percent)).half()
     labels = torch.from_numpy(supervoxels.astype(np.int16))
     return TrainingCase(name, image.to(device), labels.to(device), pairs)
 
 
-def load_cases(source: DataRecipe, recipe: EpisodeRecipe, device: torch.device, top_percent: float
-               ) -> list[TrainingCase]:
+def load_cases(
+    source: DataRecipe, recipe: EpisodeRecipe, device: torch.device, top_percent: float
+) -> list[TrainingCase]:
     """Training cases of one source: every case that is not in its test fold."""
     data = dataset(source.name)
     test = set(data.fold(source.fold, source.scheme)) if source.fold >= 0 else set()
     unknown = sorted(set(source.exclude) - set(data.labels))
     if unknown:
-        raise DatasetError(f"{data.name} has no structure {unknown[0]!r}.",
-                           f"It has {', '.join(data.labels)}.")
+        raise DatasetError(
+            f"{data.name} has no structure {unknown[0]!r}.", f"It has {', '.join(data.labels)}."
+        )
     values = [data.labels[name] for name in source.exclude]
-    return [prepare_case(data.load(name), f"{data.name} case {name}", recipe, device, top_percent,
-                         (values, source.exclude_rule))
-            for name in data.case_names() if name not in test]
+    return [
+        prepare_case(
+            _with_supervoxels(data.load(name), data.supervoxel_size, recipe.supervoxels),
+            f"{data.name} case {name}",
+            recipe,
+            device,
+            top_percent,
+            (values, source.exclude_rule),
+        )
+        for name in data.case_names()
+        if name not in test
+    ]
+
+
+def _with_supervoxels(case: Case, min_size: int, method: str) -> Case:
+    """The case with its supervoxels from files, or computed as the recipe says."""
+    if method == "files":
+        return case
+    from .supervoxels import supervoxels  # needs numba, which files do without
+
+    return replace(case, supervoxels=supervoxels(case.image, case.spacing, min_size, method))
 
 
 class EpisodeSampler:
     """Draws the episodes of any step from the seed and the step alone, so that a run resumes exactly."""
 
-    def __init__(self, sources: list[tuple[float, list[TrainingCase]]], recipe: EpisodeRecipe,
-                 seed: int) -> None:
+    def __init__(
+        self, sources: list[tuple[float, list[TrainingCase]]], recipe: EpisodeRecipe, seed: int
+    ) -> None:
         self.sources, self.recipe, self.seed = sources, recipe, seed
         shares = np.array([share for share, _ in sources], dtype=float)
         self.shares = shares / shares.sum()

@@ -40,11 +40,17 @@ class DataRecipe:
 
 @dataclass(frozen=True)
 class EpisodeRecipe:
-    """What an episode holds: `pairs` pairs of adjacent slices with up to `structures` supervoxels each."""
+    """What an episode holds: `pairs` pairs of adjacent slices with up to `structures` supervoxels each.
+
+    Attributes:
+        min_pixels: of a supervoxel on one of the two slices.
+        supervoxels: "files" beside the images, or computed before training: "felzenszwalb" or "slic".
+    """
 
     pairs: int = 1
     structures: int = 1
     min_pixels: int = 200
+    supervoxels: str = "files"
 
 
 @dataclass(frozen=True)
@@ -119,29 +125,44 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
-_SECTIONS = {"model": QNetConfig, "episodes": EpisodeRecipe, "augmentation": AugmentationRecipe,
-             "optimiser": OptimiserRecipe}
-_CHOICES = {"precision": ("fp32", "bf16"), "batch_norm": ("train", "frozen"), "schedule": ("step", "cosine"),
-            "exclude_rule": ("any", "all"), "scheme": ("released", "strict")}
+_SECTIONS = {
+    "model": QNetConfig,
+    "episodes": EpisodeRecipe,
+    "augmentation": AugmentationRecipe,
+    "optimiser": OptimiserRecipe,
+}
+_CHOICES = {
+    "precision": ("fp32", "bf16"),
+    "batch_norm": ("train", "frozen"),
+    "schedule": ("step", "cosine"),
+    "exclude_rule": ("any", "all"),
+    "scheme": ("released", "strict"),
+    "supervoxels": ("files", "felzenszwalb", "slic"),
+}
 _POSITIVE = ("steps", "pairs", "structures", "share", "rate", "every", "elastic_sigma")
 
 
 def _build(cls: type, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
-        raise RecipeError(f"The recipe's {where} is not a section of entries.",
-                          f"Write the line {where} above them.")
+        raise RecipeError(
+            f"The recipe's {where} is not a section of entries.", f"Write the line {where} above them."
+        )
     known = {f.name: f.default for f in dataclasses.fields(cls) if f.default_factory is dataclasses.MISSING}
     unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
     if unknown:
-        raise RecipeError(f"The recipe has an unknown entry {unknown[0]!r} in {where}.",
-                          f"Known entries are {', '.join(sorted(known))}.")
+        raise RecipeError(
+            f"The recipe has an unknown entry {unknown[0]!r} in {where}.",
+            f"Known entries are {', '.join(sorted(known))}.",
+        )
     missing = [key for key, default in known.items() if default is dataclasses.MISSING and key not in values]
     if missing:
         raise RecipeError(f"The recipe lacks the entry {missing[0]} in {where}.", "Add it.")
     for key in set(values) & set(known):
         if not _fits(values[key], known[key]) or (key in _POSITIVE and values[key] <= 0):
-            raise RecipeError(f"The recipe's entry {key} in {where} is {values[key]!r}.",
-                              f"Write {_expected(known[key])}{' above 0' if key in _POSITIVE else ''}.")
+            raise RecipeError(
+                f"The recipe's entry {key} in {where} is {values[key]!r}.",
+                f"Write {_expected(known[key])}{' above 0' if key in _POSITIVE else ''}.",
+            )
     for key, allowed in _CHOICES.items():
         if key in values and values[key] not in allowed:
             raise RecipeError(f"The recipe's entry {key} is {values[key]!r}.", f"Use {' or '.join(allowed)}.")
@@ -188,8 +209,9 @@ def read_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> Re
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecipeError(f"The recipe {path} cannot be read ({error.strerror}).",
-                          "Check the path.") from error
+        raise RecipeError(
+            f"The recipe {path} cannot be read ({error.strerror}).", "Check the path."
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.", "Correct that line.") from error
     overrides = dict(overrides or {})

@@ -59,8 +59,9 @@ class Trainer:
     (seed, step). A run that is killed resumes from its last checkpoint to the same weights.
     """
 
-    def __init__(self, recipe: Recipe, folder: str | Path, device: torch.device,
-                 report: Callable[[str], None] = print) -> None:
+    def __init__(
+        self, recipe: Recipe, folder: str | Path, device: torch.device, report: Callable[[str], None] = print
+    ) -> None:
         """Loads data and start, or the checkpoint if `folder` has one.
 
         Raises:
@@ -82,8 +83,10 @@ class Trainer:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step = state["step"]
             report(f"Resuming after step {self.step} of {recipe.steps}.")
-        sources = [(source.share, load_cases(source, recipe.episodes, device, recipe.model.top_percent))
-                   for source in recipe.data]
+        sources = [
+            (source.share, load_cases(source, recipe.episodes, device, recipe.model.top_percent))
+            for source in recipe.data
+        ]
         self.sampler = EpisodeSampler(sources, recipe.episodes, recipe.seed)
 
     def run(self, stop_after: int | None = None) -> QNet:
@@ -96,10 +99,12 @@ class Trainer:
                 losses = self.train_step()
                 if self.step % LOG_EVERY == 0 or self.step == last:
                     scalars.write(self.step, losses)
-                    self.report(f"step {self.step}/{self.recipe.steps}  loss {losses['total']:.4f}"
-                                f"  segmentation {losses['segmentation']:.4f}"
-                                f"  alignment {losses['alignment']:.4f}"
-                                f"  eta {progress.eta(self.step) / 60:.1f} min")
+                    self.report(
+                        f"step {self.step}/{self.recipe.steps}  loss {losses['total']:.4f}"
+                        f"  segmentation {losses['segmentation']:.4f}"
+                        f"  alignment {losses['alignment']:.4f}"
+                        f"  eta {progress.eta(self.step) / 60:.1f} min"
+                    )
                 if time.monotonic() - saved > CHECKPOINT_SECONDS or self.step == last:
                     self._write_checkpoint()
                     saved = time.monotonic()
@@ -126,8 +131,13 @@ class Trainer:
 
     def provenance(self) -> dict[str, Any]:
         """What the weights file says about its making."""
-        return {"recipe": self.recipe.to_dict(), "steps": self.step, "torch": torch.__version__,
-                "licence": "research use only", "scores": {}}
+        return {
+            "recipe": self.recipe.to_dict(),
+            "steps": self.step,
+            "torch": torch.__version__,
+            "licence": "research use only",
+            "scores": {},
+        }
 
     def _set_mode(self) -> None:
         """Training mode; frozen batch normalisation keeps the statistics of the start."""
@@ -148,23 +158,32 @@ class Trainer:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch reports damaged files by many exception types
-            raise WeightsError(f"The checkpoint {path} is damaged.",
-                               "Delete it to start the run again.") from error
+            raise WeightsError(
+                f"The checkpoint {path} is damaged.", "Delete it to start the run again."
+            ) from error
         if state["recipe"] != self._fingerprint():
-            raise RecipeError(f"The folder {self.folder} holds a run of another recipe.",
-                              "Choose another output folder or delete that one.")
+            raise RecipeError(
+                f"The folder {self.folder} holds a run of another recipe.",
+                "Choose another output folder or delete that one.",
+            )
         return state
 
     def _write_checkpoint(self) -> None:
         path, part = self.folder / CHECKPOINT, self.folder / (CHECKPOINT + ".part")
-        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
-                 "step": self.step, "recipe": self._fingerprint()}
+        state = {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "recipe": self._fingerprint(),
+        }
         try:
             torch.save(state, part)
             os.replace(part, path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise OutputError(f"The checkpoint {path} cannot be written.",
-                              "Free some space and start again; it goes on from the last one.") from error
+            raise OutputError(
+                f"The checkpoint {path} cannot be written.",
+                "Free some space and start again; it goes on from the last one.",
+            ) from error
         finally:
             part.unlink(missing_ok=True)
 
@@ -182,8 +201,11 @@ class _Scalars:
         path = self.folder / "scalars.csv"
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
         self.csv = open(path, "w", encoding="utf-8")
-        self.csv.writelines(line for line in lines if line.endswith("\n")
-                            and (line.startswith("step") or int(line.split(",")[0]) <= self.done))
+        self.csv.writelines(
+            line
+            for line in lines
+            if line.endswith("\n") and (line.startswith("step") or int(line.split(",")[0]) <= self.done)
+        )
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

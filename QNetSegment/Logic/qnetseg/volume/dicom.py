@@ -14,6 +14,14 @@ SERIES_DESCRIPTION = "0008|103e"
 
 # The series' identifier stands well within the first bytes of a file.
 HEADER_BYTES = 1 << 16
+META_BYTES = 512  # that hold the SOP class
+
+# SOP classes whose objects refer to a series without being part of it: RT, SEG and registrations,
+# presentation states, structured reports (DICOM PS3.4, annex B), and the directory of a medium.
+NOT_IMAGES = tuple(
+    f"1.2.840.10008.{part}".encode()
+    for part in ("5.1.4.1.1.481.", "5.1.4.1.1.66", "5.1.4.1.1.11.", "5.1.4.1.1.88.", "1.3.10")
+)
 
 # Neighbouring slices may be unevenly spaced by this share of the mean spacing before the series is refused.
 UNEVENNESS = 0.05
@@ -35,7 +43,7 @@ def read_series(folder: Path) -> tuple[RawImage, str]:
         )
     uid = max(series, key=lambda one: len(series[one]))
     files = series[uid]
-    _require_all(folder, uid, files)
+    _require_all(folder, uid, {Path(name).name for names in series.values() for name in names})
     if len(files) == 1:
         raw = read_image(Path(files[0]), as_float=True, vectors=False, error=VolumeError)
         return raw, _description(raw.metadata, folder)
@@ -89,9 +97,8 @@ def _slice_step(files: tuple[str, ...], folder: Path) -> tuple[np.ndarray, dict[
     return mean, metadata
 
 
-def _require_all(folder: Path, uid: str, files: tuple[str, ...]) -> None:
+def _require_all(folder: Path, uid: str, listed: set[str]) -> None:
     """Raise VolumeError for a file of the series that GDCM left out without a word because it is damaged."""
-    listed = {Path(name).name for name in files}
     for path in folder.iterdir():
         if path.name in listed or not path.is_file():
             continue
@@ -100,8 +107,16 @@ def _require_all(folder: Path, uid: str, files: tuple[str, ...]) -> None:
                 start = file.read(HEADER_BYTES)
         except OSError as cause:
             raise _unreadable(folder) from cause
-        if start[128:132] == b"DICM" and uid.encode() in start:
+        refers_only = any(sop_class in start[:META_BYTES] for sop_class in NOT_IMAGES)
+        if start[128:132] == b"DICM" and not refers_only and _holds_series(uid, start):
             raise _unreadable(folder)
+
+
+def _holds_series(uid: str, start: bytes) -> bool:
+    """Whether SeriesInstanceUID has this value, with explicit or implicit VR, or was cut off before it."""
+    tag, value = b"\x20\x00\x0e\x00", uid.encode() + b"\0" * (len(uid) % 2)
+    lengths = (b"UI" + len(value).to_bytes(2, "little"), len(value).to_bytes(4, "little"))
+    return tag not in start or any(tag + length + value in start for length in lengths)
 
 
 def _unreadable(folder: Path) -> VolumeError:

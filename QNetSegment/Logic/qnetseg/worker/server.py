@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from ..errors import Cancelled, QNetSegmentError
+from ..errors import Cancelled, QNetSegmentError, is_out_of_memory
 from . import protocol
 from .backend import Backend, Job, Progress, check_engine, read_job
 from .exchange import remove_folder, save_array, write_all
@@ -222,7 +222,7 @@ class _Server:
 
 def _internal_error(error: BaseException) -> protocol.InternalError:
     details = "".join(traceback.format_exception(error))
-    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+    if is_out_of_memory(error):
         message = "There was not enough memory for this segmentation."
         advice = "Close other programs, or crop the volume to the region around the structure."
     else:
