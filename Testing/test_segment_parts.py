@@ -11,7 +11,7 @@ from qnetseg.model import Refinement
 from qnetseg.model.encoder import Features
 from qnetseg.segment import SegmentOptions, device, matching
 from qnetseg.segment.calibration import OFFSETS, threshold_offset
-from qnetseg.segment.cleanup import connected_parts, expected_dice
+from qnetseg.segment.cleanup import connected_parts, expected_dice, within_reach
 from qnetseg.segment.inference import Runner
 from support.intensity_model import intensity_model
 
@@ -134,3 +134,20 @@ def test_expected_dice_is_one_for_certain_slices_and_falls_with_doubt():
     empty = np.zeros_like(mask)
     assert expected_dice(np.zeros((8, 8)), empty, 16) == 1
     assert expected_dice(np.full((8, 8), 0.4), empty, 16) < 0.5
+
+
+def test_what_lies_beyond_a_doubtful_slice_is_dropped():
+    probability = np.zeros((6, 8, 8), np.float32)
+    probability[:, 2:6, 2:6] = 0.95
+    probability[4] = 0.45  # a slice that could be anything
+    probability[4, 2:6, 2:6] = 0.55
+    mask = probability > 0.5
+    drawn = np.zeros(mask.shape, bool)
+    drawn[1, 2:6, 2:6] = True
+    assert within_reach(mask, probability, drawn).any(axis=(1, 2)).tolist() == [True] * 4 + [False] * 2
+    drawn[5] = drawn[1]
+    assert within_reach(mask, probability, drawn).any(axis=(1, 2)).tolist() == [True] * 4 + [False, True]
+    probability[2, 1:7, 1:7] = 0.95
+    found = within_reach(probability > 0.5, probability, None)
+    assert found.any(axis=(1, 2)).tolist() == [True] * 4 + [False] * 2
+    assert not within_reach(mask & False, probability, None).any()

@@ -299,7 +299,7 @@ def test_a_client_that_is_killed_leaves_neither_process_nor_folder(temporary):
         env={**os.environ, "PYTHONPATH": str(LOGIC), "TMPDIR": str(temporary)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     ) as popen:
         pid, folder = popen.stdout.readline().strip().split(" ", 1)
         assert Path(folder).is_dir()

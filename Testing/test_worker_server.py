@@ -65,6 +65,7 @@ def test_requests_wait_for_their_turn_in_one_process(lasting):
         lasting.segment(id)
     answers = [lasting.answer() for _ in range(3)]
     assert [answer["id"] for answer in answers] == ["a", "b", "c"]
+    assert [answer["event"] for answer in answers] == ["result"] * 3, answers
     assert {answer["report"]["warnings"][0] for answer in answers} == {str(lasting.popen.pid)}
 
 

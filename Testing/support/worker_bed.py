@@ -79,8 +79,9 @@ class RawWorker:
 
     def segment(self, id: str, do: str = "answer", **changes: Any) -> None:
         support, query = sample()
-        support.save(self.folder / "support.npz")
-        save_array(self.folder / "query.npy", query.array)
+        if not (self.folder / "query.npy").exists():  # the worker may be reading it for an earlier request
+            support.save(self.folder / "support.npz")
+            save_array(self.folder / "query.npy", query.array)
         fields: dict[str, Any] = {
             "support": "support.npz",
             "query": "query.npy",

@@ -23,7 +23,7 @@ def body_phantom(
         The volume, float32 on canonical axes, and the mask (K, J, I) uint8 of the larger organ.
     """
     rng = np.random.default_rng(seed)
-    k, j, i = np.meshgrid(*(np.linspace(-1, 1, count) for count in shape), indexing="ij")
+    k, j, i = np.meshgrid(*((2 * np.arange(count) + 1) / count - 1 for count in shape), indexing="ij")
     body = (j / 0.75) ** 2 + (i / 0.9) ** 2 < 1
     organ = (k / 0.6) ** 2 + ((j + 0.1) / 0.3) ** 2 + ((i - 0.4) / 0.25) ** 2 < 1
     other = (k / 0.5) ** 2 + ((j - 0.2) / 0.15) ** 2 + ((i + 0.4) / 0.15) ** 2 < 1

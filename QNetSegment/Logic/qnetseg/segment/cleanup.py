@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+DOUBT = 0.7  # of the drawn slices' expected Dice, below which the structure ends; chosen on training cases
+FAINT = 0.05  # probability below it is noise in a sum over a whole slice
 KEEP_FRACTION = 0.2  # of the largest component's weight: a second part this big is no accident
 
 
@@ -32,6 +34,35 @@ def connected_parts(probability: np.ndarray, drawn: np.ndarray | None, connect: 
         weight = np.asarray(ndimage.sum_labels(probability - 0.5, labels, np.arange(1, count + 1)))
         kept = 1 + np.flatnonzero(weight >= KEEP_FRACTION * weight.max())
     return np.isin(labels, kept[kept > 0])
+
+
+def within_reach(mask: np.ndarray, probability: np.ndarray, drawn: np.ndarray | None) -> np.ndarray:
+    """The mask without what lies beyond a doubtful slice: running past a structure's end shows as doubt.
+
+    Args:
+        mask: (S, H, W) bool.
+        probability: (S, H, W) float32.
+        drawn: (S, H, W) bool, what the user drew on this very volume; None on another patient, where the
+            slice with the most of the structure is taken for certain.
+
+    Returns:
+        (S, H, W) bool: the slices that can be reached from a certain one over slices whose expected Dice is
+        at least `DOUBT` of that with which the certain ones are predicted themselves.
+    """
+    likely = (probability * mask).sum(axis=(1, 2))
+    certain = drawn.any(axis=(1, 2)) if drawn is not None else likely == likely.max()
+    own = np.mean([expected_dice(without_noise(p), p > 0.5, 1.0) for p in probability[certain]])
+    scores = [
+        expected_dice(without_noise(p), m, 1.0) if m.any() else -1.0
+        for p, m in zip(probability, mask, strict=True)
+    ]
+    runs, _ = ndimage.label(certain | (np.array(scores) >= DOUBT * own))
+    return mask & np.isin(runs, runs[certain])[:, None, None]
+
+
+def without_noise(probability: np.ndarray) -> np.ndarray:
+    """Probabilities with the faintest set to 0, which would count for much in a sum over a whole slice."""
+    return np.where(probability > FAINT, probability, 0)
 
 
 def expected_dice(probability: np.ndarray, mask: np.ndarray, typical_area: float) -> float:

@@ -15,7 +15,7 @@ from ..model.prototype import Prototypes
 from ..volume import SupportSet, Volume, obliqueness
 from . import matching
 from .calibration import threshold_offset
-from .cleanup import connected_parts, expected_dice
+from .cleanup import connected_parts, expected_dice, within_reach, without_noise
 from .inference import CancelCallback, ProgressCallback, Runner
 from .options import SegmentOptions
 from .result import Report, Segmentation, SliceReport
@@ -24,7 +24,6 @@ from .stack import Stack, build_stack, support_images
 SMALL_PIXELS = 50  # drawings below this many network pixels are hard to see for the encoder
 COARSE = 1.5  # times the model's own spacing; beyond it organs look much smaller than in training
 OBLIQUE_DEGREES = 20.0  # beyond it the drawn plane and the query's slices are different sections
-FAINT = 0.05  # probability below it is noise in a sum over a whole slice
 
 
 def segment_volume(
@@ -179,7 +178,9 @@ def _drawn_masks(support: SupportSet, stack: Stack) -> np.ndarray | None:
 
 def _decide(probability: np.ndarray, drawn: np.ndarray | None, options: SegmentOptions) -> np.ndarray:
     """(S, H, W) bool; drawn slices are kept as they were drawn."""
-    mask = connected_parts(probability, drawn) if options.clean_up else probability > 0.5
+    mask = probability > 0.5
+    if options.clean_up:
+        mask = within_reach(connected_parts(probability, drawn), probability, drawn)
     if drawn is not None:
         slices = drawn.any(axis=(1, 2))
         mask[slices] = drawn[slices]
@@ -204,13 +205,12 @@ def _slice_reports(
     by_user = set() if drawn is None else {part.index for part in support.slices}
     reports = []
     for index, chosen in zip(looked_at.tolist(), support_of.tolist(), strict=True):
-        faintless = np.where(probability[index] > FAINT, probability[index], 0)
         reports.append(
             SliceReport(
                 index=index,
                 occupied=bool(mask[index].any()),
                 drawn=index in by_user,
-                score=round(expected_dice(faintless, mask[index], typical), 4),
+                score=round(expected_dice(without_noise(probability[index]), mask[index], typical), 4),
                 support_index=support.slices[chosen].index,
                 area_mm2=float(mask[index].sum() * pixel),
             )
