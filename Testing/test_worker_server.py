@@ -13,7 +13,7 @@ from qnetseg.worker.server import END_GRACE, Eta
 from support.worker_bed import FAKE, LOGIC, PATIENCE, RawWorker
 
 REAL_WORKER = [sys.executable, "-m", "qnetseg.worker"]
-SCHEDULING = 3.0  # seconds: machines that run tests are often overloaded
+SCHEDULING = 20.0  # seconds that a loaded machine may need besides; a worker that hangs would need forever
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_files_that_cannot_be_used(lasting, changes, kind):
 
 
 @pytest.mark.parametrize("do", [None, "wait", "hang", "spin"])
-def test_the_end_of_stdin_ends_it_within_a_second_and_the_folder_with_it(mortal, do):
+def test_the_end_of_stdin_ends_it_and_the_folder_with_it(mortal, do):
     if do:
         mortal.segment("a", do)
         assert mortal.event()["event"] == "progress"
@@ -207,7 +207,7 @@ def test_shutdown_ends_it_with_stdin_still_open(mortal):
     mortal.segment("a", "hang")
     assert mortal.event()["event"] == "progress"
     mortal.say("shutdown", "x")
-    assert mortal.popen.wait(5) == 0
+    assert mortal.popen.wait(SCHEDULING) == 0
     assert not mortal.folder.exists()
 
 
