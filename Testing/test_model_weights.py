@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from qnetseg.errors import OutputError, WeightsError
 from qnetseg.model import QNet, QNetConfig, load_model, save_model
 from qnetseg.model import weights as weights_module
-from qnetseg.model.weights import read_safetensors, read_state_dict, sha256
+from qnetseg.model.weights import read_safetensors, read_state_dict
+from qnetseg.models import sha256
 
 CONFIG = QNetConfig(feature_channels=4, threshold_hidden=3, alpha=0.8, input_scale=0.2, input_shift=0.15)
 PROVENANCE = {"recipe": {"steps": 7}, "licence": "research use only", "scores": {"chaos": 70.4}}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import OutputError
-from ..model.weights import sha256
+from ..models import sha256
 
 
 def describe_run(weights: Path | None, device: str, seed: int = 0) -> dict[str, Any]:

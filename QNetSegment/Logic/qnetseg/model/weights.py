@@ -209,12 +209,3 @@ def fill(network: QNet, state: dict[str, Tensor], source: str, name_in: Callable
             "Use the configuration that it was trained with.",
         )
     network.load_state_dict({key: state[name] for key, name in own.items()}, strict=False)
-
-
-def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
