@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +18,9 @@ from qnetseg.segment import SegmentOptions, device, matching
 from qnetseg.segment.calibration import OFFSETS, threshold_offset
 from qnetseg.segment.cleanup import connected_parts, expected_dice, within_reach
 from qnetseg.segment.inference import Runner
+from qnetseg.segment.overlap import share_voxels
 from support.intensity_model import intensity_model
+from support.worker_bed import LOGIC
 
 
 def test_options_survive_json_and_refuse_what_they_do_not_know():
@@ -151,3 +158,26 @@ def test_what_lies_beyond_a_doubtful_slice_is_dropped():
     found = within_reach(probability > 0.5, probability, None)
     assert found.any(axis=(1, 2)).tolist() == [True] * 4 + [False] * 2
     assert not within_reach(mask & False, probability, None).any()
+
+
+def claims(mask, confidence):
+    return SimpleNamespace(mask=np.array([[mask]], np.uint8), confidence=np.array([[confidence]], np.float32))
+
+
+def test_a_voxel_goes_to_the_most_confident_structure_and_to_the_first_of_equals():
+    masks = share_voxels(
+        [
+            claims([1, 1, 0, 1, 1], [0.9, 0.6, 0.9, 0.7, 0.0]),
+            claims([0, 1, 0, 1, 1], [0.9, 0.8, 0.9, 0.7, 0.0]),
+            claims([0, 1, 1, 1, 1], [0.0, 0.7, 0.6, 0.6, 0.1]),
+        ]
+    )
+    assert [mask.ravel().tolist() for mask in masks] == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 1]]
+    assert all(mask.dtype == np.uint8 and mask.shape == (1, 1, 5) for mask in masks)
+    assert share_voxels([]) == []
+
+
+def test_sharing_voxels_needs_no_torch():
+    code = "import sys, qnetseg.segment.overlap; sys.exit('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(LOGIC)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0

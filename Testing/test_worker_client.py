@@ -20,8 +20,14 @@ from qnetseg import errors
 from qnetseg.worker import exchange
 from qnetseg.worker.client import WorkerClient
 from qnetseg.worker.process import _reason, default_command
-from qnetseg.worker.protocol import FOLDER_PREFIX, InternalError, ProtocolError, WorkerFailure
-from support.worker_bed import FAKE, LOGIC, PATIENCE, sample
+from qnetseg.worker.protocol import (
+    FOLDER_PREFIX,
+    VERSION,
+    InternalError,
+    ProtocolError,
+    WorkerFailure,
+)
+from support.worker_bed import FAKE, LOGIC, PATIENCE, sample, speaking
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -203,19 +209,7 @@ def test_an_exchange_folder_that_is_cleaned_up_while_idle(client):
     assert run(client)
 
 
-def speaking(*lines):
-    """A command that answers every line with the next of `lines`."""
-    code = """
-import sys
-for line in LINES:
-    sys.stdin.readline()
-    print(line, flush=True)
-sys.stdin.read()
-"""
-    return [sys.executable, "-c", code.replace("LINES", repr(lines))]
-
-
-READY = '{"event":"ready","id":"1","version":%d,"pid":1,"torch":"x"}'
+READY = '{"event":"ready","id":"1","version":%d,"pid":1,"torch":"x","device":"cpu"}'
 
 
 @pytest.mark.parametrize(
@@ -234,13 +228,13 @@ def test_a_worker_that_does_not_speak_our_protocol(temporary, line):
     "answer",
     [
         "garbage",
-        READY.replace('"1"', '"2"', 1) % 1,
+        READY.replace('"1"', '"2"', 1) % VERSION,
         '{"event":"result","id":"2","mask":"m.npy","confidence":"c.npy","report":{}}',
     ],
     ids=["garbage", "ready", "files missing"],
 )
 def test_an_answer_to_segment_that_is_none(temporary, answer):
-    with WorkerClient(speaking(READY % 1, answer), grace=0.2) as client, pytest.raises(WorkerFailure):
+    with WorkerClient(speaking(READY % VERSION, answer), grace=0.2) as client, pytest.raises(WorkerFailure):
         run(client)
 
 

@@ -11,8 +11,8 @@ import torch
 
 from qnetseg import errors
 from qnetseg.model import QNet, QNetConfig, load_model, save_model
-from qnetseg.segment import SegmentOptions, segment_volume
-from qnetseg.worker.backend import Backend, check_engine
+from qnetseg.segment import SegmentOptions, device, segment_volume
+from qnetseg.worker.backend import Backend, auto_device, check_engine
 from qnetseg.worker.client import WorkerClient
 from support.worker_bed import sample
 
@@ -96,3 +96,14 @@ def test_the_last_model_stays_loaded_until_its_file_changes(weights, tmp_path):
 
 def test_check_returns_the_version_of_torch():
     assert check_engine() == torch.__version__
+
+
+def test_the_device_of_auto_is_what_the_engine_would_take(monkeypatch):
+    monkeypatch.setattr(device, "_problem", lambda name: "" if name == "mps" else "broken")
+    assert auto_device() == "mps"
+
+    def fail(_name):
+        raise OSError("the driver does not load")
+
+    monkeypatch.setattr(device, "_problem", fail)
+    assert auto_device() == "cpu"

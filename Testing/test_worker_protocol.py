@@ -44,7 +44,7 @@ def test_requests_come_back(request_):
 @pytest.mark.parametrize(
     "event",
     [
-        Ready("1", 1, 4711, "2.9.0"),
+        Ready("1", 2, 4711, "2.9.0", "cuda"),
         Progress("1", 3, 10, "slices", None),
         Progress("1", 3, 10, "slices", 2.5),
         Result("1", "1-mask.npy", "1-confidence.npy", {"slices": [{"score": 0.5}]}),
@@ -99,7 +99,7 @@ BAD_REQUESTS = {
     "no request": b'{"id": "7"}',
     "unknown": b'{"request": "dance", "id": "7"}',
     "unhashable": b'{"request": {}, "id": "7"}',
-    "an event": protocol.encode(Ready("7", 1, 1, "")),
+    "an event": protocol.encode(Ready("7", 1, 1, "", "")),
     "no id": b'{"request": "cancel"}',
     "number as id": b'{"request": "cancel", "id": 7}',
     "path as id": b'{"request": "cancel", "id": "../7"}',
@@ -186,7 +186,7 @@ def test_versions_must_agree():
         protocol.require_version(99, "client")
 
 
-@pytest.mark.parametrize("module", ["protocol", "client"])
+@pytest.mark.parametrize("module", ["protocol", "client", "jobs"])
 def test_the_client_side_loads_no_torch(module):
     code = f"import sys, qnetseg.worker.{module}; print({{'torch', 'qt', 'slicer'}} & sys.modules.keys())"
     done = subprocess.run(

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from qnetseg.worker.protocol import VERSION
 from qnetseg.worker.server import END_GRACE, Eta
 from support.worker_bed import FAKE, LOGIC, PATIENCE, RawWorker
 
@@ -35,7 +36,14 @@ def mortal():
 
 def test_hello_is_answered_with_version_and_process(lasting):
     ready = lasting.hello()
-    assert ready == {"event": "ready", "id": "h", "version": 1, "pid": lasting.popen.pid, "torch": "0.0-fake"}
+    assert ready == {
+        "event": "ready",
+        "id": "h",
+        "version": VERSION,
+        "pid": lasting.popen.pid,
+        "torch": "0.0-fake",
+        "device": "cpu",
+    }
 
 
 def test_hello_of_another_version_is_refused():
@@ -223,7 +231,7 @@ def test_answers_that_nobody_reads_do_not_disturb_the_end():
 
 def test_a_foreign_folder_is_never_removed(tmp_path):
     with RawWorker() as worker:
-        worker.say("hello", "1", version=1, folder=str(tmp_path))
+        worker.say("hello", "1", version=VERSION, folder=str(tmp_path))
         assert worker.event()["event"] == "ready"
         worker.end()
     assert tmp_path.is_dir()

@@ -75,6 +75,10 @@ def segment(job: Job, progress: Progress, cancel: Callable[[], bool]) -> SimpleN
         forever()
     elif do == "spin":
         forever(busy=True)
+    elif do == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        progress(2, 4, "slices")
+        forever()
     elif do == "freeze":
         os.kill(os.getpid(), signal.SIGSTOP)
     elif do == "die on cancel":
@@ -99,6 +103,18 @@ def segment(job: Job, progress: Progress, cancel: Callable[[], bool]) -> SimpleN
         sys.exit("a library that leaves")
     elif do == "nan":
         return segmentation_of(job, float("nan"))
+    elif do == "wrong shape":
+        found = segmentation_of(job)
+        found.mask = found.mask[1:]
+        return found
+    elif do == "wrong type":
+        found = segmentation_of(job)
+        found.confidence = found.confidence.astype(np.float64)
+        return found
+    elif do == "list":
+        found = segmentation_of(job)
+        found.report.to_json()["warnings"] = sorted(os.listdir(job.options["folder"]))
+        return found
     for done in (2, 3, 4):
         progress(done, 4, "slices")
     return segmentation_of(job)

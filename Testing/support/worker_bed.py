@@ -32,6 +32,18 @@ def sample() -> tuple[SupportSet, Volume]:
     return support_from_mask(volume, mask, name="box"), volume
 
 
+def speaking(*lines):
+    """A command that answers every line with the next of `lines`."""
+    code = """
+import sys
+for line in LINES:
+    sys.stdin.readline()
+    print(line, flush=True)
+sys.stdin.read()
+"""
+    return [sys.executable, "-c", code.replace("LINES", repr(lines))]
+
+
 class RawWorker:
     """A worker process spoken to in lines, without the client's help."""
 

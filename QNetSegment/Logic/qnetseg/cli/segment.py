@@ -198,11 +198,10 @@ def _on_grid(labelmap: LabelMap, path: Path, support: Volume, own_support: bool)
 
 def build_supports(support: Volume, drawings: list[Drawing], model: Path) -> list[SupportSet]:
     """A support set for every drawing, normalised as the model wants it."""
-    from ..models import read_metadata
+    from .. import models
     from ..volume import support_from_mask
 
-    config = read_metadata(model).get("config")
-    top_percent = float(config.get("top_percent", 0.5)) if isinstance(config, dict) else 0.5
+    top_percent = models.top_percent(model)
     return [
         support_from_mask(
             support,
@@ -236,20 +235,17 @@ def combine(
 ) -> tuple[LabelMap, Volume, int]:
     """One label map, the highest confidence of any segment, and how many voxels several segments claimed.
 
-    Such a voxel goes to the segment with the highest confidence there, the first one of equals.
+    Such a voxel goes to one of them, see `share_voxels`.
     """
+    from ..segment.overlap import share_voxels
     from ..volume import LabelMap, Volume
 
     labels = np.zeros(query.shape, np.int32)
-    best = np.zeros(query.shape, np.float32)  # confidence of the segment that holds the voxel
     highest = np.zeros(query.shape, np.float32)
     claims = np.zeros(query.shape, np.uint16)
-    for drawing, result in zip(drawings, results, strict=True):
-        mask = result.mask > 0
-        wins = mask & ((claims == 0) | (result.confidence > best))
-        labels[wins] = drawing.info.label
-        best[wins] = result.confidence[wins]
-        claims += mask
+    for drawing, result, own in zip(drawings, results, share_voxels(results), strict=True):
+        labels[own > 0] = drawing.info.label
+        claims += result.mask > 0
         np.maximum(highest, result.confidence, out=highest)
     segments = tuple(drawing.info for drawing in drawings)
     return (

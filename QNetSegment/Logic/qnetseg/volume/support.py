@@ -186,15 +186,9 @@ def support_from_mask(
         )
     if mask.dtype.kind == "f" and not np.isfinite(mask).all():
         raise MaskError("The drawing contains values that are not finite numbers.")
-    if plane is not None and plane not in PLANES:
-        raise InputError(f"The plane '{plane}' is unknown.", f"Choose one of {', '.join(PLANES)}.")
     turned, orientation = canonical(volume)
     drawn = orientation.apply(mask != 0)
-    occupied = [np.flatnonzero(drawn.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if not len(occupied[0]):
-        raise MaskError("The drawing is empty.", "Draw the structure on at least one slice.")
-    if plane is None:
-        plane = min(PLANES, key=lambda p: (len(occupied[PLANES[p]]), -turned.spacing[PLANES[p]]))
+    plane, occupied = occupied_slices(drawn, turned.spacing, plane)
     axis = PLANES[plane]
     image = normalise(turned.array, top_percent)
     rows, columns = (mm for other, mm in enumerate(turned.spacing) if other != axis)
@@ -207,9 +201,28 @@ def support_from_mask(
             slice_position(turned, axis, int(index)),
             int(index),
         )
-        for index in occupied[axis]
+        for index in occupied
     )
     return SupportSet(slices, name, color, terminology, volume_id(volume), array_axes(turned))
+
+
+def occupied_slices(
+    drawn: np.ndarray, spacing: tuple[float, float, float], plane: str | None = None
+) -> tuple[str, np.ndarray]:
+    """(plane, indices of its occupied slices) of a drawing on canonical axes.
+
+    drawn: (K, J, I) bool, the whole canonical volume or any box around the drawing. spacing: mm of (k, j, i).
+    plane: found by the rule of `support_from_mask` if None. Raises MaskError for an empty drawing,
+    InputError for an unknown plane.
+    """
+    if plane is not None and plane not in PLANES:
+        raise InputError(f"The plane '{plane}' is unknown.", f"Choose one of {', '.join(PLANES)}.")
+    occupied = [np.flatnonzero(drawn.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if not len(occupied[0]):
+        raise MaskError("The drawing is empty.", "Draw the structure on at least one slice.")
+    if plane is None:
+        plane = min(PLANES, key=lambda p: (len(occupied[PLANES[p]]), -spacing[PLANES[p]]))
+    return plane, occupied[PLANES[plane]]
 
 
 def slice_position(canonical_volume: Volume, axis: int, index: int) -> float:

@@ -7,6 +7,7 @@ answer to `hello` instead of a process that does not start.
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,22 @@ def check_engine() -> str:
             "Install versions that fit together: PyTorch before 2.3 needs NumPy before 2.",
         ) from error
     return str(torch.__version__)
+
+
+def auto_device() -> str:
+    """What the device "auto" means here, e.g. "cuda"; "cpu" also where that cannot be found out.
+
+    Looks only at a torch that `check_engine` has imported: the engines of tests have none.
+    """
+    if "torch" not in sys.modules:
+        return "cpu"
+    try:
+        from ..segment.device import choose_device
+
+        return choose_device()[0].type
+    except Exception:  # a broken driver: the segmentation will say what is wrong, on the device it asks for
+        traceback.print_exc()
+        return "cpu"
 
 
 class Backend:

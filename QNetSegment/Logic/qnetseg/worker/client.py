@@ -13,11 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..errors import Cancelled
 from . import exchange, protocol
-from .process import WorkerProcess, default_command
+from .jobs import read_answer, write_request
+from .process import WorkerProcess, default_command, too_slow
 
 if TYPE_CHECKING:
     from ..segment.options import SegmentOptions
@@ -86,7 +85,7 @@ class WorkerClient:
             deadline = time.monotonic() + self._start_timeout
             answer = self._await(self._process, hello.id, None, cancel, deadline)
             if answer is None:
-                raise _too_slow(self._process)
+                raise too_slow(self._process.tail)
             if isinstance(answer, protocol.Error):
                 raise protocol.exception_of(answer)
             if not isinstance(answer, protocol.Ready):
@@ -124,7 +123,9 @@ class WorkerClient:
         assert process is not None
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            request = self._request(process.folder, support, query, model, options, device)
+            request = write_request(
+                process.folder, next(self._ids), support, query, model=model, options=options, device=device
+            )
             process.send(request)
             try:
                 answer = self._await(process, request.id, progress, cancel, deadline)
@@ -136,8 +137,8 @@ class WorkerClient:
                 raise
             if answer is None:
                 self._stop(process, request.id)
-                raise _too_slow(process)
-            return _segmentation(process.folder, answer, query)
+                raise too_slow(process.tail)
+            return read_answer(process.folder, answer, query.shape)
         finally:
             exchange.clear_folder(process.folder)
 
@@ -149,31 +150,6 @@ class WorkerClient:
         process, self._process = self._process, None
         if process is not None:
             process.end(patience)
-
-    def _request(
-        self,
-        folder: Path,
-        support: SupportSet,
-        query: Volume,
-        model: str | os.PathLike[str] | None,
-        options: SegmentOptions | Mapping[str, Any] | None,
-        device: str,
-    ) -> protocol.Segment:
-        """The request, once its arrays lie in `folder`."""
-        request_id = next(self._ids)
-        request = protocol.Segment(
-            id=request_id,
-            support=f"{request_id}-support.npz",
-            query=f"{request_id}-query.npy",
-            ijk_to_ras=tuple(tuple(map(float, row)) for row in query.ijk_to_ras),
-            name=query.name,
-            model=_model_name(model),
-            options=_as_dict(options),
-            device=device,
-        )
-        support.save(folder / request.support)
-        exchange.save_array(folder / request.query, query.array)
-        return request
 
     def _await(
         self,
@@ -204,36 +180,3 @@ class WorkerClient:
             answer = None
         if answer is None:
             self._end(0.0)
-
-
-def _too_slow(process: WorkerProcess) -> protocol.WorkerFailure:
-    return protocol.WorkerFailure(
-        "The worker process took longer than it was given.", "Allow more time.", process.tail
-    )
-
-
-def _segmentation(folder: Path, answer: protocol.Event, query: Volume) -> Segmentation:
-    from ..segment.result import Report, Segmentation
-
-    if isinstance(answer, protocol.Error):
-        raise protocol.exception_of(answer)
-    if not isinstance(answer, protocol.Result):
-        raise protocol.ProtocolError("The worker did not answer segment with a result.", answer.id)
-    return Segmentation(
-        mask=exchange.load_array(folder / answer.mask, np.uint8, query.array.shape),
-        confidence=exchange.load_array(folder / answer.confidence, np.float32, query.array.shape),
-        report=Report.from_json(answer.report),
-    )
-
-
-def _model_name(model: str | os.PathLike[str] | None) -> str | None:
-    """A file's absolute path, since the worker may have started in another folder; else the name."""
-    if model is None:
-        return None
-    return os.path.abspath(model) if os.path.isfile(model) else os.fspath(model)
-
-
-def _as_dict(options: SegmentOptions | Mapping[str, Any] | None) -> dict[str, Any]:
-    if options is None:
-        return {}
-    return dict(options) if isinstance(options, Mapping) else options.to_dict()

@@ -31,11 +31,12 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def clear_folder(folder: Path) -> None:
-    """Remove the files of the exchange folder, and keep it."""
+def clear_folder(folder: Path, keep: str | None = None) -> None:
+    """Remove the files of the exchange folder but the one named `keep`; the folder stays."""
     for file in folder.glob("*"):
-        with contextlib.suppress(OSError):
-            file.unlink()
+        if file.name != keep:
+            with contextlib.suppress(OSError):
+                file.unlink()
 
 
 def write_all(stream: IO[bytes], data: bytes) -> None:
@@ -61,7 +62,7 @@ def load_array(path: Path, dtype: Any, shape: tuple[int, ...] | None = None) -> 
     try:
         with open(path, "rb") as stream:  # np.load would open .npz files as well
             array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise WorkerFailure(
             f'The array "{path.name}" of the exchange with the worker cannot be read: {error}.', _AGAIN
         ) from error

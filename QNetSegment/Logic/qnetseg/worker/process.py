@@ -41,12 +41,9 @@ class WorkerProcess:
             )
         except OSError as error:
             exchange.remove_folder(self.folder)
-            raise WorkerError(
-                f'The worker process "{command[0]}" could not be started: {error.strerror}.',
-                "Check the Python that runs it.",
-            ) from error
+            raise start_failure(command[0], str(error.strerror)) from error
         self._events: queue.Queue[protocol.Event | protocol.ProtocolError | None] = queue.Queue()
-        self._log = bytearray()
+        self._log = Tail()
         self._drains = [
             threading.Thread(target=drain, name=f"worker {name}", daemon=True)
             for name, drain in (("stdout", self._read_events), ("stderr", self._read_log))
@@ -65,7 +62,7 @@ class WorkerProcess:
     @property
     def tail(self) -> str:
         """The last lines that the worker wrote to stderr."""
-        return bytes(self._log).decode("utf-8", errors="replace")
+        return self._log.text
 
     def send(self, request: protocol.Request) -> None:
         """Send a request; when the worker is gone, `receive` tells."""
@@ -109,11 +106,7 @@ class WorkerProcess:
             self._popen.kill()
             self._popen.wait()
         self._join()
-        reason = _reason(self._popen.returncode)
-        advice = "Start again; if it happens again, report it together with the details."
-        if reason == "signal SIGKILL":
-            advice = "It was killed, often because memory ran out: close other programs and start again."
-        return protocol.WorkerFailure(f"The worker process ended unexpectedly ({reason}).", advice, self.tail)
+        return crash(self._popen.returncode, self.tail)
 
     def _ended_within(self, seconds: float) -> bool:
         try:
@@ -145,8 +138,45 @@ class WorkerProcess:
         assert stream is not None
         with stream:
             while chunk := stream.read(CHUNK):
-                self._log += chunk
-                del self._log[:-TAIL_BYTES]
+                self._log.feed(chunk)
+
+
+class Tail:
+    """The last TAIL_BYTES of a log."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, chunk: bytes) -> None:
+        self._bytes += chunk
+        del self._bytes[:-TAIL_BYTES]
+
+    @property
+    def text(self) -> str:
+        return bytes(self._bytes).decode("utf-8", errors="replace")
+
+
+def start_failure(program: str, why: str) -> WorkerError:
+    """The worker's command could not be run."""
+    return WorkerError(
+        f'The worker process "{program}" could not be started: {why}.', "Check the Python that runs it."
+    )
+
+
+def crash(code: int, tail: str) -> protocol.WorkerFailure:
+    """The worker ended by itself; `code` is its exit code, or the negative number of a signal."""
+    reason = _reason(code)
+    advice = "Start again; if it happens again, report it together with the details."
+    if reason == "signal SIGKILL":
+        advice = "It was killed, often because memory ran out: close other programs and start again."
+    return protocol.WorkerFailure(f"The worker process ended unexpectedly ({reason}).", advice, tail)
+
+
+def too_slow(tail: str) -> protocol.WorkerFailure:
+    """The worker did not answer in time."""
+    return protocol.WorkerFailure(
+        "The worker process took longer than it was given.", "Allow more time.", tail
+    )
 
 
 def _reason(code: int) -> str:
@@ -159,12 +189,20 @@ def _reason(code: int) -> str:
 
 
 def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
-    """`env` or ours, so that the worker finds this very qnetseg and nothing in the working folder."""
     full = dict(os.environ if env is None else env)
+    return {**full, **python_paths(full.get("PYTHONPATH"))}
+
+
+def python_paths(inherited: str | None) -> dict[str, str]:
+    """Variables with which the worker finds this very qnetseg and nothing in the working folder.
+
+    `inherited`: the PYTHONPATH that it would have without them.
+    """
     package_root = str(Path(__file__).resolve().parents[2])
-    full["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, full.get("PYTHONPATH")]))
-    full["PYTHONSAFEPATH"] = "1"  # -m would put the working folder first; from Python 3.11 on
-    return full
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, [package_root, inherited])),
+        "PYTHONSAFEPATH": "1",  # -m would put the working folder first; from Python 3.11 on
+    }
 
 
 def default_command() -> list[str]:

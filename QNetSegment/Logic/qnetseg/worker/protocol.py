@@ -3,8 +3,8 @@
 Pure functions and dataclasses, independent of how the bytes travel, so that the same file serves
 a pipe (`client.py`) and Slicer's `QProcess`. Imports neither torch nor numpy nor qt.
 
-    request   {"request": "hello", "id": "1", "version": 1, "folder": "/.../qnetseg-worker-x"}
-    event     {"event": "ready", "id": "1", "version": 1, "pid": 4711, "torch": "2.9.0"}
+    request   {"request": "hello", "id": "1", "version": 2, "folder": "/.../qnetseg-worker-x"}
+    event     {"event": "ready", "id": "1", "version": 2, "pid": 4711, "torch": "2.9.0", "device": "cpu"}
 
 Requests are `hello`, `segment`, `cancel`, `shutdown`; events are `ready`, `progress`, `result`,
 `error`. Every event carries the id of the request that it answers. `hello` comes first and names
@@ -20,13 +20,14 @@ from __future__ import annotations
 import json
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from .. import errors
 
-VERSION = 1
+VERSION = 2
 MAX_LINE = 4 << 20  # bytes; the report of a thousand slices needs a twentieth of it
 FOLDER_PREFIX = "qnetseg-worker-"  # the worker removes no folder with another name
 
@@ -102,13 +103,14 @@ class Shutdown:
 
 @dataclass(frozen=True)
 class Ready:
-    """Answer to `hello`: torch was imported and works."""
+    """Answer to `hello`: torch was imported and works; `device` is what "auto" means there, e.g. "cuda"."""
 
     TYPE: ClassVar[str] = "ready"
     id: str
     version: int
     pid: int
     torch: str
+    device: str
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,19 @@ def exception_of(event: Error) -> errors.QNetSegmentError:
     if issubclass(kind, WorkerFailure):
         return kind(event.message, event.advice, event.details)
     return kind(event.message, event.advice)
+
+
+def internal_error(error: BaseException) -> InternalError:
+    """The typed error for an exception that is a bug of ours, or a machine without memory."""
+    details = "".join(traceback.format_exception(error))
+    if errors.is_out_of_memory(error):
+        message = "There was not enough memory for this segmentation."
+        advice = "Close other programs, or crop the volume to the region around the structure."
+    else:
+        summary = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        message = f"The segmentation failed inside the program ({summary})."
+        advice = "Report it together with the details."
+    return InternalError(message, advice, details)
 
 
 def require_version(version: int, whose: str) -> None:

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from ..errors import Cancelled, QNetSegmentError, is_out_of_memory
+from ..errors import Cancelled, QNetSegmentError
 from . import protocol
-from .backend import Backend, Job, Progress, check_engine, read_job
+from .backend import Backend, Job, Progress, auto_device, check_engine, read_job
 from .exchange import remove_folder, save_array, write_all
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class _Server:
             return protocol.error_event(request.id, error)
         except BaseException as error:  # even a library's sys.exit() is an answer, not our end
             traceback.print_exc()
-            return protocol.error_event(request.id, _internal_error(error))
+            return protocol.error_event(request.id, protocol.internal_error(error))
         finally:
             self._cancels.pop(request.id, None)
 
@@ -176,7 +176,7 @@ class _Server:
         protocol.require_version(request.version, "client")
         version = self._check()
         self._ready = True
-        return protocol.Ready(request.id, protocol.VERSION, os.getpid(), version)
+        return protocol.Ready(request.id, protocol.VERSION, os.getpid(), version, auto_device())
 
     def _segment(self, request: protocol.Segment) -> protocol.Result:
         if self._folder is None or not self._ready:
@@ -218,15 +218,3 @@ class _Server:
     def _remove_folder(self) -> None:
         if self._folder is not None:
             remove_folder(self._folder)
-
-
-def _internal_error(error: BaseException) -> protocol.InternalError:
-    details = "".join(traceback.format_exception(error))
-    if is_out_of_memory(error):
-        message = "There was not enough memory for this segmentation."
-        advice = "Close other programs, or crop the volume to the region around the structure."
-    else:
-        summary = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        message = f"The segmentation failed inside the program ({summary})."
-        advice = "Report it together with the details."
-    return protocol.InternalError(message, advice, details)

@@ -1,0 +1,28 @@
+"""Voxels that several structures claim. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .result import Segmentation
+
+
+def share_voxels(results: Sequence[Segmentation]) -> list[np.ndarray]:
+    """The masks of structures of one volume without their overlaps, (K, J, I) uint8, 0 or 1.
+
+    A voxel that several claim goes to the one with the highest confidence there, the first of equals.
+    """
+    if not results:
+        return []
+    shape = results[0].mask.shape
+    owner = np.full(shape, -1, np.int16)
+    best = np.zeros(shape, np.float32)  # confidence of the owner
+    for number, result in enumerate(results):
+        wins = (result.mask > 0) & ((owner < 0) | (result.confidence > best))
+        owner[wins] = number
+        best[wins] = result.confidence[wins]
+    return [(owner == number).astype(np.uint8) for number in range(len(results))]
