@@ -1,0 +1,101 @@
+"""A volume node's grid on its anatomical axes: planes and slice numbers, and where they are in the world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from slicer.i18n import tr as _
+
+from .boxes import Box
+from .lattice import VolumeLattice, transform_between
+from .segments import lattice_of
+
+if TYPE_CHECKING:
+    from qnetseg.segment import Report
+    from qnetseg.volume import Orientation, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class CanonicalGrid:
+    """What `qnetseg.volume.canonical` makes of a volume's grid.
+
+    The volume's own axes count, without its parent transform: so a slice keeps its plane and number when
+    the volume is moved.
+    """
+
+    lattice: VolumeLattice
+    turned: Volume
+    orientation: Orientation
+
+    @classmethod
+    def of(cls, volume_node: Any, axes: np.ndarray | None = None) -> CanonicalGrid:
+        """The grid of a volume node, turned like `axes` (see `canonical`; the anatomical ones if None).
+
+        Raises VolumeError if the node is gone.
+        """
+        from qnetseg.volume import ANATOMICAL_AXES, Volume, canonical
+
+        lattice = lattice_of(volume_node)
+        # The axes are wanted, not the voxels: an array of the volume's shape that occupies one number.
+        voxels = np.broadcast_to(np.float32(0.0), lattice.shape)
+        volume = Volume(voxels, lattice.ijk_to_local)
+        return cls(lattice, *canonical(volume, ANATOMICAL_AXES if axes is None else axes))
+
+    def apply(self, box: Box) -> Box:
+        """A box on the volume's own axes -> on canonical ones; its mask stays a view."""
+        k, j, i = (
+            self.turned.shape[axis] - box.stop[native] if flip else box.start[native]
+            for axis, (native, flip) in enumerate(
+                zip(self.orientation.axes, self.orientation.flips, strict=True)
+            )
+        )
+        return Box(self.orientation.apply(box.mask), (k, j, i))
+
+    def native_slice(self, plane: str, index: int) -> tuple[int, int]:
+        """(axis, index) in the volume's own array of a canonical slice; InputError if there is none."""
+        from qnetseg.errors import InputError
+        from qnetseg.volume import PLANES
+
+        if plane not in PLANES or not 0 <= index < self.turned.shape[PLANES[plane]]:
+            raise InputError(
+                _("The volume has no {plane} slice {index}.").format(plane=plane, index=index),
+                _("Choose a slice of the volume."),
+            )
+        axis = PLANES[plane]
+        count = self.turned.shape[axis]
+        at = count - 1 - index if self.orientation.flips[axis] else index
+        return self.orientation.axes[axis], at
+
+    def plane_in(self, volume: Volume, plane: str) -> str:
+        """What one of these planes is called in a copy of the volume that has another matrix."""
+        from qnetseg.volume import PLANES, canonical
+
+        _, orientation = canonical(volume)
+        return list(PLANES)[orientation.axes.index(self.native_slice(plane, 0)[0])]
+
+    def to_world(self, position: Sequence[float]) -> np.ndarray:
+        """(3,) world RAS in mm of a position (k, j, i) on the canonical grid, through any transform."""
+        local = (self.turned.ijk_to_ras @ np.array([*position[::-1], 1.0]))[:3]
+        return np.array(transform_between(self.lattice.parent, None).TransformPoint(local))
+
+
+def in_own_planes(report: Report, axes: np.ndarray, volume_node: Any) -> Report:
+    """A report with the planes and slice numbers that the segmented volume node has by its own axes.
+
+    axes: of the support set that the report came about with. The engine turns a query like its support, so
+    for volumes that lie more than 45 degrees apart, or just that much off the anatomical axes (short-axis
+    heart), it may count slices from the other end or call the plane otherwise than the node itself.
+    """
+    from qnetseg.volume import PLANES
+
+    own, like_support = CanonicalGrid.of(volume_node), CanonicalGrid.of(volume_node, axes)
+    axis = PLANES[report.plane]
+    own_axis = own.orientation.axes.index(like_support.orientation.axes[axis])
+    slices = report.slices
+    if like_support.orientation.flips[axis] != own.orientation.flips[own_axis]:
+        last = like_support.turned.shape[axis] - 1
+        slices = tuple(replace(part, index=last - part.index) for part in reversed(slices))
+    return replace(report, plane=list(PLANES)[own_axis], slices=slices)

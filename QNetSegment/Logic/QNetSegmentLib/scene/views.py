@@ -1,0 +1,63 @@
+"""Slice views: a volume on its own axes, and jumps to where something is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+
+from .canonical import CanonicalGrid
+
+
+def show_volume(volume_node: Any) -> None:
+    """Show a volume in all slice views, turned to its own planes, and fitted.
+
+    On their own planes oblique volumes are drawn slice by slice, without interpolation. Without a layout
+    manager (tests, scripts) only the slice nodes are turned.
+    """
+    has_layout = slicer.app.layoutManager() is not None
+    if has_layout:
+        slicer.util.setSliceViewerLayers(background=volume_node)
+    for node in _slice_nodes(volume_node.GetScene()):
+        node.RotateToVolumePlane(volume_node)
+    if has_layout:
+        # Once more, because fitting depends on the turned planes.
+        slicer.util.setSliceViewerLayers(background=volume_node, fit=True)
+
+
+def jump_to(center_ras: Sequence[float]) -> None:
+    """Bring a world position (R, A, S) in mm into the middle of every slice view.
+
+    Views that the layout hides at the moment jump, too, so that they agree when it changes.
+    """
+    for node in _slice_nodes(slicer.mrmlScene):
+        node.JumpSliceByCentering(*(float(part) for part in center_ras))
+
+
+def slice_center(
+    volume_node: Any, plane: str, index: int, mask2d: np.ndarray | None = None
+) -> tuple[float, float, float]:
+    """World (R, A, S) in mm of the middle of a canonical slice, or of what is set in `mask2d` on it.
+
+    mask2d: (H, W) on the canonical slice, set where it is not 0. Raises InputError for a slice that the
+    volume does not have, VolumeError for a volume that is gone.
+    """
+    from qnetseg.volume import PLANES
+
+    grid = CanonicalGrid.of(volume_node)
+    grid.native_slice(plane, index)
+    axis = PLANES[plane]
+    if mask2d is not None and np.any(mask2d):
+        middle = [float(found.mean()) for found in np.nonzero(mask2d)]
+    else:
+        middle = [(count - 1) / 2 for other, count in enumerate(grid.turned.shape) if other != axis]
+    middle.insert(axis, float(index))
+    right, anterior, superior = grid.to_world(middle).tolist()
+    return right, anterior, superior
+
+
+def _slice_nodes(scene: Any) -> Iterable[Any]:
+    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
+        yield scene.GetNthNodeByClass(number, "vtkMRMLSliceNode")

@@ -1,0 +1,113 @@
+"""Volume nodes as volumes of the engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from slicer.i18n import tr as _
+
+from .lattice import linear_between, volume_lattice
+from .voxels import array_of
+
+if TYPE_CHECKING:
+    from qnetseg.volume import Volume
+
+
+def volume_of(node: Any) -> Volume:
+    """A copy of a scalar volume node on its own axes, without its parent transform, for the engine.
+
+    Raises VolumeError for what cannot be segmented (see `require_volume`; also NaN, infinite and constant
+    voxels), GeometryError for an unusable matrix.
+    """
+    from qnetseg.volume import Volume
+
+    require_volume(node)
+    # The array is a view of memory that belongs to Slicer.
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = array_of(node.GetImageData()).astype(np.float32, copy=True)
+    return Volume.checked(array, volume_lattice(node).ijk_to_local, node.GetName() or "")
+
+
+def require_volume(node: Any) -> None:
+    """VolumeError unless the node is a scalar image volume of the scene that holds voxels."""
+    from qnetseg.errors import VolumeError
+
+    if node is None or node.GetScene() is None:
+        raise VolumeError(_("There is no volume."), _("Choose a volume, or load one."))
+    name = node.GetName()
+    if not node.IsA("vtkMRMLScalarVolumeNode"):
+        raise VolumeError(
+            _("'{name}' is not an image volume.").format(name=name), _("Choose a volume with an image.")
+        )
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise VolumeError(
+            _("'{name}' is a label map, not an image.").format(name=name),
+            _("Choose the volume that the label map was drawn on."),
+        )
+    image = node.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None or 0 in image.GetDimensions():
+        raise VolumeError(
+            _("The volume '{name}' has no image.").format(name=name), _("Load the volume again.")
+        )
+    if image.GetNumberOfScalarComponents() != 1 or not _is_scalar(node):
+        raise VolumeError(
+            _("The volume '{name}' has several values in each voxel.").format(name=name),
+            _("Choose a scalar volume; the Vector to Scalar Volume module makes one."),
+        )
+
+
+def _is_scalar(node: Any) -> bool:
+    return not any(
+        node.IsA(kind) for kind in ("vtkMRMLVectorVolumeNode", "vtkMRMLDiffusionWeightedVolumeNode")
+    )
+
+
+def pair_of(query_node: Any, support_node: Any) -> tuple[Volume, Volume, list[str]]:
+    """Query and support volume in the query's coordinates, and warnings for the user.
+
+    The same node gives one volume twice. The query always keeps its own matrix, so that a transform never
+    changes a result, nor the planes and numbers of its slices; the support is brought beside it through the
+    linear transforms between the two. Through a nonlinear one it cannot be: both then keep their own
+    matrices, and a warning says so. Raises what `volume_of` raises.
+    """
+    from qnetseg.volume.volume import checked_matrix
+
+    query = volume_of(query_node)
+    if support_node is query_node:
+        return query, query, []
+    support = volume_of(support_node)
+    parents = [node.GetParentTransformNode() for node in (support_node, query_node)]
+    between = linear_between(*parents)
+    if between is None:
+        warning = _("A nonlinear transform was ignored: the two volumes were compared by their own axes.")
+        return query, support, [warning]
+    matrix = checked_matrix(between @ support.ijk_to_ras, support.name)
+    return query, replace(support, ijk_to_ras=matrix), []
+
+
+def grid_of(node: Any) -> tuple[tuple[int, int, int], np.ndarray]:
+    """((K, J, I), (4, 4) matrix without the parent transform) of a volume node, for `require_unchanged`."""
+    require_volume(node)
+    lattice = volume_lattice(node)
+    return lattice.shape, lattice.ijk_to_local
+
+
+def require_unchanged(node: Any, shape: tuple[int, int, int], ijk_to_ras: np.ndarray) -> None:
+    """GeometryError if the volume node is gone or has another grid than the one that `grid_of` gave.
+
+    A changed parent transform is fine: the result goes under it, too.
+    """
+    from qnetseg.errors import GeometryError
+
+    if node is None or node.GetScene() is None or node.GetImageData() is None:
+        raise GeometryError(
+            _("The volume was removed from the scene."), _("Load it again, and run the segmentation again.")
+        )
+    lattice = volume_lattice(node)
+    if lattice.shape != tuple(shape) or not np.allclose(lattice.ijk_to_local, ijk_to_ras, atol=1e-6):
+        raise GeometryError(
+            _("The volume '{name}' was given other voxels in the meantime.").format(name=node.GetName()),
+            _("Run the segmentation again."),
+        )

@@ -1,0 +1,30 @@
+"""A signal in pure Python: subclassing Qt's own crashes in PythonQt, and logic must run without Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Signal:
+    """Calls its slots in the order of their connection.
+
+    Slots that disconnect themselves or others while the signal is emitted are fine.
+    """
+
+    def __init__(self) -> None:
+        self._slots: list[Callable[..., Any]] = []
+
+    def connect(self, slot: Callable[..., Any]) -> None:
+        """Call `slot` with the arguments of every `emit` from now on."""
+        self._slots.append(slot)
+
+    def disconnect(self, slot: Callable[..., Any]) -> None:
+        """Forget `slot`; harmless if it is not connected."""
+        if slot in self._slots:
+            self._slots.remove(slot)
+
+    def emit(self, *arguments: Any) -> None:
+        """Call every slot."""
+        for slot in list(self._slots):
+            slot(*arguments)
