@@ -1,0 +1,1 @@
+"""The engine's worker process, driven by Qt's event loop."""

@@ -1,0 +1,178 @@
+"""One worker process over QProcess: its pipes, its log, its exchange folder, its end."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import qt
+
+from qnetseg.errors import QNetSegmentError
+from qnetseg.worker import exchange, protocol
+from qnetseg.worker.process import KILL_GRACE, Tail, crash, start_failure
+
+from ..signals import Signal
+from .alarm import Alarm
+
+
+class Connection:
+    """A worker from its start until process and folder are gone; it never starts again.
+
+    It must be kept until the event loop runs after `ended`, which is emitted by the QProcess that it holds.
+
+    Nothing here blocks but `wait` and `wait_for_end`. Signals, each with this connection first:
+        started: the process runs, requests can be sent.
+        received(event): a message of the worker.
+        broke(error): once at most; it could not start, ended unasked or said something that is no message.
+        log(line): a line of its stderr.
+        ended: once, process and folder are gone.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Make the exchange folder. Raises OutputError."""
+        self.started, self.received, self.broke = Signal(), Signal(), Signal()
+        self.log, self.ended = Signal(), Signal()
+        self.folder = exchange.make_folder()
+        self._command = [str(part) for part in command]
+        self._lines, self._log_lines, self._tail = protocol.LineBuffer(), protocol.LineBuffer(), Tail()
+        self._unread: deque[bytes] = deque()
+        self._was_started = self._broken = self._ending = self._gone = False
+        self._process = _process(environment)
+        self._process.started.connect(self._on_started)
+        self._process.errorOccurred.connect(self._on_error)
+        self._process.finished.connect(self._on_finished)
+        self._process.readyReadStandardOutput.connect(self._read)
+        self._process.readyReadStandardError.connect(self._read_log)
+        self._force: list[Callable[[], object]] = [self._process.terminate, self._process.kill]
+        self._patience = Alarm(self._use_force)
+
+    def start(self) -> None:
+        """Start the process; `started` or `broke` follows, perhaps at once."""
+        self._process.start(self._command[0], self._command[1:])
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, None when it does not run."""
+        return int(self._process.processId()) or None
+
+    @property
+    def tail(self) -> str:
+        """The last lines of its stderr."""
+        return self._tail.text
+
+    def send(self, request: protocol.Request) -> None:
+        """Send a request; when the worker is gone, `broke` tells."""
+        if self._was_started and not self._ending and not self._gone:
+            self._process.write(qt.QByteArray(protocol.encode(request)))
+
+    def end(self, patience: float) -> None:
+        """Ask it to end; after `patience` seconds terminate it, then kill it. `ended` follows."""
+        if self._ending or self._gone:
+            return
+        self.send(protocol.Shutdown("end"))
+        self._ending = True
+        self._process.closeWriteChannel()
+        self._patience.start(patience)
+
+    def kill(self) -> None:
+        """End it by force; `ended` follows."""
+        self._ending = True
+        if not self._gone:
+            self._process.kill()
+
+    def wait(self, milliseconds: int) -> None:
+        """Block until there is something to read, or the time is over."""
+        if self._gone:
+            return
+        if not self._ending:
+            self._process.waitForReadyRead(milliseconds)
+            self._read_log()
+            self._read()
+        else:
+            self.wait_for_end(milliseconds)
+        self._patience.check()
+
+    def wait_for_end(self, milliseconds: int) -> None:
+        """Block until the process has ended, or the time is over."""
+        if not self._gone:
+            self._process.waitForFinished(max(milliseconds, 1))
+
+    def _on_started(self, *_: object) -> None:
+        self._was_started = True
+        self.started.emit(self)
+
+    def _on_error(self, *_: object) -> None:
+        """Only a failed start matters here: what happens later ends in `_on_finished`."""
+        if not self._was_started and not self._gone and self._process.state() == qt.QProcess.NotRunning:
+            self._end(start_failure(self._command[0], self._process.errorString().rstrip(".")))
+
+    def _on_finished(self, *_: object) -> None:
+        if self._gone:
+            return
+        self._read_log()
+        self._read()
+        self._log_out(b"\n")  # a last line without an end
+        self._end(crash(self._exit_code(), self.tail))
+
+    def _break(self, error: QNetSegmentError) -> None:
+        if not self._broken and not self._ending:
+            self._broken = True
+            self.broke.emit(self, error)
+
+    def _end(self, reason: QNetSegmentError) -> None:
+        self._gone = True
+        self._break(reason)
+        self._patience.stop()
+        exchange.remove_folder(self.folder)
+        self.ended.emit(self)
+
+    def _read(self, *_: object) -> None:
+        if self._gone:
+            return
+        self._unread += self._lines.feed(_bytes(self._process.readAllStandardOutput()))
+        while self._unread and not (self._broken or self._ending):  # a slot may wait, and come here again
+            try:
+                event = protocol.decode_event(self._unread.popleft())
+            except protocol.ProtocolError as error:
+                self._read_log()
+                error.details = self.tail
+                self._break(error)
+                return
+            self.received.emit(self, event)
+
+    def _read_log(self, *_: object) -> None:
+        if not self._gone:
+            chunk = _bytes(self._process.readAllStandardError())
+            self._tail.feed(chunk)
+            self._log_out(chunk)
+
+    def _log_out(self, chunk: bytes) -> None:
+        for line in self._log_lines.feed(chunk):
+            self.log.emit(self, line.decode("utf-8", errors="replace").rstrip())
+
+    def _use_force(self) -> None:
+        if self._force:
+            self._force.pop(0)()
+            self._patience.start(KILL_GRACE)
+
+    def _exit_code(self) -> int:
+        """The exit code, negative for a signal as in `subprocess`."""
+        code = int(self._process.exitCode())
+        if self._process.exitStatus() == qt.QProcess.CrashExit:
+            return -code if os.name == "posix" else code & 0xFFFFFFFF
+        return code
+
+
+def _bytes(array: qt.QByteArray) -> bytes:
+    return bytes(array.data() or b"")  # PythonQt has None for an array without data
+
+
+def _process(environment: Mapping[str, str]) -> qt.QProcess:
+    """A QProcess with our variables added to this process's."""
+    full = qt.QProcessEnvironment.systemEnvironment()
+    for name, value in environment.items():
+        full.insert(name, value)
+    process = qt.QProcess()
+    process.setProcessEnvironment(full)
+    return process

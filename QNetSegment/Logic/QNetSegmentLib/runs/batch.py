@@ -1,0 +1,271 @@
+"""The same structures in many studies, one after the other; what is finished stays finished.
+
+Beside every result, `<name>.seg.nrrd`, lies its report, `<name>.seg.json` (not `<name>.json`, which
+converters from DICOM write beside their images). The report says what the result was made of, so that a batch
+that was broken off goes on where it ended, and a file that no batch wrote is never replaced.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slicer.i18n import tr as _
+
+from qnetseg.errors import InputError, QNetSegmentError, WorkerError, is_out_of_memory
+
+from ..signals import Signal
+from . import studies as of_studies
+from . import study_files
+from .studies import Study, StudyState, folder_studies, scene_studies
+
+if TYPE_CHECKING:
+    from qnetseg.volume import SupportSet, Volume
+
+    from ..process.worker import Worker
+    from .run import Run, RunProgress, StructureResult
+
+__all__ = ["Batch", "Study", "StudyState", "Summary", "folder_studies", "scene_studies"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many studies ended in which state."""
+
+    done: int
+    kept: int
+    failed: int
+    cancelled: int
+
+    @property
+    def total(self) -> int:
+        """All studies."""
+        return self.done + self.kept + self.failed + self.cancelled
+
+
+class Batch:
+    """Segments studies one by one; a study that fails does not stop the others.
+
+    Signals: `changed(index, study)` whenever a study's state or detail changes; `progress(index,
+    RunProgress)` while one runs; `finished(Summary)` once, also after `cancel`.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        supports: Sequence[SupportSet],
+        studies: Sequence[Study],
+        output: str | os.PathLike[str] | None = None,
+        *,
+        model: str | None = None,
+        options: dict[str, Any] | None = None,
+        device: str = "auto",
+        redo: bool = False,
+        on_result: Callable[[Any, list[StructureResult]], None] | None = None,
+        make_run: Callable[..., Run] | None = None,
+        schedule: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
+        """
+        output: folder of the results, made when needed; None for beside each image. Gives the studies their
+            targets and, where two would write the same file, distinct names.
+        model, options, device: as of `Run`.
+        redo: run studies again that an earlier batch has finished.
+        on_result: called with node and results of a study of the scene, after its files were written.
+        make_run: another class than `Run`, for tests.
+        schedule: calls a function later from the event loop; Qt's unless tests have another one.
+        """
+        self.changed = Signal()
+        self.progress = Signal()
+        self.finished = Signal()
+        self.studies = list(studies)
+        self._worker = worker
+        self._supports = list(supports)
+        self._model, self._options, self._device = model, options, device
+        self._redo = redo
+        self._on_result = on_result
+        self._make_run = make_run or _run_class()
+        self._schedule = schedule or _event_loop()
+        self._index = -1
+        self._run: Run | None = None
+        self._active = False
+        self._cancelled = False
+        self._turn = 0  # number of the start; drops what an earlier one has scheduled
+        of_studies.plan_targets(self.studies, None if output is None else Path(output))
+
+    @property
+    def active(self) -> bool:
+        """Whether it has been started and not finished."""
+        return self._active
+
+    def start(self) -> None:
+        """Begin with the first study, from the event loop.
+
+        Raises InputError without studies or structures, or when a result would go nowhere; OutputError when
+        a folder cannot be written to; WorkerError when another segmentation is running. Nothing is started
+        then.
+        """
+        if not self.studies:
+            raise InputError(_("There are no studies."), _("Choose volumes, or a folder with images."))
+        if not self._supports:
+            raise InputError(
+                _("There is no drawing to segment the studies from."),
+                _("Draw a structure, or load one from the support library."),
+            )
+        if self._active or self._worker.busy:
+            raise WorkerError(_("A segmentation is running already."), _("Wait for its end, or cancel it."))
+        for study in self.studies:
+            if study.target is None and self._on_result is None:
+                raise InputError(
+                    _("The volume '{name}' has no file that its result could be saved beside.").format(
+                        name=study.name
+                    ),
+                    _("Choose a folder for the results."),
+                )
+        of_studies.require_writable(self.studies)
+        self._index, self._turn = -1, self._turn + 1
+        self._active, self._cancelled = True, False
+        for index, study in enumerate(self.studies):
+            if study.state is not StudyState.WAITING:
+                self._change(index, StudyState.WAITING)
+        self._later(self._begin_next)
+
+    def cancel(self) -> None:
+        """Stop the running study and leave out the rest; results that are there stay.
+
+        `finished` follows as soon as the running study has stopped.
+        """
+        if not self._active or self._cancelled:
+            return
+        self._cancelled = True
+        if self._run is not None:
+            self._run.cancel()
+        else:
+            self._finish()
+
+    def _later(self, step: Callable[[], None]) -> None:
+        turn = self._turn
+
+        def call() -> None:
+            if self._active and self._turn == turn:
+                step()
+
+        self._schedule(call)
+
+    def _begin_next(self) -> None:
+        """Show that the next study is running; the work follows when the panel has been painted."""
+        self._index += 1
+        if self._index == len(self.studies):
+            self._finish()
+            return
+        self._later(lambda: self._guarded(self._try_to_run))
+        self._change(self._index, StudyState.RUNNING)
+
+    def _try_to_run(self) -> None:
+        study = self.studies[self._index]
+        query = of_studies.read_study(study)
+        recipe = study_files.recipe_of(query, self._supports, self._model, self._options)
+        if kept := study_files.finished_before(study, recipe, self._redo):
+            self._end_study(StudyState.KEPT, kept)
+            return
+        run = self._make_run(
+            self._worker,
+            self._supports,
+            query,
+            model=self._model,
+            options=self._options,
+            device=self._device,
+        )
+        index = self._index
+
+        def show(progress: RunProgress) -> None:
+            if self._run is run:
+                self.progress.emit(index, progress)
+
+        def take(results: list[StructureResult]) -> None:
+            if self._run is run:
+                self._guarded(lambda: self._keep(query, results, recipe))
+
+        def fail(error: QNetSegmentError) -> None:
+            if self._run is run:
+                self._end_study(StudyState.FAILED, str(error))
+
+        run.progress.connect(show)
+        run.finished.connect(take)
+        run.failed.connect(fail)
+        self._run = run
+        run.start()
+
+    def _keep(self, query: Volume, results: list[StructureResult], recipe: dict[str, Any]) -> None:
+        study = self.studies[self._index]
+        self._run = None
+        if self._cancelled:
+            self._finish()
+            return
+        if study.target is not None:
+            study_files.save_results(study, query, results, recipe)
+        if self._on_result is not None and not study.is_file:
+            self._on_result(study.source, results)
+        volumes = [
+            _("{structure} {volume:.1f} ml").format(
+                structure=result.support.name, volume=result.segmentation.report.volume_ml
+            )
+            for result in results
+        ]
+        self._end_study(StudyState.DONE, ", ".join(volumes))
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Whatever goes wrong in a study ends that study and no other."""
+        try:
+            work()
+        except QNetSegmentError as error:
+            self._end_study(StudyState.FAILED, str(error))
+        except Exception as error:
+            logging.exception("QNetSegment: a study of the batch failed")
+            self._end_study(StudyState.FAILED, _unexpected(error))
+
+    def _end_study(self, state: StudyState, detail: str) -> None:
+        self._run = None
+        if self._cancelled:
+            self._finish()
+            return
+        if self.studies[self._index].state is StudyState.RUNNING:  # a slot that failed ends nothing twice
+            self._later(self._begin_next)
+            self._change(self._index, state, detail)
+
+    def _change(self, index: int, state: StudyState, detail: str = "") -> None:
+        study = self.studies[index]
+        study.state, study.detail = state, detail
+        self.changed.emit(index, study)
+
+    def _finish(self) -> None:
+        self._active = False
+        for index, study in enumerate(self.studies):
+            if study.state in (StudyState.WAITING, StudyState.RUNNING):
+                self._change(index, StudyState.CANCELLED)
+        states = [study.state for study in self.studies]
+        ended = (StudyState.DONE, StudyState.KEPT, StudyState.FAILED, StudyState.CANCELLED)
+        self.finished.emit(Summary(*(states.count(state) for state in ended)))
+
+
+def _unexpected(error: Exception) -> str:
+    if is_out_of_memory(error):
+        return _("There was not enough memory for this study.")
+    return _("The study failed inside the program ({reason}).").format(
+        reason=f"{type(error).__name__}: {error}"[:200]
+    )
+
+
+def _run_class() -> Callable[..., Run]:
+    from .run import Run
+
+    return Run
+
+
+def _event_loop() -> Callable[[Callable[[], None]], None]:
+    from ..timers import EventLoop
+
+    return EventLoop()

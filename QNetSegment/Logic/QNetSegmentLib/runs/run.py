@@ -1,0 +1,206 @@
+"""One run: the structures of one volume, segmented one after the other."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from slicer.i18n import tr as _
+
+from qnetseg.errors import Cancelled, InputError, QNetSegmentError
+from qnetseg.segment.overlap import share_voxels
+from qnetseg.worker.protocol import Progress, WorkerFailure
+
+from ..signals import Signal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from qnetseg.segment.result import Segmentation
+    from qnetseg.volume import SupportSet, Volume
+
+    from ..process.worker import Worker
+
+STARTING, PREPARING = "starting", "preparing"
+MAIN_STAGE = "slices"  # takes nearly all of the time
+MAIN_SHARE = 0.95  # of a structure's progress; the rest is for what comes before
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """How far a run is.
+
+    stage: "starting" (the process), "preparing", or the engine's own name of what it does, such as "slices".
+    done, total: steps of that stage; total is 0 while unknown.
+    structure, number, count: name of the present structure, its number from 1 and how many there are.
+    eta_s: seconds until the end of the run, None while unknown.
+    fraction: 0 to 1 over all structures and stages; it never falls.
+    """
+
+    stage: str
+    done: int
+    total: int
+    structure: str
+    number: int
+    count: int
+    eta_s: float | None
+    fraction: float
+
+
+@dataclass(frozen=True, eq=False)
+class StructureResult:
+    """What was found of one structure.
+
+    support: the drawing that it was segmented from.
+    mask: (K, J, I) uint8 on the query's grid, 0 or 1, without the voxels that went to other structures.
+    segmentation: mask with all voxels, confidence and report, as the engine gave them.
+    """
+
+    support: SupportSet
+    mask: np.ndarray
+    segmentation: Segmentation
+
+
+class Run:
+    """Segments every structure of `supports` in `query`; only the whole run has a result.
+
+    Signals: progress(RunProgress), and at the end one of finished(list of StructureResult, in the order of
+    `supports`) and failed(error). The arguments are those of `Worker.submit`. A run is used once.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        supports: Sequence[SupportSet],
+        query: Volume,
+        *,
+        model: str | os.PathLike[str] | None = None,
+        options: Mapping[str, Any] | None = None,
+        device: str = "auto",
+    ) -> None:
+        """Raises InputError without a support."""
+        if not supports:
+            raise InputError(
+                _("There is no drawing to segment from."), _("Draw a structure on at least one slice.")
+            )
+        self.progress, self.finished, self.failed = Signal(), Signal(), Signal()
+        self._worker, self._supports, self._query = worker, list(supports), query
+        self._arguments: dict[str, Any] = {"model": model, "options": options, "device": device}
+        self._found: list[Segmentation] = []
+        self._token = ""
+        self._started = self._active = False
+        self._fraction = 0.0
+        self._first_news: float | None = None  # when the present structure's first progress came
+        self._reason: QNetSegmentError | None = None
+        self._outcome: list[StructureResult] | QNetSegmentError | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._active
+
+    def start(self) -> None:
+        """Begin. Raises WorkerError when the worker is busy; later errors reach `failed`."""
+        assert not self._started, "a run is used once"
+        self._submit()
+        self._started = self._active = True
+        for signal, slot in self._connections():
+            signal.connect(slot)
+        self._tell(STARTING if self._worker.device is None else PREPARING, 0, 0, None)
+
+    def cancel(self, reason: QNetSegmentError | None = None) -> None:
+        """Stop; `failed` gets `reason`, or Cancelled. Harmless when the run has ended."""
+        if self._active:
+            self._reason = self._reason or reason or Cancelled(_("The segmentation was cancelled."))
+            self._worker.cancel(self._token)
+
+    def wait(self, timeout_s: float | None = None) -> list[StructureResult]:
+        """Block until the end, for scripts. Raises the run's error, or WorkerError after `timeout_s`."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while self._active:
+            left = None if deadline is None else deadline - time.monotonic()
+            if not self._worker.wait(self._token, left):
+                raise WorkerFailure(
+                    _("The run takes longer than it was given."), _("Wait again, or cancel it.")
+                )
+        if isinstance(self._outcome, QNetSegmentError):
+            raise self._outcome
+        assert self._outcome is not None, "a run is waited for after its start"
+        return self._outcome
+
+    def _connections(self) -> list[tuple[Signal, Any]]:
+        worker = self._worker
+        return [
+            (worker.ready, self._on_ready),
+            (worker.progress, self._on_progress),
+            (worker.finished, self._on_finished),
+            (worker.failed, self._on_failed),
+        ]
+
+    def _submit(self) -> None:
+        number = len(self._found)
+        last = number + 1 == len(self._supports)
+        self._token = self._worker.submit(self._supports[number], self._query, last=last, **self._arguments)
+        self._first_news = None
+
+    def _on_ready(self, _greeting: object) -> None:
+        self._tell(PREPARING, 0, 0, None)
+
+    def _on_progress(self, token: str, news: Progress) -> None:
+        if token == self._token:
+            if self._first_news is None:
+                self._first_news = time.monotonic()
+            self._tell(news.stage, news.done, news.total, self._eta(news.eta_s))
+
+    def _on_finished(self, token: str, segmentation: Segmentation) -> None:
+        if token != self._token:
+            return
+        self._found.append(segmentation)
+        if self._reason is not None:  # cancelled between two structures, when the worker had no job
+            self._end(self._reason)
+        elif len(self._found) < len(self._supports):
+            try:
+                self._submit()
+            except QNetSegmentError as error:
+                self._end(error)
+            else:
+                self._tell(PREPARING, 0, 0, None)
+        else:
+            masks = share_voxels(self._found)
+            self._end(
+                [StructureResult(*parts) for parts in zip(self._supports, masks, self._found, strict=True)]
+            )
+
+    def _on_failed(self, token: str, error: QNetSegmentError) -> None:
+        if token == self._token:
+            self._end(self._reason if self._reason is not None and isinstance(error, Cancelled) else error)
+
+    def _end(self, outcome: list[StructureResult] | QNetSegmentError) -> None:
+        self._active = False
+        self._outcome = outcome
+        for signal, slot in self._connections():
+            signal.disconnect(slot)
+        (self.failed if isinstance(outcome, QNetSegmentError) else self.finished).emit(outcome)
+
+    def _tell(self, stage: str, done: int, total: int, eta_s: float | None) -> None:
+        count, number = len(self._supports), min(len(self._found) + 1, len(self._supports))
+        part = 0.0
+        if stage == MAIN_STAGE and total:
+            part = 1 - MAIN_SHARE + MAIN_SHARE * min(done / total, 1.0)
+        elif stage not in (STARTING, PREPARING) and total:
+            part = (1 - MAIN_SHARE) * min(done / total, 1.0)
+        self._fraction = max(self._fraction, (len(self._found) + part) / count)
+        name = self._supports[number - 1].name
+        self.progress.emit(RunProgress(stage, done, total, name, number, count, eta_s, self._fraction))
+
+    def _eta(self, eta_s: float | None) -> float | None:
+        """Seconds for the present structure and all that follow, which take about as long."""
+        if eta_s is None or self._first_news is None:
+            return None
+        each = time.monotonic() - self._first_news + eta_s
+        if self._found:
+            each = sum(found.report.seconds for found in self._found) / len(self._found)
+        return eta_s + each * (len(self._supports) - len(self._found) - 1)

@@ -1,0 +1,139 @@
+"""A run on nodes of the scene: its result becomes a segmentation node, or the scene stays as it was."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from slicer.i18n import tr as _
+
+from ..scene.guard import SceneGuard
+from ..scene.reports import store_reports
+from ..scene.results import write_result
+from ..scene.volumes import grid_of, require_unchanged
+from ..signals import Signal
+from .run import Run, StructureResult
+
+if TYPE_CHECKING:
+    from qnetseg.errors import QNetSegmentError
+    from qnetseg.volume import SupportSet, Volume
+
+    from ..process.worker import Worker
+
+
+@dataclass(frozen=True, eq=False)
+class SceneResult:
+    """What a run left in the scene.
+
+    node: the new segmentation node.
+    results: of each structure, in the order of the supports.
+    query_node_id: of the volume node that was segmented.
+    warnings: sentences for the user, first those that the run was given, then those of the engine.
+    """
+
+    node: Any
+    results: list[StructureResult]
+    query_node_id: str
+    warnings: tuple[str, ...]
+
+
+class SceneRun:
+    """A `Run` on a volume node, which is watched: when it is removed or the scene closes, the run stops.
+
+    query_node is the node that `query` was copied from; name that of the result (default: from the volume's);
+    preview marks the result as one to be accepted or discarded; warnings are handed on to the result.
+
+    Signals: progress(RunProgress), and at the end one of finished(SceneResult) and failed(error).
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        query_node: Any,
+        supports: Sequence[SupportSet],
+        query: Volume,
+        *,
+        name: str | None = None,
+        preview: bool = False,
+        warnings: Sequence[str] = (),
+        model: str | os.PathLike[str] | None = None,
+        options: Mapping[str, Any] | None = None,
+        device: str = "auto",
+    ) -> None:
+        """Raises VolumeError for a node that is no volume, InputError without a support."""
+        self.finished, self.failed = Signal(), Signal()
+        self._run = Run(worker, supports, query, model=model, options=options, device=device)
+        self.progress = self._run.progress
+        self._node, self._grid = query_node, grid_of(query_node)
+        self._name = name or _("{volume} segmentation").format(volume=query_node.GetName())
+        self._preview, self._warnings = preview, tuple(warnings)
+        self._guard: SceneGuard | None = None
+        self._outcome: SceneResult | QNetSegmentError | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._guard is not None
+
+    def start(self) -> None:
+        """Begin. Raises WorkerError when the worker is busy, GeometryError when the node is gone or was
+        changed since; later errors reach `failed`."""
+        require_unchanged(self._node, *self._grid)
+        self._run.finished.connect(self._on_finished)
+        self._run.failed.connect(self._end)
+        self._guard = SceneGuard([self._node], self._on_lost)
+        try:
+            self._run.start()
+        except Exception:
+            self._guard.release()
+            self._guard = None
+            raise
+
+    def cancel(self, reason: QNetSegmentError | None = None) -> None:
+        """Stop; `failed` gets `reason`, or Cancelled. Harmless when the run has ended."""
+        self._run.cancel(reason)
+
+    def wait(self, timeout_s: float | None = None) -> SceneResult:
+        """Block until the end, for scripts. Raises the run's error, or WorkerError after `timeout_s`."""
+        self._run.wait(timeout_s)
+        if not isinstance(self._outcome, SceneResult):
+            assert self._outcome is not None
+            raise self._outcome
+        return self._outcome
+
+    def _on_lost(self, sentence: str) -> None:
+        from qnetseg.errors import VolumeError
+
+        self._run.cancel(VolumeError(sentence, _("Choose the volumes again.")))
+
+    def _on_finished(self, results: list[StructureResult]) -> None:
+        try:
+            outcome: SceneResult | QNetSegmentError = self._written(results)
+        except Exception as error:
+            from qnetseg.errors import QNetSegmentError
+            from qnetseg.worker.protocol import internal_error
+
+            outcome = error if isinstance(error, QNetSegmentError) else internal_error(error)
+        self._end(outcome)
+
+    def _written(self, results: list[StructureResult]) -> SceneResult:
+        require_unchanged(self._node, *self._grid)
+        node = write_result(self._node, results, name=self._name, preview=self._preview)
+        store_reports(node, results, self._node)
+        said = [warning for result in results for warning in _warnings_of(result, len(results) > 1)]
+        warnings = tuple(dict.fromkeys([*self._warnings, *said]))
+        return SceneResult(node, results, self._node.GetID(), warnings)
+
+    def _end(self, outcome: SceneResult | QNetSegmentError) -> None:
+        self._outcome = outcome
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.release()
+        (self.finished if isinstance(outcome, SceneResult) else self.failed).emit(outcome)
+
+
+def _warnings_of(result: StructureResult, several: bool) -> list[str]:
+    prefix = f"{result.support.name}: " if several else ""
+    return [f"{prefix}{warning}" for warning in result.segmentation.report.warnings]

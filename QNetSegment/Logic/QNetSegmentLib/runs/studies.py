@@ -1,0 +1,205 @@
+"""The studies of a batch: volumes of the scene or of a folder, and where their results go."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slicer.i18n import tr as _
+
+from qnetseg.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from qnetseg.volume import Volume
+
+RESULT_ENDING = ".seg.nrrd"
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # devices of Windows
+LONGEST_NAME = 60  # characters; four bytes each still leave room for the ending
+
+
+class StudyState(Enum):
+    """Where a study is; KEPT means that an earlier batch has finished it."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    KEPT = "kept"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(eq=False)
+class Study:
+    """One line of the batch's table.
+
+    Attributes:
+        name: what the user reads, unique in a batch; also the stem of the result.
+        source: a file, a folder with a DICOM series, or a volume node.
+        target: the .seg.nrrd file; None for a volume node whose result only goes into the scene.
+        state: see `StudyState`.
+        detail: a sentence about the state, such as the error; may be empty.
+    """
+
+    name: str
+    source: Any
+    target: Path | None = None
+    state: StudyState = StudyState.WAITING
+    detail: str = ""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the source is a file or folder, and not a node."""
+        return isinstance(self.source, Path)
+
+    @property
+    def report(self) -> Path | None:
+        """The report's file, beside the target."""
+        return None if self.target is None else self.target.with_suffix(".json")
+
+
+def folder_studies(folder: str | os.PathLike[str]) -> list[Study]:
+    """The images directly in a folder and its DICOM subfolders, in the order of their names.
+
+    Segmentations (.seg.nrrd), which include results of earlier batches, and hidden files are left out.
+    Raises InputError when the folder cannot be read.
+    """
+    folder = Path(folder)
+    try:
+        paths = sorted(folder.iterdir(), key=lambda path: (path.name.casefold(), path.name))
+        sources = [path for path in paths if _is_study(path)]
+    except OSError as error:
+        raise InputError(
+            _("The folder '{folder}' cannot be read: {reason}.").format(folder=folder, reason=error.strerror),
+            _("Choose another folder."),
+        ) from error
+    return [Study(path.name[: len(path.name) - len(_ending(path))], path) for path in sources]
+
+
+def scene_studies(nodes: Iterable[Any]) -> list[Study]:
+    """The volume nodes as studies."""
+    return [Study(node.GetName() or _("volume"), node) for node in nodes]
+
+
+def plan_targets(studies: Sequence[Study], output: Path | None) -> None:
+    """Give every study without a target its own: in the folder `output`, or beside its image.
+
+    Studies of one name in one folder are told apart by their endings, then by numbers; so are their names.
+    """
+    open_ones = [study for study in studies if study.target is None]
+    homes = {study: output or _home(study) for study in open_ones}
+    counts = Counter((homes[study], _safe(study.name).casefold()) for study in open_ones)
+    taken = {_key(study.target.parent, _stem(study.target)) for study in studies if study.target is not None}
+    for study in open_ones:
+        stem = _safe(study.name)
+        if counts[homes[study], stem.casefold()] > 1 and study.is_file:
+            stem += _ending(study.source).replace(".", "_")
+        plain, number = stem, 1
+        while _key(homes[study], stem) in taken:
+            number += 1
+            stem = f"{plain} ({number})"
+        taken.add(_key(homes[study], stem))
+        if stem != _safe(study.name):
+            study.name = stem
+        home = homes[study]
+        study.target = None if home is None else home / (stem + RESULT_ENDING)
+
+
+def require_writable(studies: Iterable[Study]) -> None:
+    """Raise OutputError unless files can be made in the folders of all targets right now."""
+    for folder in sorted({study.target.parent for study in studies if study.target is not None}):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):  # os.access knows neither read-only disks nor root
+                pass
+        except OSError as error:
+            raise OutputError(
+                _("Nothing can be written to the folder '{folder}': {reason}.").format(
+                    folder=folder, reason=error.strerror
+                ),
+                _("Choose another folder for the results."),
+            ) from error
+
+
+def read_study(study: Study) -> Volume:
+    """The image of a study. Raises the errors of `read_volume` and `volume_of`."""
+    if study.is_file:
+        from qnetseg.volume import read_volume
+
+        return read_volume(study.source)
+    from ..scene.volumes import volume_of
+
+    return volume_of(study.source)
+
+
+def origin(study: Study) -> str:
+    """What a report calls the image, without its folder: its file, or a node that was never saved."""
+    if study.is_file:
+        return str(study.source.name)
+    file = _node_file(study.source)
+    return f"{study.source.GetName()} ({study.source.GetID()})" if file is None else file.name
+
+
+def _is_study(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return _holds_dicom(path)
+    return bool(_ending(path)) and not path.name.lower().endswith(RESULT_ENDING)
+
+
+def _holds_dicom(folder: Path) -> bool:
+    """Whether a file directly in the folder is DICOM; an unreadable folder is none of the studies."""
+    try:
+        for path in folder.iterdir():
+            if path.is_file():
+                with path.open("rb") as file:
+                    if file.read(132)[128:] == b"DICM":
+                        return True
+    except OSError:
+        pass
+    return False
+
+
+def _ending(path: Path) -> str:
+    """The ending of an image's name as it is written; empty for a folder."""
+    name = path.name
+    found = next((ending for ending in IMAGE_ENDINGS if name.lower().endswith(ending)), "")
+    return "" if path.is_dir() else name[len(name) - len(found) :]
+
+
+def _stem(target: Path) -> str:
+    return target.name[: len(target.name) - len(RESULT_ENDING)]
+
+
+def _key(folder: Path | None, stem: str) -> tuple[str, str]:
+    return ("" if folder is None else os.path.abspath(folder), stem.casefold())
+
+
+def _safe(name: str) -> str:
+    """The name as a file name without its ending."""
+    stem = UNSAFE.sub("_", " ".join(name.split()))[:LONGEST_NAME].strip(" .") or "volume"
+    return f"_{stem}" if RESERVED.match(stem) else stem
+
+
+def _home(study: Study) -> Path | None:
+    """The folder beside the image; None for a node that lies in no file, or in Slicer's DICOM database."""
+    if study.is_file:
+        return Path(study.source).parent
+    file = _node_file(study.source)
+    return None if file is None or study.source.GetAttribute("DICOM.instanceUIDs") else file.parent
+
+
+def _node_file(node: Any) -> Path | None:
+    """The file that a volume node was read from or saved to, if it is still there."""
+    storage = node.GetStorageNode()
+    name = storage.GetFullNameFromFileName() if storage is not None else None
+    return Path(name) if name and Path(name).is_file() else None

@@ -1,0 +1,194 @@
+"""The files of a finished study: a segmentation and the report that says what it was made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slicer.i18n import tr as _
+
+from qnetseg.errors import MaskError, OutputError, QNetSegmentError
+
+from .studies import RESULT_ENDING, Study, origin
+
+if TYPE_CHECKING:
+    from qnetseg.volume import LabelMap, SupportSet, Volume
+
+    from .run import StructureResult
+
+
+def recipe_of(
+    query: Volume, supports: Sequence[SupportSet], model: str | None, options: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Everything that decides what the result is, JSON-able: two equal recipes give the same result.
+
+    The image counts by its content, because images of different patients often have the same name.
+    """
+    from qnetseg import __version__
+    from qnetseg.models import read_catalogue
+    from qnetseg.volume import volume_id
+
+    recipe = {
+        "qnetseg": __version__,
+        "image": volume_id(query),
+        "structures": [support.name for support in supports],
+        "drawings": fingerprint(supports),
+        "model": read_catalogue().default if model is None else os.fspath(model),
+        "options": options or {},
+    }
+    content: dict[str, Any] = json.loads(json.dumps(recipe, default=str))
+    return content
+
+
+def fingerprint(supports: Sequence[SupportSet]) -> str:
+    """SHA-256 of the drawn slices: their planes, indices, images and masks."""
+    digest = hashlib.sha256()
+    for support in supports:
+        for part in support.slices:
+            digest.update(f"{support.name} {part.plane} {part.index} {part.mask.shape}".encode())
+            digest.update(part.image.tobytes())
+            digest.update(part.mask.tobytes())
+    return digest.hexdigest()
+
+
+def finished_before(study: Study, recipe: dict[str, Any], redo: bool) -> str:
+    """A sentence when an earlier batch has finished the study; empty when it has to be run.
+
+    Raises OutputError when a file is in the way that would be lost: one that no batch wrote, the result of
+    another image, or a result of another drawing or model that somebody has edited since. redo: run again
+    what a batch made of this image.
+    """
+    target, path = study.target, study.report
+    if target is None or path is None or not (target.exists() or path.exists()):
+        return ""
+    report = _our_report(path)
+    if report is None:
+        foreign = target if target.exists() else path
+        raise OutputError(
+            _("The file '{name}' is in the way: it was not written by a batch.").format(name=foreign.name),
+            _("Move or rename it, or choose another folder for the results."),
+        )
+    if not target.exists():
+        return ""
+    made_of = report["recipe"]
+    if made_of.get("image") != recipe["image"] and _is_segmentation(target):
+        raise OutputError(
+            _("The file '{name}' is in the way: it is the result of another image.").format(name=target.name),
+            _("Choose another folder for the results, or rename the image."),
+        )
+    if redo:
+        return ""
+    edited = _sha256(target) != report.get("sha256")
+    if edited and not _is_segmentation(target):
+        return ""  # broken, by a full disk or a power failure
+    if made_of == recipe:
+        return _("finished earlier, edited since") if edited else _("finished earlier")
+    if edited:
+        raise OutputError(
+            _("The file '{name}' was edited after an earlier batch with another drawing or model.").format(
+                name=target.name
+            ),
+            _("Move or rename it, or let everything be run again."),
+        )
+    return ""
+
+
+def save_results(
+    study: Study, query: Volume, results: Sequence[StructureResult], recipe: dict[str, Any]
+) -> None:
+    """Write segmentation and report, or leave both as they were. Raises OutputError."""
+    from qnetseg.volume import write_labelmap
+
+    target, path = study.target, study.report
+    assert target is not None and path is not None
+    token = secrets.token_hex(8)
+    staged = target.with_name(f".{token}.part{RESULT_ENDING}")
+    staged_report = target.with_name(f".{token}.part.json")
+    old_report = path.read_bytes() if path.exists() else None
+    try:
+        write_labelmap(staged, labelmap_of(query, results))
+        report = {
+            "query": origin(study),
+            "recipe": recipe,
+            "file": target.name,
+            "sha256": _sha256(staged),
+            "segments": [
+                {"label": label, **result.segmentation.report.to_json()}
+                for label, result in enumerate(results, 1)
+            ],
+        }
+        staged_report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        os.replace(staged_report, path)
+        try:
+            os.replace(staged, target)  # last: it marks the study as finished
+        except OSError:
+            _restore(path, old_report)
+            raise
+    except OSError as error:
+        raise OutputError(
+            _("The result '{name}' could not be written: {reason}.").format(
+                name=target.name, reason=error.strerror or error
+            ),
+            _("Check the free space and the write permission of the folder."),
+        ) from error
+    finally:
+        for file in (staged, staged_report):
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+
+def labelmap_of(query: Volume, results: Sequence[StructureResult]) -> LabelMap:
+    """One label for every structure, from 1, with the name, colour and terminology that was drawn."""
+    import numpy as np
+
+    from qnetseg.volume import LabelMap, SegmentInfo
+
+    labels = np.zeros(query.shape, np.int32)
+    segments = []
+    for label, result in enumerate(results, 1):
+        labels[result.mask > 0] = label
+        support = result.support
+        segments.append(SegmentInfo(label, support.name, support.color, support.terminology))
+    return LabelMap(labels, query.ijk_to_ras, tuple(segments))
+
+
+def _our_report(path: Path) -> dict[str, Any] | None:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        ours = isinstance(report["recipe"], dict) and "qnetseg" in report["recipe"] and "sha256" in report
+        return report if ours else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _is_segmentation(path: Path) -> bool:
+    from qnetseg.volume import read_labelmap
+
+    try:
+        read_labelmap(path)
+    except MaskError:
+        return True  # readable; what somebody edited may have overlaps
+    except QNetSegmentError:
+        return False
+    return True
+
+
+def _restore(path: Path, content: bytes | None) -> None:
+    with suppress(OSError):
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

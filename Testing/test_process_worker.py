@@ -1,0 +1,296 @@
+"""The worker over QProcess, on Qt stand-ins: results, cancelling, one job after the other."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from qnetseg import errors
+from qnetseg.worker.protocol import WorkerFailure
+from support.qt_worker_bed import (
+    Heard,
+    Worker,
+    is_gone,
+    run_events,
+    submit,
+    wait_until,
+    watched_folder,
+)
+from support.worker_bed import FAKE, sample
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    with watched_folder(tmp_path, monkeypatch) as folder:
+        yield folder
+
+
+@pytest.fixture
+def worker(temporary):
+    worker = Worker(FAKE, grace_s=5.0)
+    yield worker
+    worker.shutdown()
+
+
+@pytest.fixture
+def heard(worker):
+    return Heard(worker)
+
+
+def test_a_result_is_rebuilt_as_the_engine_made_it(worker, heard):
+    support, query = sample()
+    token = worker.submit(support, query, model="some-model", device="cpu")
+    assert worker.busy and worker.device is None and heard.all == []
+    found = heard.end(token)
+    assert not worker.busy and worker.device == "cpu"
+    assert found.mask.dtype == np.uint8 and np.array_equal(found.mask, query.array > 1)
+    assert np.array_equal(found.confidence, np.clip(query.array, 0, 1))
+    assert found.report.model == "some-model" and found.report.warnings == (str(worker.pid),)
+    assert [(t, news.done, news.total) for t, news in heard["progress"]] == [
+        (token, n, 4) for n in (1, 2, 3, 4)
+    ]
+    assert [name for name, _ in heard.all if name != "log"] == ["ready", *["progress"] * 4, "finished"]
+    assert list(worker.folder.iterdir()) == []
+
+
+def test_warming_up_starts_the_process_that_later_jobs_use(worker, heard):
+    worker.start()
+    wait_until(lambda: heard["ready"])
+    (greeting,) = heard["ready"][0]
+    assert (greeting.pid, greeting.device, greeting.torch) == (worker.pid, "cpu", "0.0-fake")
+    assert heard.end(submit(worker)).report.warnings == (str(greeting.pid),)
+    worker.start()  # ready already: says so again
+    wait_until(lambda: len(heard["ready"]) == 2)
+    assert worker.pid == greeting.pid and heard["failed"] == []
+
+
+def test_jobs_of_one_volume_share_its_file_and_the_last_one_leaves_none(worker, heard):
+    support, query = sample()
+
+    def listed(last):
+        options = {"do": "list", "folder": str(worker.folder)}
+        return heard.end(worker.submit(support, query, options=options, last=last)).report.warnings
+
+    worker.start()
+    wait_until(lambda: worker.device)
+    first = listed(last=False)
+    (kept,) = [path.name for path in worker.folder.iterdir()]
+    assert kept in first and kept.endswith("-query.npy")
+    before = (worker.folder / kept).stat().st_mtime_ns
+    assert kept in listed(last=False) and (worker.folder / kept).stat().st_mtime_ns == before
+    other = sample()[1]  # equal, and yet another volume object
+    assert (
+        kept
+        not in heard.end(
+            worker.submit(support, other, options={"do": "list", "folder": str(worker.folder)}, last=False)
+        ).report.warnings
+    )
+    listed(last=True)
+    assert list(worker.folder.iterdir()) == []
+
+
+def test_one_job_at_a_time(worker, heard):
+    token = submit(worker, "wait")
+    with pytest.raises(errors.WorkerError, match="running already"):
+        submit(worker)
+    wait_until(lambda: heard["progress"])
+    with pytest.raises(errors.WorkerError):
+        submit(worker)
+    worker.cancel(token)
+    assert isinstance(heard.end(token), errors.Cancelled)
+
+
+def test_cancel_keeps_the_worker_warm(worker, heard):
+    token = submit(worker, "wait")
+    wait_until(lambda: heard["progress"])
+    pid = worker.pid
+    worker.cancel(token)
+    worker.cancel(token)
+    assert heard["failed"] == [] and worker.busy
+    assert isinstance(heard.end(token), errors.Cancelled)
+    assert worker.pid == pid and list(worker.folder.iterdir()) == []
+    assert heard.end(submit(worker)).report.warnings == (str(pid),)
+    worker.cancel(token)  # over long since
+    assert heard["stopped"] == []
+
+
+def test_cancel_before_the_process_is_ready_leaves_it_to_the_next_job(worker, heard):
+    token = submit(worker)
+    worker.cancel(token)
+    assert isinstance(heard.end(token), errors.Cancelled) and heard["progress"] == []
+    token = submit(worker)
+    wait_until(lambda: worker.pid)
+    pid = worker.pid
+    worker.cancel(token)
+    assert isinstance(heard.end(token), errors.Cancelled) and heard["progress"] == []
+    assert heard.end(submit(worker)).report.warnings == (str(pid),)
+    assert len(heard["ready"]) == 1 and heard["stopped"] == []
+
+
+@posix_only
+@pytest.mark.parametrize("do", ["hang", "spin", "freeze", "stubborn", "die on cancel"])
+def test_cancel_of_a_deaf_worker_ends_it_by_force(temporary, do):
+    worker = Worker(FAKE, grace_s=0.2)
+    heard = Heard(worker)
+    token = submit(worker, do)
+    wait_until(lambda: len(heard["progress"]) == (2 if do == "stubborn" else 1))
+    pid, folder = worker.pid, worker.folder
+    worker.cancel(token)
+    assert isinstance(heard.end(token), errors.Cancelled)
+    following = submit(worker)
+    wait_until(lambda: heard["progress"][-1][0] == following)
+    assert is_gone(pid) and not folder.exists()  # never two that share the GPU
+    assert heard.end(following).report.warnings == (str(worker.pid),)
+    assert len(heard["stopped"]) == 1 and len(heard.ends(token)) == 1
+    worker.shutdown()
+
+
+def test_a_result_that_outruns_the_cancel_is_dropped(worker, heard):
+    def cancel_at_the_end(token, news):
+        if news.done == 4:
+            worker.cancel(token)
+
+    worker.progress.connect(cancel_at_the_end)
+    token = submit(worker)
+    assert isinstance(heard.end(token), errors.Cancelled)
+    worker.progress.disconnect(cancel_at_the_end)
+    assert heard.end(submit(worker)).mask.any()
+
+
+def test_nothing_of_a_cancelled_job_arrives_after_the_cancel(worker, heard):
+    token = submit(worker, "gate", options={"gate": os.devnull})
+    wait_until(lambda: heard["progress"])
+    worker.cancel(token)
+    count = len(heard["progress"])
+    heard.end(token)
+    assert len(heard["progress"]) == count
+
+
+def test_a_failing_slot_disturbs_nobody(worker, heard, capsys):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    for signal in (worker.ready, worker.progress, worker.finished):
+        signal.connect(fail)
+    assert heard.end(submit(worker)).mask.any() and heard.end(submit(worker)).mask.any()
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_job_can_be_submitted_in_the_slot_that_ends_another(worker, heard):
+    tokens = []
+
+    def again(*_):
+        if len(tokens) < 3:
+            tokens.append(submit(worker))
+
+    worker.finished.connect(again)
+    again()
+    wait_until(lambda: len(heard["finished"]) == 3)
+    assert [token for token, _ in heard["finished"]] == tokens
+
+
+def test_the_log_comes_line_by_line(worker, heard):
+    heard.end(submit(worker, "print"))
+    wait_until(lambda: len(heard["log"]) >= 4)
+    assert {"garbage from print", "garbage from C", "garbage from a child"} <= {
+        line for (line,) in heard["log"]
+    }
+
+
+@pytest.mark.parametrize("do", [None, "answer", "wait", "hang", "stubborn"])
+def test_shutdown_leaves_no_process_and_no_folder(temporary, do):
+    worker = Worker(FAKE)
+    heard = Heard(worker)
+    token = submit(worker, do) if do else None
+    if do == "answer":
+        heard.end(token)
+    elif do:
+        wait_until(lambda: heard["progress"])
+    else:
+        worker.start()
+        wait_until(lambda: heard["ready"])
+    pid, folder = worker.pid, worker.folder
+    worker.shutdown()
+    assert is_gone(pid) and not folder.exists()
+    worker.shutdown()
+    assert worker.pid is None and worker.device is None and not worker.busy and heard["stopped"] == [()]
+    if do not in (None, "answer"):
+        assert isinstance(heard.end(token), errors.Cancelled)
+    assert heard.end(submit(worker)).mask.any()
+    worker.shutdown()
+
+
+@pytest.mark.parametrize("moment", ["at once", "starting"])
+def test_shutdown_while_it_starts(temporary, moment):
+    worker = Worker(FAKE)
+    heard = Heard(worker)
+    token = submit(worker)
+    if moment == "starting":
+        wait_until(lambda: worker.pid)
+    pid = worker.pid
+    worker.shutdown()
+    assert isinstance(heard.end(token), errors.Cancelled) and (pid is None or is_gone(pid))
+    run_events()
+    assert worker.pid is None and heard["ready"] == []
+
+
+def test_an_idle_worker_ends_and_the_next_job_starts_another(temporary):
+    worker = Worker(FAKE, idle_s=0.05)
+    heard = Heard(worker)
+    pid = int(heard.end(submit(worker)).report.warnings[0])
+    wait_until(lambda: heard["stopped"])
+    assert is_gone(pid) and worker.pid is None and worker.device is None and heard["failed"] == []
+    assert int(heard.end(submit(worker)).report.warnings[0]) != pid
+    worker.shutdown()
+
+
+def test_a_busy_worker_is_not_idle(temporary):
+    worker = Worker(FAKE, idle_s=0.0)
+    heard = Heard(worker)
+    token = submit(worker, "wait")
+    wait_until(lambda: heard["progress"])
+    run_events(200)
+    assert heard["stopped"] == [] and heard.ends(token) == []
+    worker.shutdown()
+
+
+def test_scripts_wait_without_an_event_loop(worker, heard):
+    worker.start()
+    assert worker.wait("") and heard["ready"]
+    token = submit(worker)
+    assert worker.wait(token) and heard.ends(token)[0].mask.any()
+    assert worker.wait(token) and worker.wait("never heard of")
+    token = submit(worker, "wait")
+    assert not worker.wait(token, 0.2) and worker.busy
+    worker.cancel(token)
+    assert worker.wait(token) and isinstance(heard.ends(token)[0], errors.Cancelled)
+    token = submit(worker, "exit")
+    assert worker.wait(token) and isinstance(heard.ends(token)[0], WorkerFailure)
+    token = submit(worker)
+    assert worker.wait(token) and heard.ends(token)[0].mask.any()
+
+
+@posix_only
+def test_scripts_wait_for_the_end_of_a_deaf_worker(temporary):
+    worker = Worker(FAKE, grace_s=0.2)
+    heard = Heard(worker)
+    token = submit(worker, "stubborn")
+    while len(heard["progress"]) < 2:
+        worker.wait(token, 0.05)
+    worker.cancel(token)
+    assert worker.wait(token) and isinstance(heard.ends(token)[0], errors.Cancelled)
+    token = submit(worker)
+    assert worker.wait(token) and heard.ends(token)[0].mask.any()
+    worker.shutdown()
+
+
+def test_a_slot_may_wait_for_the_job_that_calls_it(worker, heard):
+    waited = []
+    token = submit(worker)
+    worker.progress.connect(lambda token, _: waited or waited.append(worker.wait(token)))
+    assert heard.end(token).mask.any() and waited and all(waited)
+    assert heard.end(submit(worker)).mask.any()
