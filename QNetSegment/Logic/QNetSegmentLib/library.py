@@ -1,0 +1,250 @@
+"""The support library: named support sets in a folder, for use on other patients.
+
+One file holds one support set, with its drawn slices of the image; they are images of a patient, so the
+folder is the user's own. Any text can be a name: what file systems refuse is written as %XX.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from slicer.i18n import tr as _
+
+from qnetseg.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from qnetseg.volume import SupportSet
+
+ENDING = ".npz"
+LONGEST_NAME = 200  # bytes of a file name without its ending; file systems take 255
+UNSAFE = re.compile(r'[<>:"/\\|?*%\x00-\x1f\x7f]|^\.|[. ]$')
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # devices of Windows
+
+
+class NameTaken(OutputError):
+    """A support set of this name exists already; saving with `replace` puts the new one in its place."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the library.
+
+    Attributes:
+        name: what the user calls the support set.
+        path: its file.
+        structure: name of the structure that was drawn.
+        plane: "axial", "coronal" or "sagittal".
+        slices: how many slices were drawn.
+        area_mm2: drawn area of all slices together.
+        color: of the structure, red, green, blue from 0 to 1.
+        problem: why the file cannot be used, one or two sentences; empty if it can.
+    """
+
+    name: str
+    path: Path
+    structure: str = ""
+    plane: str = ""
+    slices: int = 0
+    area_mm2: float = 0.0
+    color: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    problem: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be loaded."""
+        return not self.problem
+
+
+def default_folder() -> Path:
+    """Where the support sets of this user lie; the folder may not exist yet."""
+    if folder := os.environ.get("QNETSEG_SUPPORTS"):
+        return Path(folder)
+    from qnetseg.models import data_folder
+
+    return data_folder().parent / "Supports"
+
+
+class SupportLibrary:
+    """The support sets in a folder; it is read anew by every call, so that several Slicers may share it."""
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        self.folder = default_folder() if folder is None else Path(folder)
+        self._read: dict[Path, tuple[tuple[int, int], Entry]] = {}  # by path: its time and size, its entry
+
+    def entries(self) -> list[Entry]:
+        """All support sets in the order of their names; damaged files are among them, with their problem.
+
+        Of a folder that cannot be read the only entry is the folder, with that problem.
+        """
+        try:
+            found = [self._entry(path) for path in self._files()]
+        except InputError as error:
+            return [Entry(self.folder.name, self.folder, problem=str(error))]
+        return sorted(found, key=lambda entry: (entry.name.casefold(), entry.name))
+
+    def taken(self, name: str) -> str | None:
+        """The name under which `save` would find an older support set; None if there is none."""
+        path = self._find(name)
+        return None if path is None else _name(path)
+
+    def save(self, name: str, support: SupportSet, replace: bool = False) -> Entry:
+        """Keep a support set under a name, whole or not at all.
+
+        Raises NameTaken unless `replace`, InputError for an impossible name, and OutputError.
+        """
+        target = self.folder / file_name(name)
+        taken = self._find(name)
+        if taken is not None:
+            if not replace:
+                raise NameTaken(
+                    _("There is a support set named '{name}' already.").format(name=_name(taken)),
+                    _("Choose another name, or replace it."),
+                )
+            target = taken
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                _("The folder '{folder}' of the support library cannot be made: {reason}.").format(
+                    folder=self.folder, reason=error.strerror
+                ),
+                _("Set QNETSEG_SUPPORTS to another folder."),
+            ) from error
+        support.save(target)
+        return self._entry(target)
+
+    def load(self, name: str) -> SupportSet:
+        """The support set of this name. Raises InputError: not there, or damaged."""
+        from qnetseg.volume import SupportSet
+
+        return SupportSet.load(self._existing(name))
+
+    def remove(self, name: str) -> None:
+        """Delete a support set, also a damaged one. Raises InputError and OutputError."""
+        path = self._existing(name)
+        try:
+            path.unlink()
+        except OSError as error:
+            raise OutputError(
+                _("The support set '{name}' could not be removed: {reason}.").format(
+                    name=name, reason=error.strerror
+                )
+            ) from error
+
+    def import_file(
+        self, path: str | os.PathLike[str], name: str | None = None, replace: bool = False
+    ) -> Entry:
+        """Copy a support file into the library; its name is that of the file unless given.
+
+        Raises InputError for a file that is no support set, NameTaken unless `replace`, and OutputError.
+        """
+        from qnetseg.volume import SupportSet
+
+        support = SupportSet.load(path)
+        return self.save(_name(Path(path)) if name is None else name, support, replace)
+
+    def export(self, name: str, path: str | os.PathLike[str], replace: bool = False) -> Path:
+        """Write a support set to a file that can be given to others; the file, which ends in .npz.
+
+        replace: take the place of a file at `path`; where the ending has to be added, a file of that other
+        name stays all the same, because nobody was asked about it.
+        Raises InputError for an unknown or damaged one, NameTaken unless `replace`, and OutputError.
+        """
+        target = Path(path)
+        if target.suffix.lower() != ENDING:
+            target, replace = target.with_name(target.name + ENDING), False
+        support = self.load(name)
+        if target.exists() and not replace:
+            raise NameTaken(
+                _("The file '{path}' exists already.").format(path=target),
+                _("Choose another name, or replace it."),
+            )
+        support.save(target)
+        return target
+
+    def _entry(self, path: Path) -> Entry:
+        """The entry of a file, which is read again only when it has changed."""
+        try:
+            stat = path.stat()
+        except OSError:
+            return _entry(path)  # which says what is wrong
+        version = (stat.st_mtime_ns, stat.st_size)
+        known = self._read.get(path)
+        if known is None or known[0] != version:
+            known = self._read[path] = (version, _entry(path))
+        return known[1]
+
+    def _files(self) -> list[Path]:
+        try:
+            if not self.folder.exists():
+                return []
+            found = [path for path in self.folder.iterdir() if path.suffix.lower() == ENDING]
+            return [path for path in found if path.is_file() and not path.name.startswith(".")]
+        except OSError as error:
+            raise InputError(
+                _("The folder '{folder}' of the support library cannot be read: {reason}.").format(
+                    folder=self.folder, reason=error.strerror
+                ),
+                _("Check its permissions, or set QNETSEG_SUPPORTS to another folder."),
+            ) from error
+
+    def _find(self, name: str) -> Path | None:
+        """The file of this name; upper and lower case count as the same, as on many file systems."""
+        wanted = _same(name)
+        return next((path for path in self._files() if _same(_name(path)) == wanted), None)
+
+    def _existing(self, name: str) -> Path:
+        path = self._find(name)
+        if path is None:
+            raise InputError(
+                _("There is no support set named '{name}'.").format(name=name),
+                _("It may have been removed; choose another one."),
+            )
+        return path
+
+
+def file_name(name: str) -> str:
+    """A file name for a name, valid on every file system. Raises InputError for an impossible name."""
+    text = unicodedata.normalize("NFC", " ".join(name.split()))
+    if not text:
+        raise InputError(_("The support set has no name."), _("Type a name."))
+    stem = UNSAFE.sub(lambda found: f"%{ord(found.group()):02X}", text)
+    if RESERVED.match(stem):
+        stem = f"%{ord(stem[0]):02X}{stem[1:]}"
+    try:
+        length = len(stem.encode())
+    except UnicodeEncodeError as error:
+        raise InputError(_("The name has characters that are no text."), _("Type another name.")) from error
+    if length > LONGEST_NAME:
+        raise InputError(
+            _("The name '{start}...' is too long.").format(start=text[:20]), _("Type a shorter name.")
+        )
+    return stem + ENDING
+
+
+def _name(path: Path) -> str:
+    """What the user calls the support set in a file."""
+    return unquote(path.name[: -len(ENDING)] if path.name.lower().endswith(ENDING) else path.name)
+
+
+def _same(name: str) -> str:
+    return unicodedata.normalize("NFC", " ".join(name.split())).casefold()
+
+
+def _entry(path: Path) -> Entry:
+    from qnetseg.volume import SupportSet
+
+    try:
+        support = SupportSet.load(path)
+    except InputError as error:
+        return Entry(_name(path), path, problem=str(error))
+    area = sum(int(part.mask.sum()) * part.spacing[0] * part.spacing[1] for part in support.slices)
+    return Entry(
+        _name(path), path, support.name, support.plane, len(support.slices), float(area), support.color
+    )

@@ -1,0 +1,1 @@
+"""The module's self-test inside Slicer: its cases, and an engine for machines without torch."""

@@ -1,0 +1,1 @@
+"""What QNetSegment needs in Slicer (`requirements`), and how it gets there (`installer`)."""

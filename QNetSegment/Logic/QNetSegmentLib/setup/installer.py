@@ -1,0 +1,195 @@
+"""Installs what is missing. Every function is called on the main thread, and only by a click.
+
+Nothing here restarts Slicer: an `Outcome` says whether that is needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slicer.i18n import tr as _
+
+from qnetseg.errors import OutputError, QNetSegmentError, WeightsError
+
+from .. import compat
+from . import pytorch
+from .requirements import packages_file
+from .weights_file import check_weights_file
+
+if TYPE_CHECKING:
+    from qnetseg.models import ModelEntry
+
+REQUESTER = "QNetSegment"
+
+
+class InstallError(QNetSegmentError):
+    """Something that could not be installed; `details` is what the installer said, to be copied."""
+
+    def __init__(self, message: str, advice: str = "", details: str = "") -> None:
+        super().__init__(message, advice)
+        self.details = details
+
+
+class ExtensionMissing(InstallError):
+    """Slicer's PyTorch extension is not there; `install_extension` helps."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """done: False when the user changed his mind. restart: whether it counts only after a restart."""
+
+    done: bool
+    restart: bool = False
+
+
+def install_torch(ask: bool = True) -> Outcome:
+    """Install torch and torchvision by the PyTorch extension; blocks for minutes (`pytorch.notice`).
+
+    ask: let the extension show what it is going to do and ask once more.
+    Raises ExtensionMissing, and InstallError when the installation fails.
+    """
+    if not pytorch.extension_is_there():
+        raise ExtensionMissing(
+            _("Slicer's PyTorch extension is not installed."),
+            _("Install it first, then restart Slicer."),
+        )
+    import PyTorchUtils
+
+    was_loaded = "torch" in sys.modules  # an older one, whose files stay in use until Slicer ends
+    with _typed(_("PyTorch")):
+        logic = PyTorchUtils.PyTorchUtilsLogic()
+        torch = logic.installTorch(
+            askConfirmation=ask,
+            torchVersionRequirement=f">={pytorch.NEEDED['torch']}",
+            torchvisionVersionRequirement=f">={pytorch.NEEDED['torchvision']}",
+        )
+    importlib.invalidate_caches()
+    return Outcome(done=torch is not None, restart=was_loaded and torch is not None)
+
+
+def install_extension() -> Outcome:
+    """Install Slicer's PyTorch extension from its server. Asks nothing: the caller has asked.
+
+    Raises InstallError.
+    """
+    import slicer
+
+    by_hand = _("Install the extension PyTorch in Slicer's Extensions Manager, then restart Slicer.")
+    try:
+        manager = slicer.app.extensionsManagerModel()
+    except AttributeError as error:
+        raise InstallError(_("This Slicer was built without the Extensions Manager."), by_hand) from error
+    if manager.isExtensionInstalled(pytorch.EXTENSION):
+        return Outcome(done=True, restart=not pytorch.extension_is_there())
+    interactive = getattr(manager, "interactive", True)
+    manager.interactive = False  # else it asks once more, and a No looks like a failure
+    try:
+        installed = manager.installExtensionFromServer(pytorch.EXTENSION, False)
+    finally:
+        manager.interactive = interactive
+    if not installed:
+        raise InstallError(_("The PyTorch extension could not be downloaded or installed."), by_hand)
+    return Outcome(done=True, restart=True)
+
+
+def install_packages() -> Outcome:
+    """Ask the user and install the missing Python packages. Raises InstallError."""
+    with _typed(_("The Python packages")):
+        try:
+            wanted = compat.load_requirements(packages_file())
+            compat.pip_ensure(wanted, REQUESTER)
+        except compat.InstallDeclined:
+            return Outcome(done=False)
+    importlib.invalidate_caches()
+    return Outcome(done=all(compat.pip_check(one) for one in wanted))
+
+
+def download_weights(entry: ModelEntry, progress: Callable[[int, int], None] | None = None) -> Path:
+    """Download a model of the catalogue; blocks, but calls progress(done, total) in bytes for every block.
+
+    A damaged download is replaced. An exception raised by `progress` ends the download, and leaves nothing of
+    it. Raises WeightsError and OutputError.
+    """
+    from qnetseg.models import DOWNLOADED, download, remove, state, verify
+
+    if state(entry) == DOWNLOADED:
+        try:
+            return verify(_downloaded(entry), entry)
+        except WeightsError:
+            remove(entry.name)
+    return download(entry, progress)
+
+
+def downloads() -> list[tuple[ModelEntry, int]]:
+    """The downloaded models and their sizes in bytes; shipped ones are not among them."""
+    from qnetseg.models import read_catalogue
+
+    found = []
+    for entry in read_catalogue().models:
+        with suppress(OSError):
+            found.append((entry, _downloaded(entry).stat().st_size))
+    return found
+
+
+def remove_downloads() -> int:
+    """Delete every downloaded model, and what a broken download left; the bytes that are free again.
+
+    Raises OutputError for a file that cannot be deleted; the others are gone all the same.
+    """
+    from qnetseg.models import read_catalogue
+
+    freed, failures = 0, []
+    for entry in read_catalogue().models:
+        whole = _downloaded(entry)
+        for file in (whole, whole.with_name(whole.name + ".part")):
+            try:
+                size = file.stat().st_size
+                file.unlink()
+                freed += size
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                failures.append(f"'{file}' ({error.strerror})")
+    if failures:
+        raise OutputError(
+            _("Some downloads could not be removed: {files}.").format(files=", ".join(failures)),
+            _("Close other programs that use them, and try again."),
+        )
+    return freed
+
+
+def use_weights_file(path: str | os.PathLike[str]) -> Path:
+    """The path of a local model, checked for its format and checksums. Raises WeightsError."""
+    return check_weights_file(path)
+
+
+def _downloaded(entry: ModelEntry) -> Path:
+    from qnetseg.models import data_folder
+
+    return data_folder() / entry.file
+
+
+@contextmanager
+def _typed(what: str) -> Iterator[None]:
+    """Turn what installers raise (there is no common type) into an InstallError."""
+    try:
+        yield
+    except QNetSegmentError:
+        raise
+    except Exception as error:
+        code = error.returncode if isinstance(error, subprocess.CalledProcessError) else None
+        reason = _("pip ended with code {code}").format(code=code) if code is not None else str(error)
+        lines = reason.strip().splitlines() or [type(error).__name__]
+        raise InstallError(
+            _("{what} could not be installed: {reason}.").format(what=what, reason=lines[0].rstrip(".")),
+            _("Check the internet connection and the free space; Slicer's Python console shows all details."),
+            f"{type(error).__name__}: {error}",
+        ) from error
