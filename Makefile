@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := $(VENV)/installed-demo
 TEST := $(VENV)/installed-test
 
-.PHONY: demo test lint format cmake-list clean distclean
+.PHONY: demo test screenshots lint format cmake-list package clean distclean
 
 demo: $(DEMO)
 	$(BIN)/qnetseg demo
@@ -19,6 +19,10 @@ lint: $(TEST)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The pictures in docs/screenshots; the panel runs on stand-ins for Slicer's widgets.
+screenshots: $(TEST)
+	$(BIN)/python Testing/screenshots.py
+
 format: $(TEST)
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
@@ -26,6 +30,10 @@ format: $(TEST)
 # Rewrites the lists of files in QNetSegment/CMakeLists.txt.
 cmake-list:
 	$(PYTHON) Testing/cmake_list.py
+
+# The tree that the extension installs, in build/package.
+package: $(TEST)
+	$(BIN)/python Testing/package_extension.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || \

@@ -36,6 +36,11 @@ def test_the_files_are_the_same_without_git(tmp_path):
     assert installed_files(tmp_path) == installed_files()
 
 
+def test_git_ignores_no_code_of_the_module():
+    code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "QNetSegment").rglob("*.py")}
+    assert sorted(code - set(project_files())) == [], "a pattern of .gitignore hides them"
+
+
 def test_lists_are_replaced_and_the_rest_stays():
     text = "set(MODULE_NAME a)\nset(SCRIPTS\n  old.py\n  )\nset(SCRIPTS_TOO b)\nfoo(SCRIPTS ${SCRIPTS})\n"
     new = with_lists(text, {"SCRIPTS": ["a.py", "b/c.py"]})
@@ -47,11 +52,33 @@ def cmake_variable(name):
     return re.search(rf'set\({name} "([^"]*)"\)', (ROOT / "CMakeLists.txt").read_text()).group(1)
 
 
+def test_paths_are_safe_for_cmake_and_windows():
+    paths = [path for listed in installed_files().values() for path in listed]
+    assert [path for path in paths if not re.fullmatch(r"[A-Za-z0-9_./-]+", path)] == []
+    assert [path for path in paths if len(path) > 80] == []  # of 260 that Windows grants a whole path
+    assert len({path.lower() for path in paths}) == len(paths)
+
+
+def test_metadata_survive_slicers_macros():
+    names = ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS")
+    values = {name: cmake_variable(f"EXTENSION_{name}") for name in names}
+    assert [name for name, value in values.items() if not value.strip() or re.search(r"[;\n$]", value)] == []
+
+
+@pytest.mark.parametrize("name", ["EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"])
+def test_pictures_of_the_extension_are_files_of_the_repository(name):
+    main_branch = cmake_variable("EXTENSION_HOMEPAGE").replace("github.com", "raw.githubusercontent.com")
+    for url in cmake_variable(name).split():
+        assert url.removeprefix(f"{main_branch}/main/") in project_files()
+
+
 def test_index_entry_has_the_keys_of_the_schema_and_agrees_with_cmake():
     entry = json.loads((ROOT / "QNetSegment.json").read_text())
     required = {"$schema", "category", "scm_url"}
     optional = {"scm_revision", "build_dependencies", "build_subdirectory", "enabled", "tier"}
     assert required <= set(entry) <= required | optional
+    assert re.search(r"/slicer-extension-catalog-entry-schema-v1\.0\.\d\.json#?$", entry["$schema"])
+    assert 1 <= entry["tier"] <= 5
     assert "project(QNetSegment)" in (ROOT / "CMakeLists.txt").read_text()
     assert entry["category"] == cmake_variable("EXTENSION_CATEGORY")
     assert entry["build_dependencies"] == cmake_variable("EXTENSION_DEPENDS").split()

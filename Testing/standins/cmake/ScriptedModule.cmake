@@ -1,0 +1,40 @@
+# slicerMacroBuildScriptedModule(NAME name SCRIPTS file... RESOURCES file... [WITH_GENERIC_TESTS])
+
+# Copies files to the build tree's module folder, each at its path relative to the module.
+function(_standin_copy kind)
+  foreach(file IN LISTS ARGN)
+    if(IS_ABSOLUTE "${file}")
+      message(FATAL_ERROR "${kind}: '${file}' is absolute, and would not be found where it is installed.")
+    endif()
+    set(source "${CMAKE_CURRENT_SOURCE_DIR}/${file}")
+    if(kind STREQUAL "SCRIPTS" AND NOT file MATCHES "\\.py$")
+      string(APPEND source ".py")
+      string(APPEND file ".py")
+    endif()
+    if(NOT EXISTS "${source}" OR IS_DIRECTORY "${source}")
+      message(FATAL_ERROR "${kind}: there is no file '${file}'.")
+    endif()
+    configure_file("${source}" "${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}/${file}" COPYONLY)
+  endforeach()
+endfunction()
+
+function(slicerMacroBuildScriptedModule)
+  cmake_parse_arguments(module "WITH_GENERIC_TESTS" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
+  if(module_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "slicerMacroBuildScriptedModule does not know '${module_UNPARSED_ARGUMENTS}'.")
+  endif()
+  if(NOT module_NAME)
+    message(FATAL_ERROR "slicerMacroBuildScriptedModule needs a NAME.")
+  endif()
+  message(STATUS "Scripted module: ${module_NAME}")
+
+  _standin_copy(SCRIPTS ${module_SCRIPTS})
+  _standin_copy(RESOURCES ${module_RESOURCES})
+  install(DIRECTORY "${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}/"
+    DESTINATION "${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}"
+    USE_SOURCE_PERMISSIONS)
+
+  if(BUILD_TESTING AND module_WITH_GENERIC_TESTS)
+    _standin_add_test("py_nomainwindow_qSlicer${module_NAME}ModuleGenericTest")
+  endif()
+endfunction()
