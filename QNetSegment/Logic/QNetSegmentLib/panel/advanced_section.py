@@ -1,0 +1,64 @@
+"""Section Advanced: the model, and what the .ui file binds by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from .session import Session
+
+
+class AdvancedSection:
+    """Fills the list of models; the other choices are bound to the parameter node by the .ui file."""
+
+    def __init__(self, ui: Any, session: Session) -> None:
+        self._ui, self._session = ui, session
+        self._models: list[str] = []  # what the parameter node gets, row by row
+        ui.modelCombo.currentIndexChanged.connect(self._choose)
+        ui.showSetupButton.clicked.connect(lambda *_args: session.show_setup.emit())
+        ui.freeMemoryButton.clicked.connect(self._free_memory)
+        session.changed.connect(self.refresh)
+
+    def refresh(self) -> None:
+        """Show the models of this computer, and the chosen one."""
+        if self._session.parameters is None:
+            return
+        from qnetseg.errors import WeightsError
+        from qnetseg.models import find, read_catalogue
+
+        try:
+            catalogue = read_catalogue()
+            here = [entry.name for entry in catalogue.models if find(entry) is not None]
+            names = [name for name in here if name != catalogue.default]
+        except WeightsError:
+            names = []  # the section Setup says so
+        chosen = self._session.parameters.model
+        models = ["", *names]
+        if chosen and chosen not in models:
+            models.append(chosen)
+        if models != self._models:
+            self._fill(models)
+        self._ui.modelCombo.blockSignals(True)
+        self._ui.modelCombo.currentIndex = models.index(chosen) if chosen in models else 0
+        self._ui.modelCombo.blockSignals(False)
+
+    def _fill(self, models: list[str]) -> None:
+        self._models = models
+        combo = self._ui.modelCombo
+        combo.blockSignals(True)
+        combo.clear()
+        for model in models:
+            combo.addItem(Path(model).name if model else _("default"))
+        combo.blockSignals(False)
+
+    def _choose(self, *_args: Any) -> None:
+        index = self._ui.modelCombo.currentIndex
+        if self._session.parameters is not None and 0 <= index < len(self._models):
+            self._session.parameters.model = self._models[index]
+
+    def _free_memory(self, *_args: Any) -> None:
+        self._session.logic.worker.shutdown()
+        self._session.tell(_("The segmentation process was ended; it starts again when it is needed."))
+        self._session.changed.emit()

@@ -1,0 +1,204 @@
+"""Section Batch: many volumes from one example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..runs.batch import Batch, folder_studies, scene_studies
+from ..scene.reports import store_reports
+from ..scene.results import write_result
+from ..timers import Later
+from .session import Session
+
+
+class BatchSection:
+    """Lists the studies, runs them one after the other, shows the state of each."""
+
+    def __init__(self, ui: Any, session: Session) -> None:
+        self._ui, self._session = ui, session
+        self._studies: list[Any] = []
+        self._listed: list[tuple[str, Any]] = []  # their names and sources before a batch gave them targets
+        self._later = Later(self.list_studies, 200)
+        header = ui.batchTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.Interactive)
+        header.setStretchLastSection(True)
+        ui.batchTable.verticalHeader().setVisible(False)
+        ui.batchSceneRadio.toggled.connect(self._choose_source)
+        ui.batchFolderButton.clicked.connect(self._choose_folder)
+        ui.batchOutputButton.clicked.connect(self._choose_output)
+        ui.batchFolderEdit.textChanged.connect(self._later.request)
+        ui.batchButton.clicked.connect(self._on_click)
+        ui.batchSection.contentsCollapsed.connect(self._later.request)
+        session.changed.connect(self._follow)
+
+    # What there is to do
+
+    @property
+    def _from_folder(self) -> bool:
+        return bool(self._ui.batchFolderRadio.checked)
+
+    def _choose_source(self, *_args: Any) -> None:
+        if self._session.parameters is not None:
+            self._session.parameters.batchFromFolder = self._from_folder
+        self.list_studies()
+
+    def _choose_folder(self, *_args: Any) -> None:
+        if path := self._session.dialogs.folder(_("Folder with studies")):
+            self._session.parameters.batchFolder = path
+            self._ui.batchFolderRadio.checked = True
+
+    def _choose_output(self, *_args: Any) -> None:
+        if path := self._session.dialogs.folder(_("Folder for the results")):
+            self._session.parameters.batchOutput = path
+
+    def _follow(self) -> None:
+        """Scene and drawing have changed: the list of the scene's volumes may be another."""
+        parameters = self._session.parameters
+        if parameters is not None and parameters.batchFromFolder != self._from_folder:
+            radio = self._ui.batchFolderRadio if parameters.batchFromFolder else self._ui.batchSceneRadio
+            radio.checked = True
+        if self._session.batch is None and not self._ui.batchSection.collapsed and not self._from_folder:
+            self._later.request()
+
+    def list_studies(self, anew: bool = False) -> None:
+        """Fill the table; the states that the last batch left stay as long as the studies do, unless `anew`.
+
+        A running batch keeps its own list.
+        """
+        from qnetseg.errors import QNetSegmentError
+
+        if self._session.batch is not None or self._session.parameters is None:
+            return
+        problem = ""
+        try:
+            studies = self._find()
+        except QNetSegmentError as error:
+            studies, problem = [], str(error)
+        listed = [(study.name, study.source) for study in studies]
+        if anew or problem or listed != self._listed:
+            self._studies, self._listed = studies, listed
+            self._say(problem)
+            self._fill()
+
+    def _find(self) -> list[Any]:
+        parameters = self._session.parameters
+        if self._from_folder:
+            folder = parameters.batchFolder.strip()
+            return folder_studies(folder) if folder else []
+        nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        drawn_on = None if parameters.useLibrary else self._session.support_node
+        plain = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+        return scene_studies([node for node in plain if node is not drawn_on])
+
+    # Running
+
+    def _on_click(self, *_args: Any) -> None:
+        from qnetseg.errors import QNetSegmentError
+
+        if self._session.batch is not None:
+            self._session.batch.cancel()
+            return
+        try:
+            self._start()
+        except QNetSegmentError as error:
+            self._session.batch = None
+            self._say(str(error))
+            self._session.changed.emit()
+
+    def _start(self) -> None:
+        from qnetseg.errors import InputError
+
+        session, parameters = self._session, self._session.parameters
+        self.list_studies(anew=True)
+        if not self._studies:
+            raise InputError(
+                _("There is no study to segment."),
+                _("Load volumes other than the one drawn on, or choose a folder."),
+            )
+        if not session.has_example():
+            raise InputError(_("There is no example."), _("Draw the structure, or check one in the library."))
+        batch = Batch(
+            session.logic.worker,
+            session.supports(),
+            self._studies,
+            parameters.batchOutput.strip() or None,
+            model=session.model,
+            options=session.options(),
+            device=parameters.device,
+            redo=parameters.batchRedo,
+            on_result=self._add_to_scene,
+        )
+        batch.changed.connect(self._show_study)
+        batch.progress.connect(self._show_progress)
+        batch.finished.connect(self._finished)
+        session.batch = batch
+        self._ui.progressBar.setValue(0)
+        self._ui.progressLabel.text = ""
+        session.changed.emit()
+        batch.start()
+
+    def _add_to_scene(self, node: Any, results: list[Any]) -> None:
+        name = _("{volume} segmentation").format(volume=node.GetName())
+        store_reports(write_result(node, results, name=name), results, node)
+
+    def _show_progress(self, index: int, progress: Any) -> None:
+        total = max(1, len(self._studies))
+        self._ui.progressBar.setValue(round(1000 * (index + progress.fraction) / total))
+        self._ui.progressLabel.text = _("Study {number} of {total}: {name}").format(
+            number=index + 1, total=total, name=self._studies[index].name
+        )
+
+    def _finished(self, summary: Any) -> None:
+        self._session.batch = None
+        self._say(summary_text(summary))
+        self._session.changed.emit()
+
+    # Table
+
+    def _say(self, text: str) -> None:
+        self._ui.batchMessage.text = text
+        self._ui.batchMessage.visible = bool(text)
+
+    def _fill(self) -> None:
+        table = self._ui.batchTable
+        table.setRowCount(len(self._studies))
+        for index, study in enumerate(self._studies):
+            self._show_study(index, study)
+        table.visible = bool(self._studies)
+        table.resizeColumnToContents(0)
+
+    def _show_study(self, index: int, study: Any) -> None:
+        for column, text in enumerate((study.name, state_text(study.state), study.detail)):
+            item = qt.QTableWidgetItem(text)
+            item.setToolTip(text)
+            self._ui.batchTable.setItem(index, column, item)
+
+
+def summary_text(summary: Any) -> str:
+    """For example "12 of 14 studies segmented, 1 finished earlier, 1 failed."."""
+    parts = [_("{done} of {total} studies segmented").format(done=summary.done, total=summary.total)]
+    for count, text in (
+        (summary.kept, _("{count} finished earlier")),
+        (summary.failed, _("{count} failed")),
+        (summary.cancelled, _("{count} cancelled")),
+    ):
+        if count:
+            parts.append(text.format(count=count))
+    return ", ".join(parts) + "."
+
+
+def state_text(state: Any) -> str:
+    """A study's state in the user's language."""
+    texts = {
+        "WAITING": _("waiting"),
+        "RUNNING": _("running"),
+        "DONE": _("done"),
+        "KEPT": _("finished earlier"),
+        "FAILED": _("failed"),
+        "CANCELLED": _("cancelled"),
+    }
+    return texts[state.name]

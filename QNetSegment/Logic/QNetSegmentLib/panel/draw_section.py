@@ -1,0 +1,226 @@
+"""Section Draw: the embedded segment editor and the list of drawn slices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from ..scene.drawings import clear_slice, drawn_slices, further_slice, restore, snapshot
+from ..scene.segments import new_segmentation
+from ..scene.views import jump_to, slice_center
+from ..timers import Later
+from .review import plane_text
+from .session import Session
+
+EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Scissors", "Smoothing")  # what helps on one slice
+SMALL_MM2 = 40.0  # a disc of 7 mm: hardly a pixel of the network's deepest features
+AFTER_STROKE = 150  # ms
+VISIBLE_ROWS, HEADER_HEIGHT = 4, 30  # of the table of drawn slices
+
+
+class DrawSection(VTKObservationMixin):
+    """Keeps the editor, the drawing's node and the list of drawn slices together."""
+
+    def __init__(self, ui: Any, session: Session) -> None:
+        VTKObservationMixin.__init__(self)
+        self._ui, self._session = ui, session
+        self._editor = ui.segmentEditor
+        self._editor_node: Any = None
+        self._shown: tuple[Any, Any] = (None, None)  # drawing and volume that the editor shows
+        self._plane: str | None = None  # in which the list shows the drawn slices
+        self._later = Later(self._read_drawing, AFTER_STROKE)
+        self._optional("setEffectNameOrder", list(EFFECTS))
+        ui.newDrawingButton.clicked.connect(lambda *_args: session.guarded(self._new_drawing))
+        ui.goToSliceButton.clicked.connect(self._go_to)
+        ui.drawnTable.cellDoubleClicked.connect(self._go_to)
+        ui.drawnTable.itemSelectionChanged.connect(self._show_buttons)
+        ui.addSliceButton.clicked.connect(self._add)
+        ui.removeSliceButton.clicked.connect(self._remove)
+        header = ui.drawnTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.Stretch)
+        ui.drawnTable.verticalHeader().setVisible(False)
+        session.changed.connect(self.refresh)
+        session.draw_here.connect(self._draw_here)
+
+    # Life of the panel
+
+    def enter(self) -> None:
+        """The module is shown: shortcuts of the editor work."""
+        self._connect_editor()
+        self._optional("installKeyboardShortcuts")
+        self._optional("setupViewObservations")
+
+    def exit(self) -> None:
+        """Another module is shown: nothing of the editor may act there."""
+        self._editor.setActiveEffectByName("")
+        self._optional("uninstallKeyboardShortcuts")
+        self._optional("removeViewObservations")
+
+    def forget(self) -> None:
+        """The scene closes: let go of its nodes."""
+        self._later.stop()
+        self.removeObservers()
+        self._shown = (None, None)
+        self._editor_node = None
+        self._editor.setSegmentationNode(None)
+        self._optional("removeViewObservations")
+        self._session.drawn = []
+
+    # Editor
+
+    def _connect_editor(self) -> None:
+        """The editor's own node first, then the scene: what it selects by itself is then kept."""
+        if self._editor_node is None or not slicer.mrmlScene.IsNodePresent(self._editor_node):
+            tag = "QNetSegment"
+            node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
+            if node is None:
+                node = slicer.vtkMRMLSegmentEditorNode()
+                node.SetSingletonTag(tag)
+                node = slicer.mrmlScene.AddNode(node)
+            self._editor_node = node
+            self._editor.setMRMLSegmentEditorNode(node)
+            self._editor.setMRMLScene(slicer.mrmlScene)
+            self._shown = (None, None)
+        self.refresh()
+
+    def _optional(self, method: str, *arguments: Any) -> None:
+        """Call a method of the editor that stand-ins and other versions of Slicer may lack."""
+        getattr(self._editor, method, lambda *_: None)(*arguments)
+
+    def refresh(self) -> None:
+        """Show the chosen drawing on the chosen volume."""
+        parameters = self._session.parameters
+        if parameters is None or self._editor_node is None:
+            return
+        drawing, volume = parameters.drawing, self._session.support_node
+        if (drawing, volume) != self._shown:
+            self._shown = (drawing, volume)
+            self.removeObservers()
+            self._editor.setSegmentationNode(drawing)
+            if drawing is not None:  # the editor keeps its source volume with the segmentation
+                self._editor.setSourceVolumeNode(volume)
+                self._observe(drawing)
+            self._read_drawing()
+        elif self._session.plane != self._plane:
+            self._read_drawing()
+        self._ui.newDrawingButton.enabled = volume is not None
+        self._ui.segmentEditor.enabled = drawing is not None and volume is not None
+
+    def _observe(self, drawing: Any) -> None:
+        segmentation = slicer.vtkSegmentation
+        for event in (
+            segmentation.SourceRepresentationModified,
+            segmentation.SegmentAdded,
+            segmentation.SegmentRemoved,
+            segmentation.SegmentModified,
+        ):
+            self.addObserver(drawing.GetSegmentation(), event, self._later.request)
+        self.addObserver(drawing, vtk.vtkCommand.ModifiedEvent, self._later.request)
+        self.addObserver(drawing, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._later.request)
+
+    def _new_drawing(self) -> None:
+        """An empty drawing with one segment, ready to paint."""
+        volume = self._session.support_node
+        name = _("{volume} drawing").format(volume=volume.GetName())
+        drawing = new_segmentation(volume, name)
+        segment_id = drawing.GetSegmentation().AddEmptySegment("", _("structure"))
+        self._session.parameters.drawing = drawing
+        self._session.parameters.useLibrary = False
+        self.refresh()
+        self._paint(segment_id)
+
+    def _paint(self, segment_id: str) -> None:
+        self._editor.setCurrentSegmentID(segment_id)
+        self._editor.setActiveEffectByName("Paint")
+
+    def _draw_here(self, segment_id: str) -> None:
+        self._ui.drawSection.collapsed = False
+        self._paint(segment_id)
+
+    # Drawn slices
+
+    def _read_drawing(self) -> None:
+        from qnetseg.errors import QNetSegmentError
+
+        drawing, volume = self._shown
+        self._plane = self._session.plane
+        hint = ""
+        try:
+            found = drawn_slices(drawing, volume, self._plane) if drawing and volume else []
+        except QNetSegmentError as error:
+            found, hint = [], str(error)
+        self._session.drawn = found
+        self._fill_table()
+        self._ui.drawHint.text = hint or drawing_hint(found, drawing is not None)
+        self._ui.drawHint.visible = bool(self._ui.drawHint.text)
+        self._session.changed.emit()
+
+    def _fill_table(self) -> None:
+        table = self._ui.drawnTable
+        table.setRowCount(len(self._session.drawn))
+        for row, part in enumerate(self._session.drawn):
+            area = _("{area:.1f} cm²").format(area=part.area_mm2 / 100)
+            for column, text in enumerate((part.structure, plane_text(part.plane), part.position, area)):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(text)
+                table.setItem(row, column, item)
+        rows = min(max(len(self._session.drawn), 1), VISIBLE_ROWS)
+        table.setFixedHeight(HEADER_HEIGHT + rows * table.verticalHeader().defaultSectionSize)
+        for widget in (table, self._ui.drawnLabel):
+            widget.visible = bool(self._session.drawn)
+        self._show_buttons()
+
+    def _show_buttons(self) -> None:
+        for button in (self._ui.goToSliceButton, self._ui.removeSliceButton):
+            button.visible = bool(self._session.drawn)
+            button.enabled = self._chosen() is not None
+        self._ui.addSliceButton.visible = bool(self._session.drawn)
+
+    def _chosen(self) -> Any:
+        row = self._ui.drawnTable.currentRow()
+        return self._session.drawn[row] if 0 <= row < len(self._session.drawn) else None
+
+    def _go_to(self, *_args: Any) -> None:
+        if (part := self._chosen()) is not None:
+            jump_to(part.center)
+
+    def _add(self, *_args: Any) -> None:
+        """Lead to a slice that is not drawn yet: of the chosen row's structure, else of the last one."""
+        drawn = self._session.drawn
+        like = self._chosen() or drawn[-1]
+        volume = self._shown[1]
+        index = further_slice(volume, [part for part in drawn if part.segment_id == like.segment_id])
+        jump_to(slice_center(volume, like.plane, index))
+        self._paint(like.segment_id)
+
+    def _remove(self, *_args: Any) -> None:
+        if (part := self._chosen()) is not None:
+            self._session.guarded(lambda: self._clear(part))
+
+    def _clear(self, part: Any) -> None:
+        drawing, volume = self._shown
+        before = snapshot(drawing, part.segment_id)
+        clear_slice(drawing, part.segment_id, volume, part.plane, part.index)
+        self._session.undo.push(_("removed slice"), lambda: restore(drawing, before))
+
+
+def drawing_hint(drawn: list[Any], has_drawing: bool) -> str:
+    """What a user should know about the drawing; empty if it is fine."""
+    if not has_drawing:
+        return _("Click New drawing, then paint the structure on one slice.")
+    if not drawn:
+        return _("Nothing is drawn yet: paint the structure on one slice.")
+    largest: dict[str, float] = {}
+    for part in drawn:
+        largest[part.structure] = max(largest.get(part.structure, 0.0), part.area_mm2)
+    small = [name for name, area in largest.items() if area < SMALL_MM2]
+    if small:
+        return _("{names}: very little is drawn; choose a slice where the structure is large.").format(
+            names=", ".join(small)
+        )
+    return ""

@@ -1,0 +1,161 @@
+"""Section Support library: named examples that can be used for other patients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ..library import file_name
+from ..runs.prepare import drawn_supports
+from .review import plane_text
+from .session import Session
+
+PATTERN = "Support sets (*.npz)"
+
+
+class LibrarySection:
+    """The list is checkable; the checked names are part of the parameter node."""
+
+    def __init__(self, ui: Any, session: Session) -> None:
+        self._ui, self._session = ui, session
+        self._names: list[str] = []
+        self._checkable: set[str] = set()
+        ui.libraryList.itemChanged.connect(self._checked)
+        ui.libraryList.currentRowChanged.connect(self._show_buttons)
+        ui.saveSupportButton.clicked.connect(self._guarded(self._save))
+        ui.importSupportButton.clicked.connect(self._guarded(self._import))
+        ui.exportSupportButton.clicked.connect(self._guarded(self._export))
+        ui.removeSupportButton.clicked.connect(self._guarded(self._remove))
+        ui.supportNameEdit.textChanged.connect(self._show_buttons)
+        session.changed.connect(self._show_buttons)
+        self._say("")
+        self.read()
+
+    def read(self) -> None:
+        """Show what is in the library."""
+        parameters = self._session.parameters
+        checked = set(parameters.supportSets) if parameters is not None else set()
+        widget = self._ui.libraryList
+        widget.blockSignals(True)
+        widget.clear()
+        entries = self._entries()
+        self._names = [entry.name for entry in entries]
+        self._checkable = {entry.name for entry in entries if not entry.problem}
+        for entry in entries:
+            item = qt.QListWidgetItem(_entry_text(entry))
+            item.setToolTip(entry.problem or str(entry.path))
+            if entry.problem:
+                item.setFlags(qt.Qt.ItemIsSelectable)
+            else:
+                item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
+                item.setCheckState(qt.Qt.Checked if entry.name in checked else qt.Qt.Unchecked)
+            widget.addItem(item)
+        widget.blockSignals(False)
+        widget.visible = bool(entries)
+        self._show_buttons()
+
+    def _entries(self) -> list[Any]:
+        from qnetseg.errors import QNetSegmentError
+
+        try:
+            return self._session.library.entries()
+        except QNetSegmentError as error:
+            self._say(str(error))
+            return []
+
+    def _checked(self, *_args: Any) -> None:
+        widget = self._ui.libraryList
+        chosen = [
+            name
+            for row, name in enumerate(self._names)
+            if name in self._checkable and widget.item(row).checkState() == qt.Qt.Checked
+        ]
+        if self._session.parameters is not None:
+            self._session.parameters.supportSets = chosen
+            self._session.parameters.useLibrary = bool(chosen)
+        self._session.changed.emit()
+
+    def _show_buttons(self, *_args: Any) -> None:
+        ui = self._ui
+        for button in (ui.exportSupportButton, ui.removeSupportButton):
+            button.enabled = self._chosen() is not None
+        ui.saveSupportButton.enabled = bool(self._session.drawn and ui.supportNameEdit.text.strip())
+
+    def _chosen(self) -> str | None:
+        row = self._ui.libraryList.currentRow
+        return self._names[row] if 0 <= row < len(self._names) else None
+
+    def _guarded(self, action: Callable[[], str | None]) -> Callable[..., None]:
+        """An action whose typed errors, or whose answer, become the section's sentence."""
+
+        def slot(*_args: Any) -> None:
+            from qnetseg.errors import QNetSegmentError
+
+            try:
+                text = action()
+            except QNetSegmentError as error:
+                text = str(error)
+            if text is not None:
+                self._say(text)
+                self.read()
+
+        return slot
+
+    def _say(self, text: str) -> None:
+        self._ui.libraryMessage.text = text
+        self._ui.libraryMessage.visible = bool(text)
+
+    def _save(self) -> str | None:
+        session, name = self._session, self._ui.supportNameEdit.text.strip()
+        supports = drawn_supports(
+            session.parameters.drawing, session.support_node, plane=session.plane, model=session.model
+        )
+        names = [name] if len(supports) == 1 else [f"{name} {support.name}" for support in supports]
+        taken = [entry_name for entry_name in names if session.library.taken(entry_name)]
+        question = _("Replace “{name}” in the library?").format(name=", ".join(taken))
+        if taken and not session.dialogs.confirm(question):
+            return None
+        for entry_name, support in zip(names, supports, strict=True):
+            session.library.save(entry_name, support, replace=True)
+        return _("Saved: {names}.").format(names=", ".join(names))
+
+    def _import(self) -> str | None:
+        path = self._session.dialogs.open_file(_("Import a support set"), PATTERN)
+        return (
+            _("Imported: {name}.").format(name=self._session.library.import_file(path).name) if path else None
+        )
+
+    def _export(self) -> str | None:
+        name = self._chosen()
+        if name is None:
+            return None
+        path = self._session.dialogs.save_file(_("Export the support set"), file_name(name), PATTERN)
+        if not path:
+            return None
+        self._session.library.export(name, path, replace=True)  # the dialog has asked
+        return _("Exported to {path}.").format(path=path)
+
+    def _remove(self) -> str | None:
+        name = self._chosen()
+        question = _("Delete “{name}” from the library? Its file is removed.").format(name=name)
+        if name is None or not self._session.dialogs.confirm(question):
+            return None
+        self._session.library.remove(name)
+        parameters = self._session.parameters
+        if parameters is not None and name in parameters.supportSets:
+            parameters.supportSets = [other for other in parameters.supportSets if other != name]
+        return _("Deleted: {name}.").format(name=name)
+
+
+def _entry_text(entry: Any) -> str:
+    if entry.problem:
+        return _("{name} (cannot be read)").format(name=entry.name)
+    text = _("{name}: {structure}, {plane}, {count} slices")
+    if entry.slices == 1:
+        text = _("{name}: {structure}, {plane}, 1 slice")
+    return text.format(
+        name=entry.name, structure=entry.structure, plane=plane_text(entry.plane), count=entry.slices
+    )

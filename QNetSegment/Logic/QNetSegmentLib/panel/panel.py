@@ -1,0 +1,91 @@
+"""The whole panel: its sections, and what connects them with the scene and with Slicer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from ..timers import Later
+from .advanced_section import AdvancedSection
+from .batch_section import BatchSection
+from .dialogs import Dialogs
+from .draw_section import DrawSection
+from .library_section import LibrarySection
+from .review_section import ReviewSection
+from .segment_section import SegmentSection
+from .session import Session
+from .setup_section import SetupSection
+from .state import apply_state
+from .volumes_section import VolumesSection
+
+
+class Panel(VTKObservationMixin):
+    """Made once for the module's widget; `set_parameters` follows the scenes that come and go."""
+
+    def __init__(self, ui: Any, logic: Any, dialogs: Dialogs | None = None) -> None:
+        VTKObservationMixin.__init__(self)
+        self.ui = ui
+        self.session = Session(logic, dialogs)
+        self._gui_tag: Any = None
+        self.setup = SetupSection(ui, self.session)
+        self.volumes = VolumesSection(ui, self.session)
+        self.draw = DrawSection(ui, self.session)
+        self.segment = SegmentSection(ui, self.session)
+        self.review = ReviewSection(ui, self.session)
+        self.library = LibrarySection(ui, self.session)
+        self.batch = BatchSection(ui, self.session)
+        self.advanced = AdvancedSection(ui, self.session)
+        self.session.changed.connect(self.refresh)
+        self._later = Later(self._on_choice)
+        scene = slicer.mrmlScene
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+            self.addObserver(scene, event, self._later.request)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the state that the session is in."""
+        apply_state(self.ui, self.session.state())
+
+    def set_parameters(self, parameters: Any) -> None:
+        """Work on this parameter node from now on; None while there is none."""
+        session = self.session
+        if session.parameters is not None:
+            session.parameters.disconnectGui(self._gui_tag)
+            self.removeObserver(session.parameters, vtk.vtkCommand.ModifiedEvent, self._on_choice)
+        session.parameters = parameters
+        if parameters is not None:
+            self._gui_tag = parameters.connectGui(self.ui)
+            self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._on_choice)
+        session.changed.emit()
+
+    def enter(self) -> None:
+        """The module is shown."""
+        self.setup.refresh()
+        self.library.read()
+        self.draw.enter()
+
+    def exit(self) -> None:
+        """Another module is shown; a running segmentation goes on."""
+        self.draw.exit()
+
+    def close_scene(self) -> None:
+        """The scene is about to be closed."""
+        self.session.close(_("The scene was closed."))
+        self.draw.forget()
+        self.set_parameters(None)
+
+    def cleanup(self) -> None:
+        """The module is unloaded, or Slicer exits."""
+        self._later.stop()
+        self.session.close(_("The module was closed."))
+        self.draw.exit()
+        self.draw.forget()
+        self.set_parameters(None)  # the node outlives these widgets
+        self.removeObservers()
+
+    def _on_choice(self, *_args: Any) -> None:
+        self.session.changed.emit()

@@ -1,0 +1,89 @@
+"""Section Segment: the button that becomes Cancel, progress, messages and the log."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..setup.requirements import device_text
+from .session import Session
+from .state import RunState
+
+ERROR_STYLE = "color: #d04030; font-weight: bold"  # legible on light and dark
+
+
+class SegmentSection:
+    """Starts and stops runs, and says how they go."""
+
+    def __init__(self, ui: Any, session: Session) -> None:
+        self._ui, self._session = ui, session
+        ui.segmentButton.clicked.connect(self._on_click)
+        ui.copyLogButton.clicked.connect(self._copy_log)
+        session.message.connect(self._show_message)
+        session.logged.connect(self._log)
+        session.changed.connect(self.refresh)
+        session.logic.worker.log.connect(self._log)
+        self._run: Any = None  # the run whose progress is shown
+        self._show_message("", False, "")
+
+    def refresh(self) -> None:
+        """Follow the run that has just begun, and show the device."""
+        run = self._session.run
+        if run is not None and run is not self._run:
+            run.progress.connect(self._show_progress)
+            self._ui.progressBar.setValue(0)
+            self._ui.progressLabel.text = _("Starting the segmentation process…")
+        self._run = run
+        device = self._session.logic.worker.device
+        self._ui.deviceLabel.text = (
+            _("Computes on: {device}").format(device=device_text(device)) if device else ""
+        )
+        self._ui.deviceLabel.visible = bool(device)
+
+    def _on_click(self, *_args: Any) -> None:
+        if self._session.state() is RunState.RUNNING:
+            self._session.cancel()
+            return
+        self._session.guarded(self._session.start)
+
+    def _show_progress(self, progress: Any) -> None:
+        self._ui.progressBar.setValue(round(1000 * progress.fraction))
+        self._ui.progressLabel.text = progress_text(progress)
+
+    def _show_message(self, text: str, is_error: bool, details: str) -> None:
+        self._ui.messageLabel.text = text
+        self._ui.messageLabel.visible = bool(text)
+        self._ui.messageLabel.setStyleSheet(ERROR_STYLE if is_error else "")
+        for part in (text, details):
+            if part:
+                self._log(part)
+
+    def _log(self, text: str) -> None:
+        self._ui.logText.appendPlainText(text.rstrip("\n"))
+
+    def _copy_log(self, *_args: Any) -> None:
+        from qnetseg import __version__
+
+        versions = f"QNetSegment {__version__}, Python {platform.python_version()}, {platform.platform()}"
+        slicer.app.clipboard().setText(f"{versions}\n{self._ui.logText.toPlainText()}")
+
+
+def progress_text(progress: Any) -> str:
+    """For example "liver (1 of 2): slice 12 of 36, 8 s left"."""
+    stages = {
+        "starting": _("Starting the segmentation process…"),
+        "preparing": _("Reading the volume…"),
+        "support": _("Reading the drawing…"),
+    }
+    if progress.stage in stages:
+        return stages[progress.stage]
+    text = progress.structure
+    if progress.count > 1:
+        text += _(" ({number} of {count})").format(number=progress.number, count=progress.count)
+    text += _(": slice {done} of {total}").format(done=progress.done, total=progress.total)
+    if progress.eta_s is not None:
+        text += _(", {seconds} s left").format(seconds=max(1, round(progress.eta_s)))
+    return text

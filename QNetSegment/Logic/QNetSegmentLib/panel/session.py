@@ -1,0 +1,200 @@
+"""What the sections of the panel share: choices, the running work, messages, undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..library import SupportLibrary
+from ..runs.prepare import drawn_supports, prepare_run
+from ..scene.kept import KeptSegmentation, volume_of_result
+from ..scene.results import discard, is_preview
+from ..signals import Signal
+from .dialogs import Dialogs
+from .state import RunState
+from .undo import UndoStack
+
+
+class Session:
+    """The panel's model: holds no widget and opens no dialog but through `dialogs`.
+
+    Signals:
+        changed(): a choice, the drawing or the running work changed; sections show themselves anew.
+        message(text, is_error, details): one sentence for the user; text "" takes the last one away.
+        logged(text): a line for the log.
+        draw_here(structure): the user wants to correct the drawing of that structure.
+        show_setup(): the user asked for the section Setup.
+    """
+
+    def __init__(self, logic: Any, dialogs: Dialogs | None = None) -> None:
+        self.logic = logic
+        self.dialogs = dialogs or Dialogs()
+        self.library = SupportLibrary()
+        self.undo = UndoStack()
+        self.parameters: Any = None  # QNetSegmentParameterNode; None while a scene closes
+        self.run: Any = None  # SceneRun, while it runs
+        self.cancelling = False
+        self.batch: Any = None  # Batch, while it runs
+        self.setup_missing = False
+        self.drawn: list[Any] = []  # DrawnSlice, kept up to date by the section Draw
+        self.changed, self.message, self.logged = Signal(), Signal(), Signal()
+        self.draw_here, self.show_setup = Signal(), Signal()
+
+    # Choices
+
+    @property
+    def support_node(self) -> Any:
+        """The volume that is drawn on; the query itself unless another one is chosen."""
+        return self.parameters and (self.parameters.supportVolume or self.parameters.queryVolume)
+
+    @property
+    def preview(self) -> Any:
+        """The segmentation node to review, or None."""
+        node = self.parameters and self.parameters.preview
+        return node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
+
+    @property
+    def model(self) -> str | None:
+        """Name or file of the model; None for the default one."""
+        return (self.parameters.model if self.parameters else "") or None
+
+    @property
+    def plane(self) -> str | None:
+        """The plane of drawing; None to find it from the drawing."""
+        return None if not self.parameters or self.parameters.plane == "auto" else self.parameters.plane
+
+    def options(self) -> dict[str, Any]:
+        """The engine's options that the user has a say in."""
+        chosen = self.parameters
+        return {"precision": chosen.precision, "clean_up": chosen.cleanUp, "calibrate": chosen.calibrate}
+
+    def supports(self) -> list[Any]:
+        """Support sets of the library, when the user wants these, else what is drawn.
+
+        Raises the errors of `SupportLibrary.load` and `drawn_supports`.
+        """
+        if self.parameters.useLibrary:
+            return [self.library.load(name) for name in self.parameters.supportSets]
+        return drawn_supports(self.parameters.drawing, self.support_node, plane=self.plane, model=self.model)
+
+    # State
+
+    def state(self) -> RunState:
+        """What can be done now."""
+        if self.batch is not None:
+            return RunState.BATCH
+        if self.run is not None:
+            return RunState.CANCELLING if self.cancelling else RunState.RUNNING
+        if self.setup_missing:
+            return RunState.SETUP
+        if self.parameters is None or self.parameters.queryVolume is None:
+            return RunState.NO_VOLUME
+        return RunState.READY if self.has_example() else RunState.NO_EXAMPLE
+
+    def has_example(self) -> bool:
+        """Whether there is something to segment after."""
+        if self.parameters is None:
+            return False
+        return bool(self.parameters.supportSets if self.parameters.useLibrary else self.drawn)
+
+    def tell(self, text: str) -> None:
+        """Say something that is no error."""
+        self.message.emit(text, False, "")
+
+    def report(self, error: Exception) -> None:
+        """Say what went wrong, and put the details into the log."""
+        details = getattr(error, "details", "")
+        self.message.emit(str(error), True, details)
+
+    # Work
+
+    def start(self) -> None:
+        """Segment. Raises typed errors of the input; everything later comes as a message."""
+        chosen = self.parameters
+        run = prepare_run(
+            self.logic.worker,
+            chosen.queryVolume,
+            self.supports() if chosen.useLibrary else chosen.drawing,
+            chosen.supportVolume,
+            plane=self.plane,
+            model=self.model,
+            options=self.options(),
+            device=chosen.device,
+            name=_("{volume} to review").format(volume=chosen.queryVolume.GetName()),
+            preview=True,
+        )
+        run.finished.connect(self._finished)
+        run.failed.connect(self._failed)
+        self.run, self.cancelling = run, False
+        self.tell("")
+        self.changed.emit()
+        try:
+            run.start()
+        except Exception:
+            self.run = None
+            self.changed.emit()
+            raise
+
+    def cancel(self) -> None:
+        """Stop the running segmentation; its end comes by signals, within seconds."""
+        if self.run is not None and not self.cancelling:
+            self.cancelling = True
+            self.changed.emit()
+            self.run.cancel()
+
+    def _finished(self, result: Any) -> None:
+        self.run = None
+        self.replace_preview(result.node, _("the last run"))
+        self.tell(" ".join(result.warnings))
+        self.changed.emit()
+
+    def _failed(self, error: Exception) -> None:
+        self.run = None
+        self.report(error)
+        self.changed.emit()
+
+    def replace_preview(self, node: Any, what: str) -> None:
+        """Review `node` (None: nothing) from now on; `what` names the step for the undo button."""
+        previous = self.preview
+        kept = KeptSegmentation(previous, volume_of_result(previous)) if previous is not None else None
+        self.show_preview(node)
+
+        def undo() -> None:
+            self.show_preview(kept.restore() if kept else None)
+
+        self.undo.push(what, undo)
+
+    def show_preview(self, node: Any) -> None:
+        """Review `node`, or nothing; the result that was under review before goes."""
+        previous = self.preview
+        self.parameters.preview = node
+        drawing = self.parameters.drawing
+        if previous is not None and previous is not node and previous is not drawing and is_preview(previous):
+            discard(previous)  # unless the user went on drawing in it
+        self.changed.emit()
+
+    def take_back(self) -> None:
+        """Undo the last step of the panel."""
+        self.guarded(self.undo.undo)
+
+    def guarded(self, action: Callable[[], None]) -> None:
+        """Do something, and tell the user of a typed error instead of failing."""
+        from qnetseg.errors import QNetSegmentError
+
+        try:
+            action()
+        except QNetSegmentError as error:
+            self.report(error)
+
+    def close(self, sentence: str) -> None:
+        """The scene closes, or the module is unloaded: nothing of this session may run on."""
+        from qnetseg.errors import Cancelled
+
+        if self.run is not None:
+            self.run.cancel(Cancelled(sentence))
+        if self.batch is not None:
+            self.batch.cancel()
+        self.undo.clear()

@@ -1,0 +1,212 @@
+"""Section Setup: what is missing, with a button that mends it; hidden when nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ..setup import requirements as needs
+from .session import Session
+
+SIGNS = {  # a sign beside the colour, for those who do not tell the colours apart
+    needs.State.OK: ("✓", "#2f9e6e"),
+    needs.State.MISSING: ("✗", "#d04030"),
+    needs.State.FAILED: ("✗", "#d04030"),
+    needs.State.UNKNOWN: ("?", "#9a9a9a"),
+}
+WEIGHTS_PATTERN = "Model weights (*.safetensors)"
+
+
+class SetupSection:
+    """One row a requirement. Everything here happens on a click, nothing by itself."""
+
+    def __init__(self, ui: Any, session: Session) -> None:
+        self._ui, self._session = ui, session
+        self._worker_error: Any = None
+        self._wanted = False  # the user asked to see it although nothing is missing
+        self._rows: list[Any] = []
+        ui.checkAgainButton.clicked.connect(self._check_again)
+        ui.useWeightsFileButton.clicked.connect(self._use_weights_file)
+        ui.removeDownloadsButton.clicked.connect(self._remove_downloads)
+        session.show_setup.connect(self._show)
+        worker = session.logic.worker
+        self._running = False  # whether there is a process that has started well
+        worker.ready.connect(self._on_ready)
+        worker.stopped.connect(self._on_stopped)
+        worker.failed.connect(self._on_failed)
+        self._say("")
+        ui.setupProgress.visible = False
+
+    def refresh(self) -> None:
+        """Look at what is installed, and show the section if something is missing."""
+        found = needs.check(self._session.model, self._session.logic.worker.device, self._worker_error)
+        incomplete = needs.missing(found)
+        # What the process said may be over, so it is shown, but does not keep the user from another try.
+        self._session.setup_missing = incomplete and (
+            self._worker_error is None or needs.missing(needs.check(self._session.model))
+        )
+        self._fill(found)
+        self._ui.setupSection.visible = incomplete or self._wanted
+        self._ui.setupHelp.visible = incomplete
+        self._session.changed.emit()
+
+    def _show(self) -> None:
+        self._wanted = True
+        self._ui.setupSection.collapsed = False
+        self.refresh()
+
+    def _fill(self, found: list[needs.Requirement]) -> None:
+        layout = self._ui.requirementsBox.layout()
+        for row in self._rows:
+            layout.removeWidget(row)
+            row.hide()
+            row.deleteLater()
+        self._rows = [self._row(requirement) for requirement in found]
+        for row in self._rows:
+            layout.addWidget(row)
+
+    def _row(self, requirement: needs.Requirement) -> Any:
+        row = qt.QWidget()
+        layout = qt.QHBoxLayout(row)
+        layout.setContentsMargins(0, 2, 0, 2)
+        sign, color = SIGNS[requirement.state]
+        mark = qt.QLabel(sign)
+        mark.setStyleSheet(f"color: {color}; font-weight: bold")
+        mark.setFixedWidth(16)
+        layout.addWidget(mark)
+        text = qt.QLabel(_("{title}: {detail}").format(title=requirement.title, detail=requirement.detail))
+        text.setWordWrap(True)
+        text.setTextInteractionFlags(qt.Qt.TextSelectableByMouse)  # errors are there to be copied
+        layout.addWidget(text, 1)
+        if requirement.action:
+            button = qt.QPushButton(requirement.action)
+            button.setObjectName(f"{requirement.key}Action")
+            button.setToolTip(requirement.note)
+            button.clicked.connect(lambda *_args: self._mend(requirement))
+            layout.addWidget(button)
+        return row
+
+    def _say(self, text: str) -> None:
+        self._ui.setupMessage.text = text
+        self._ui.setupMessage.visible = bool(text)
+
+    def _guarded(self, action: Callable[[], str]) -> None:
+        """Do something that may fail, say how it went, and look again."""
+        from qnetseg.errors import QNetSegmentError
+
+        try:
+            self._say(action())
+        except QNetSegmentError as error:
+            self._say(str(error))
+            self._session.logged.emit(f"{error}\n{getattr(error, 'details', '')}")
+        self._ui.setupProgress.visible = False
+        self.refresh()
+
+    # Actions
+
+    def _mend(self, requirement: needs.Requirement) -> None:
+        question = " ".join(filter(None, [requirement.action + "?", requirement.note]))
+        if requirement.key == needs.DEVICE:
+            self._check_again()
+        elif requirement.key == needs.WEIGHTS and requirement.size is None:
+            self._use_weights_file()
+        elif self._session.dialogs.confirm(question):
+            act = {needs.TORCH: _torch, needs.PACKAGES: _packages, needs.WEIGHTS: self._download}
+            self._guarded(act[requirement.key])
+
+    def _download(self) -> str:
+        from qnetseg.models import read_catalogue
+
+        from ..setup import installer
+
+        catalogue = read_catalogue()
+        entry = catalogue.entry(self._session.model or catalogue.default)
+        progress = self._ui.setupProgress
+        progress.setMaximum(1000)
+        progress.setValue(0)
+        progress.visible = True
+
+        def show(done: int, total: int) -> None:
+            progress.setValue(round(1000 * done / max(1, total)))
+            progress.repaint()
+
+        installer.download_weights(entry, show)
+        return _("Downloaded: {name}.").format(name=entry.name)
+
+    def _use_weights_file(self, *_args: Any) -> None:
+        path = self._session.dialogs.open_file(_("Use a weights file"), WEIGHTS_PATTERN)
+        if path:
+            self._guarded(lambda: self._set_model(path))
+
+    def _set_model(self, path: str) -> str:
+        from ..setup import installer
+
+        self._session.parameters.model = str(installer.use_weights_file(path))
+        return _("Segmenting with {path}.").format(path=path)
+
+    def _remove_downloads(self, *_args: Any) -> None:
+        from ..setup import installer
+
+        found = installer.downloads()
+        if not found:
+            self._say(_("Nothing was downloaded."))
+            return
+        size = needs.megabytes(sum(size for _entry, size in found))
+        names = ", ".join(entry.name for entry, _size in found)
+        question = _("Delete the downloaded models {names} ({size})?").format(names=names, size=size)
+        if self._session.dialogs.confirm(question):
+            self._guarded(
+                lambda: _("{size} are free again.").format(size=needs.megabytes(installer.remove_downloads()))
+            )
+
+    # The worker knows what no look at the disk tells
+
+    def _check_again(self, *_args: Any) -> None:
+        self._worker_error = None
+        self._say(_("Starting the segmentation process once, to test it…"))
+        self.refresh()
+        if not self._session.setup_missing:
+            self._session.logic.worker.start()
+
+    def _on_ready(self, _ready: Any) -> None:
+        self._running = True
+        self._worker_error = None
+        self._say("")
+        self.refresh()
+
+    def _on_stopped(self) -> None:
+        self._running = False
+        self._session.changed.emit()
+
+    def _on_failed(self, _token: str, error: Exception) -> None:
+        from qnetseg.errors import Cancelled
+
+        if not self._running and not isinstance(error, Cancelled):  # it did not even start
+            self._worker_error = error
+            self._say("")
+            self.refresh()
+
+
+def _torch() -> str:
+    from ..setup import installer
+
+    try:
+        outcome = installer.install_torch(ask=False)
+    except installer.ExtensionMissing:
+        outcome = installer.install_extension()
+    return _outcome_text(outcome)
+
+
+def _packages() -> str:
+    from ..setup import installer
+
+    return _outcome_text(installer.install_packages())
+
+
+def _outcome_text(outcome: Any) -> str:
+    if not outcome.done:
+        return _("Nothing was installed.")
+    return _("Installed. Restart Slicer to go on.") if outcome.restart else _("Installed.")
