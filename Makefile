@@ -12,6 +12,8 @@ demo: $(DEMO)
 	$(BIN)/qnetseg demo
 
 test: lint
+	@$(BIN)/python -c 'import PySide6.QtWidgets, vtk' || { echo "Qt and VTK need libraries of the system for" \
+	  "drawing: on Debian and Ubuntu, apt install libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1." >&2; exit 1; }
 	$(BIN)/pytest --cov --cov-report=term
 
 lint: $(TEST)
