@@ -39,7 +39,7 @@ class QNetSegment(ScriptedLoadableModule):
         self.parent.helpText = _(
             "Draw a structure on one slice, click Segment, and get it in the whole volume, or in another"
             " patient's, with the slices to check marked. Not for clinical use."
-            ' See the <a href="https://github.com/QNetSegment/QNetSegment">documentation</a>.'
+            " See the <a href='https://github.com/QNetSegment/QNetSegment'>documentation</a>."
         )
         self.parent.acknowledgementText = _(
             "An implementation of Q-Net by Q. Shen, Y. Li, J. Jin and B. Liu, arXiv:2208.11451."
@@ -116,8 +116,11 @@ class QNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = Panel(self.ui, self.logic)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.initializeParameterNode()
+        if getattr(self.parent, "isEntered", False):  # after a reload Slicer does not call enter
+            self.enter()
 
     def cleanup(self):
         """Called before the module is unloaded and when Slicer exits."""
@@ -146,14 +149,21 @@ class QNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.enter()
 
+    def onSceneStartImport(self, caller, event):
+        """Called before a scene is read: node selectors forget their nodes, and must not write that down."""
+        self.panel.begin_import()
+
     def onSceneEndImport(self, caller, event):
         """Called after a scene was read: its choices replace those of the panel."""
+        self.logic.forgetParameterNode()
+        self.initializeParameterNode()
         if self.parent.isEntered:
-            self.enter()
+            self.panel.enter()
 
     def initializeParameterNode(self):
         """Show the choices of this scene; in a new one, segment the volume that was loaded first."""
-        parameterNode = self.logic.getParameterNode()
+        # Wrapped anew only for another scene: wrappers keep observers on their node as long as Slicer runs.
+        parameterNode = self.panel.session.parameters or self.logic.getParameterNode()
         if parameterNode.queryVolume is None:
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps among them
             images = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
@@ -182,6 +192,10 @@ class QNetSegmentLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self):
         """The choices of the panel in this scene."""
         return QNetSegmentParameterNode(super().getParameterNode())
+
+    def forgetParameterNode(self):
+        """Read the choices anew next time: references that an import resolves come without an event."""
+        self._choices = (None, None)
 
     @property
     def worker(self):
@@ -220,7 +234,8 @@ class QNetSegmentLogic(ScriptedLoadableModuleLogic):
         :param queryVolume: volume node to segment.
         :param supportSegmentation: segmentation node with at least one drawn slice of each structure; or one
           or several support sets (`qnetseg.volume.SupportSet`), for example of the support library.
-        :param supportVolume: volume node that was drawn on; None: `queryVolume`.
+        :param supportVolume: volume node that was drawn on; None: the one that the segmentation refers to, or
+          `queryVolume`.
         :param segmentIDs: segments to use; None: all that are not empty.
         :param plane: "axial", "coronal" or "sagittal"; None: found from the drawing.
         :param model: name or path of the weights; None: the default model.

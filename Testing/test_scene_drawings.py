@@ -35,9 +35,8 @@ from QNetSegmentLib.scene.drawings import (
     copy_slice,
     drawn_slices,
     further_slice,
+    is_blank,
     position_text,
-    restore,
-    snapshot,
     support_sets,
 )
 from QNetSegmentLib.scene.segments import (
@@ -165,12 +164,12 @@ def test_empty_segments_of_slicers_own_button_are_filled_one_by_one():
     node = new_segmentation(volume, "drawing")
     put_under(node, None)
     ids = [node.GetSegmentation().AddEmptySegment("", f"Segment_{number}") for number in range(3)]
-    before = snapshot(node, ids[1])
+    undo = {}
     for index, segment_id in zip((1, 3, 2), ids, strict=True):
-        copy_slice(result, source, node, segment_id, volume, "axial", index)
+        undo[segment_id] = copy_slice(result, source, node, segment_id, volume, "axial", index)
     found = [(part.segment_id, part.index) for part in drawn_slices(node, volume, "axial")]
     assert found == list(zip(ids, (1, 3, 2), strict=True))
-    restore(node, before)
+    undo[ids[1]]()
     assert [part.segment_id for part in drawn_slices(node, volume, "axial")] == [ids[0], ids[2]]
 
 
@@ -348,42 +347,76 @@ def test_slices_that_are_not_there_are_refused():
 masks = st.tuples(st.integers(0, 9), st.sampled_from([0.0, 0.05, 0.5]))
 
 
-@given(masks, masks, st.booleans(), st.booleans())
+@given(masks, st.booleans(), st.booleans())
 @settings(max_examples=25)
-def test_undo_is_exact(first, second, shared, moved):
+def test_undo_of_a_removed_slice_is_exact_and_keeps_what_was_drawn_since(first, shared, moved):
     BED.reset()
     volume = add_volume(parent=linear())
     before = random_mask(seed=first[0], share=first[1])
     node, (a, b) = draw(volume, before, ~before)
     if shared:
         node.GetSegmentation().CollapseBinaryLabelmaps(False)
-    kept = snapshot(node, a)
-    write_segment(node, a, random_mask(seed=second[0], share=second[1]), volume)
+    indices = [part.index for part in drawn_slices(node, volume, "axial") if part.segment_id == a]
+    if not indices:
+        return
+    undo = clear_slice(node, a, volume, "axial", indices[0])
+    removed = before & ~segment_mask(node, a, volume)
+    later = random_mask(seed=first[0] + 1, share=0.2) & ~before
+    write_segment(node, a, segment_mask(node, a, volume) | later, volume)
     if moved:
         put_under(node, None)
         put_under(volume, None)
-    restore(node, kept)
-    assert np.array_equal(segment_mask(node, a, volume), before)
+    undo()
+    assert removed.any()
+    assert np.array_equal(segment_mask(node, a, volume), before | later)
     assert np.array_equal(segment_mask(node, b, volume), ~before)
+
+
+@given(masks, masks)
+@settings(max_examples=25)
+def test_undo_of_a_copied_slice_takes_out_what_was_copied_and_nothing_else(found, drawn):
+    BED.reset()
+    volume = add_volume()
+    node, (a, b) = draw(
+        volume, random_mask(seed=found[0], share=found[1]), random_mask(seed=drawn[0], share=drawn[1])
+    )
+    before = segment_mask(node, b, volume)
+    slices = [part.index for part in drawn_slices(node, volume, "coronal") if part.segment_id == a]
+    if not slices:
+        return
+    undo = copy_slice(node, a, node, b, volume, "coronal", slices[0])
+    copied = segment_mask(node, b, volume) & ~before
+    later = random_mask(seed=99, share=0.2) & ~before & ~copied
+    write_segment(node, b, segment_mask(node, b, volume) | later, volume)
+    undo()
+    assert np.array_equal(segment_mask(node, b, volume), before | later)
 
 
 def test_undo_brings_back_what_lay_outside_of_the_volume():
     volume, larger = add_volume(np.eye(4)), add_volume(np.eye(4), (9, 9, 9))
     mask = random_mask((9, 9, 9))
     node, (segment_id,) = draw(larger, mask)
-    kept = snapshot(node, segment_id)
-    write_segment(node, segment_id, random_mask(), volume)
-    restore(node, kept)
+    undo = clear_slice(node, segment_id, volume, "axial", 0)
+    undo()
     assert np.array_equal(segment_mask(node, segment_id, larger), mask)
+
+
+def test_a_blank_drawing_is_told_from_one_outside_of_the_volume():
+    volume = add_volume()
+    node = new_segmentation(volume, "drawing")
+    segment_id = node.GetSegmentation().AddEmptySegment("", "structure")
+    assert is_blank(node)
+    write_segment(node, segment_id, blob(), volume)
+    assert not is_blank(node)
 
 
 def test_undo_of_a_segment_that_is_gone_says_so():
     volume = add_volume()
     node, (segment_id,) = draw(volume, blob())
-    kept = snapshot(node, segment_id)
+    undo = clear_slice(node, segment_id, volume, "axial", drawn_slices(node, volume, "axial")[0].index)
     node.GetSegmentation().RemoveSegment(segment_id)
     with pytest.raises(MaskError, match="no longer"):
-        restore(node, kept)
+        undo()
     remove_node(node)
     with pytest.raises(MaskError):
-        restore(node, kept)
+        undo()

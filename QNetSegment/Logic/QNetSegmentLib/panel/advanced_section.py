@@ -16,26 +16,31 @@ class AdvancedSection:
     def __init__(self, ui: Any, session: Session) -> None:
         self._ui, self._session = ui, session
         self._models: list[str] = []  # what the parameter node gets, row by row
+        self._names: list[str] = []  # of the models on this computer besides the default one
         ui.modelCombo.currentIndexChanged.connect(self._choose)
         ui.showSetupButton.clicked.connect(lambda *_args: session.show_setup.emit())
         ui.freeMemoryButton.clicked.connect(self._free_memory)
         session.changed.connect(self.refresh)
 
-    def refresh(self) -> None:
-        """Show the models of this computer, and the chosen one."""
-        if self._session.parameters is None:
-            return
+    def read(self) -> None:
+        """Look at which models this computer has."""
         from qnetseg.errors import WeightsError
         from qnetseg.models import find, read_catalogue
 
         try:
             catalogue = read_catalogue()
             here = [entry.name for entry in catalogue.models if find(entry) is not None]
-            names = [name for name in here if name != catalogue.default]
+            self._names = [name for name in here if name != catalogue.default]
         except WeightsError:
-            names = []  # the section Setup says so
+            self._names = []  # the section Setup says so
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the models of this computer, and the chosen one."""
+        if self._session.parameters is None:
+            return
         chosen = self._session.parameters.model
-        models = ["", *names]
+        models = ["", *self._names]
         if chosen and chosen not in models:
             models.append(chosen)
         if models != self._models:

@@ -11,7 +11,9 @@ from slicer.i18n import tr as _
 from ..runs.batch import Batch, folder_studies, scene_studies
 from ..scene.reports import store_reports
 from ..scene.results import write_result
+from ..scene.segments import free_node_name
 from ..timers import Later
+from .failures import typed
 from .session import Session
 
 
@@ -33,6 +35,8 @@ class BatchSection:
         ui.batchFolderEdit.textChanged.connect(self._later.request)
         ui.batchButton.clicked.connect(self._on_click)
         ui.batchSection.contentsCollapsed.connect(self._later.request)
+        self._say("")
+        self._fill([])
         session.changed.connect(self._follow)
 
     # What there is to do
@@ -61,11 +65,13 @@ class BatchSection:
         if parameters is not None and parameters.batchFromFolder != self._from_folder:
             radio = self._ui.batchFolderRadio if parameters.batchFromFolder else self._ui.batchSceneRadio
             radio.checked = True
+        if parameters is None and self._session.batch is None:
+            self._fill([])  # else nodes of a closed scene would stay in memory
         if self._session.batch is None and not self._ui.batchSection.collapsed and not self._from_folder:
             self._later.request()
 
-    def list_studies(self, anew: bool = False) -> None:
-        """Fill the table; the states that the last batch left stay as long as the studies do, unless `anew`.
+    def list_studies(self) -> None:
+        """Fill the table; the states that the last batch left stay as long as the studies do.
 
         A running batch keeps its own list.
         """
@@ -78,11 +84,18 @@ class BatchSection:
             studies = self._find()
         except QNetSegmentError as error:
             studies, problem = [], str(error)
-        listed = [(study.name, study.source) for study in studies]
-        if anew or problem or listed != self._listed:
-            self._studies, self._listed = studies, listed
+        if problem or _names_and_sources(studies) != self._listed:
             self._say(problem)
-            self._fill()
+            self._fill(studies)
+
+    def _fill(self, studies: list[Any]) -> None:
+        self._studies, self._listed = studies, _names_and_sources(studies)
+        table = self._ui.batchTable
+        table.setRowCount(len(studies))
+        for index, study in enumerate(studies):
+            self._show_study(index, study)
+        table.visible = bool(studies)
+        table.resizeColumnToContents(0)
 
     def _find(self) -> list[Any]:
         parameters = self._session.parameters
@@ -97,30 +110,38 @@ class BatchSection:
     # Running
 
     def _on_click(self, *_args: Any) -> None:
-        from qnetseg.errors import QNetSegmentError
 
-        if self._session.batch is not None:
-            self._session.batch.cancel()
+        session = self._session
+        if session.batch is not None:
+            session.cancelling = True
+            session.changed.emit()
+            session.batch.cancel()
             return
         try:
             self._start()
-        except QNetSegmentError as error:
-            self._session.batch = None
-            self._say(str(error))
-            self._session.changed.emit()
+        except Exception as error:
+            session.batch = None
+            self._say(str(typed(error)))
+            session.changed.emit()
 
     def _start(self) -> None:
         from qnetseg.errors import InputError
 
         session, parameters = self._session, self._session.parameters
-        self.list_studies(anew=True)
+        self._say("")
+        self._fill(self._find())
+        if not session.has_example():
+            raise InputError(_("There is no example."), _("Draw the structure, or check one in the library."))
+        if not self._studies and self._from_folder:
+            raise InputError(
+                _("There is no study in this folder."),
+                _("Choose a folder that directly holds image files, or one folder for each DICOM series."),
+            )
         if not self._studies:
             raise InputError(
                 _("There is no study to segment."),
                 _("Load volumes other than the one drawn on, or choose a folder."),
             )
-        if not session.has_example():
-            raise InputError(_("There is no example."), _("Draw the structure, or check one in the library."))
         batch = Batch(
             session.logic.worker,
             session.supports(),
@@ -135,14 +156,14 @@ class BatchSection:
         batch.changed.connect(self._show_study)
         batch.progress.connect(self._show_progress)
         batch.finished.connect(self._finished)
-        session.batch = batch
+        session.batch, session.cancelling = batch, False
         self._ui.progressBar.setValue(0)
         self._ui.progressLabel.text = ""
         session.changed.emit()
         batch.start()
 
     def _add_to_scene(self, node: Any, results: list[Any]) -> None:
-        name = _("{volume} segmentation").format(volume=node.GetName())
+        name = free_node_name(_("{volume} segmentation").format(volume=node.GetName()))
         store_reports(write_result(node, results, name=name), results, node)
 
     def _show_progress(self, index: int, progress: Any) -> None:
@@ -163,19 +184,15 @@ class BatchSection:
         self._ui.batchMessage.text = text
         self._ui.batchMessage.visible = bool(text)
 
-    def _fill(self) -> None:
-        table = self._ui.batchTable
-        table.setRowCount(len(self._studies))
-        for index, study in enumerate(self._studies):
-            self._show_study(index, study)
-        table.visible = bool(self._studies)
-        table.resizeColumnToContents(0)
-
     def _show_study(self, index: int, study: Any) -> None:
         for column, text in enumerate((study.name, state_text(study.state), study.detail)):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(text)
             self._ui.batchTable.setItem(index, column, item)
+
+
+def _names_and_sources(studies: list[Any]) -> list[tuple[str, Any]]:
+    return [(study.name, study.source) for study in studies]
 
 
 def summary_text(summary: Any) -> str:

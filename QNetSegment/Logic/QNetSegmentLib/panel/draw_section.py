@@ -10,14 +10,14 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ..scene.drawings import clear_slice, drawn_slices, further_slice, restore, snapshot
+from ..scene.drawings import clear_slice, drawn_slices, further_slice, is_blank
 from ..scene.segments import new_segmentation
-from ..scene.views import jump_to, slice_center
+from ..scene.views import jump_to, show_if_hidden, slice_center
 from ..timers import Later
 from .review import plane_text
 from .session import Session
 
-EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Scissors", "Smoothing")  # what helps on one slice
+EFFECTS = ("Paint", "Draw", "Erase", "Level tracing")  # others work in 3-D, and spoil or empty single slices
 SMALL_MM2 = 40.0  # a disc of 7 mm: hardly a pixel of the network's deepest features
 AFTER_STROKE = 150  # ms
 VISIBLE_ROWS, HEADER_HEIGHT = 4, 30  # of the table of drawn slices
@@ -44,32 +44,41 @@ class DrawSection(VTKObservationMixin):
         header = ui.drawnTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.Stretch)
         ui.drawnTable.verticalHeader().setVisible(False)
+        self._read_drawing()
         session.changed.connect(self.refresh)
         session.draw_here.connect(self._draw_here)
+        session.drawing_changes.connect(lambda: self._optional("saveStateForUndo"))
+        self._entered = False
 
     # Life of the panel
 
     def enter(self) -> None:
-        """The module is shown: shortcuts of the editor work."""
+        """The module is shown: shortcuts of the editor work while there is a drawing."""
+        self._entered = True
         self._connect_editor()
-        self._optional("installKeyboardShortcuts")
-        self._optional("setupViewObservations")
+        self._optional("updateEffectList")  # some register after the panel was made
+        self._install_shortcuts()
 
     def exit(self) -> None:
         """Another module is shown: nothing of the editor may act there."""
+        self._entered = False
         self._editor.setActiveEffectByName("")
         self._optional("uninstallKeyboardShortcuts")
         self._optional("removeViewObservations")
 
     def forget(self) -> None:
         """The scene closes: let go of its nodes."""
-        self._later.stop()
-        self.removeObservers()
-        self._shown = (None, None)
+        self.let_go()
         self._editor_node = None
         self._editor.setSegmentationNode(None)
         self._optional("removeViewObservations")
-        self._session.drawn = []
+        self._read_drawing()
+
+    def let_go(self) -> None:
+        """Forget drawing and volume; `refresh` takes up those that are chosen then."""
+        self._later.stop()
+        self.removeObservers()
+        self._shown = (None, None)
 
     # Editor
 
@@ -101,15 +110,28 @@ class DrawSection(VTKObservationMixin):
         if (drawing, volume) != self._shown:
             self._shown = (drawing, volume)
             self.removeObservers()
-            self._editor.setSegmentationNode(drawing)
-            if drawing is not None:  # the editor keeps its source volume with the segmentation
-                self._editor.setSourceVolumeNode(volume)
+            self._edit(drawing, volume)
+            if drawing is not None:
                 self._observe(drawing)
             self._read_drawing()
+        elif self._editor_node.GetSegmentationNode() is not drawing:
+            self._edit(drawing, volume)  # it chooses another by itself when its own goes
         elif self._session.plane != self._plane:
             self._read_drawing()
         self._ui.newDrawingButton.enabled = volume is not None
         self._ui.segmentEditor.enabled = drawing is not None and volume is not None
+
+    def _edit(self, drawing: Any, volume: Any) -> None:
+        self._editor.setSegmentationNode(drawing)
+        if drawing is not None:  # the editor keeps its source volume with the segmentation
+            self._editor.setSourceVolumeNode(volume)
+        self._install_shortcuts()
+
+    def _install_shortcuts(self) -> None:
+        """Only with a drawing: they would work on whatever segmentation the editor holds."""
+        self._optional("uninstallKeyboardShortcuts")
+        if self._entered and self._shown[0] is not None:
+            self._optional("installKeyboardShortcuts")
 
     def _observe(self, drawing: Any) -> None:
         segmentation = slicer.vtkSegmentation
@@ -139,6 +161,7 @@ class DrawSection(VTKObservationMixin):
         self._editor.setActiveEffectByName("Paint")
 
     def _draw_here(self, segment_id: str) -> None:
+        self.refresh()
         self._ui.drawSection.collapsed = False
         self._paint(segment_id)
 
@@ -156,9 +179,22 @@ class DrawSection(VTKObservationMixin):
             found, hint = [], str(error)
         self._session.drawn = found
         self._fill_table()
-        self._ui.drawHint.text = hint or drawing_hint(found, drawing is not None)
+        if volume is not None:
+            hint = hint or self._hint(found)
+        self._ui.drawHint.text = hint
         self._ui.drawHint.visible = bool(self._ui.drawHint.text)
         self._session.changed.emit()
+
+    def _hint(self, found: list[Any]) -> str:
+        drawing, volume = self._shown
+        made_on = self._session.drawing_volume
+        if drawing is not None and not found and not is_blank(drawing):
+            return _("The drawing lies outside of the volume {volume}.").format(volume=volume.GetName())
+        if found and made_on not in (None, volume):
+            return _(
+                "This was drawn on {made_on}, and is used on {volume} as if it had been drawn there."
+            ).format(made_on=made_on.GetName(), volume=volume.GetName())
+        return drawing_hint(found, drawing is not None)
 
     def _fill_table(self) -> None:
         table = self._ui.drawnTable
@@ -187,6 +223,7 @@ class DrawSection(VTKObservationMixin):
 
     def _go_to(self, *_args: Any) -> None:
         if (part := self._chosen()) is not None:
+            show_if_hidden(self._shown[1])
             jump_to(part.center)
 
     def _add(self, *_args: Any) -> None:
@@ -195,6 +232,7 @@ class DrawSection(VTKObservationMixin):
         like = self._chosen() or drawn[-1]
         volume = self._shown[1]
         index = further_slice(volume, [part for part in drawn if part.segment_id == like.segment_id])
+        show_if_hidden(volume)
         jump_to(slice_center(volume, like.plane, index))
         self._paint(like.segment_id)
 
@@ -204,9 +242,9 @@ class DrawSection(VTKObservationMixin):
 
     def _clear(self, part: Any) -> None:
         drawing, volume = self._shown
-        before = snapshot(drawing, part.segment_id)
-        clear_slice(drawing, part.segment_id, volume, part.plane, part.index)
-        self._session.undo.push(_("removed slice"), lambda: restore(drawing, before))
+        self._session.drawing_changes.emit()
+        undo = clear_slice(drawing, part.segment_id, volume, part.plane, part.index)
+        self._session.undo.push(_("removed slice"), undo)
 
 
 def drawing_hint(drawn: list[Any], has_drawing: bool) -> str:

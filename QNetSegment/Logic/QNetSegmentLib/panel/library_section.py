@@ -10,10 +10,11 @@ from slicer.i18n import tr as _
 
 from ..library import file_name
 from ..runs.prepare import drawn_supports
+from .failures import typed
 from .review import plane_text
 from .session import Session
 
-PATTERN = "Support sets (*.npz)"
+VISIBLE_ROWS, ROW, FRAME = 5, 20, 6  # of the list, in pixels
 
 
 class LibrarySection:
@@ -41,30 +42,24 @@ class LibrarySection:
         widget = self._ui.libraryList
         widget.blockSignals(True)
         widget.clear()
-        entries = self._entries()
+        entries = self._session.library.entries()
         self._names = [entry.name for entry in entries]
         self._checkable = {entry.name for entry in entries if not entry.problem}
         for entry in entries:
             item = qt.QListWidgetItem(_entry_text(entry))
             item.setToolTip(entry.problem or str(entry.path))
             if entry.problem:
-                item.setFlags(qt.Qt.ItemIsSelectable)
+                item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)  # it can be deleted
             else:
                 item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
                 item.setCheckState(qt.Qt.Checked if entry.name in checked else qt.Qt.Unchecked)
             widget.addItem(item)
         widget.blockSignals(False)
         widget.visible = bool(entries)
+        widget.setFixedHeight(FRAME + ROW * min(max(len(entries), 1), VISIBLE_ROWS))
+        if checked - self._checkable and parameters is not None:  # their files are gone
+            parameters.supportSets = [name for name in parameters.supportSets if name in self._checkable]
         self._show_buttons()
-
-    def _entries(self) -> list[Any]:
-        from qnetseg.errors import QNetSegmentError
-
-        try:
-            return self._session.library.entries()
-        except QNetSegmentError as error:
-            self._say(str(error))
-            return []
 
     def _checked(self, *_args: Any) -> None:
         widget = self._ui.libraryList
@@ -92,12 +87,10 @@ class LibrarySection:
         """An action whose typed errors, or whose answer, become the section's sentence."""
 
         def slot(*_args: Any) -> None:
-            from qnetseg.errors import QNetSegmentError
-
             try:
                 text = action()
-            except QNetSegmentError as error:
-                text = str(error)
+            except Exception as error:
+                text = str(typed(error))
             if text is not None:
                 self._say(text)
                 self.read()
@@ -123,16 +116,27 @@ class LibrarySection:
         return _("Saved: {names}.").format(names=", ".join(names))
 
     def _import(self) -> str | None:
-        path = self._session.dialogs.open_file(_("Import a support set"), PATTERN)
-        return (
-            _("Imported: {name}.").format(name=self._session.library.import_file(path).name) if path else None
-        )
+        from ..library import NameTaken
+
+        session = self._session
+        path = session.dialogs.open_file(_("Import a support set"), _("Support sets (*.npz)"))
+        if not path:
+            return None
+        try:
+            entry = session.library.import_file(path)
+        except NameTaken as error:
+            if not session.dialogs.confirm(_("{problem} Replace it?").format(problem=error.message)):
+                return None
+            entry = session.library.import_file(path, replace=True)
+        return _("Imported: {name}.").format(name=entry.name)
 
     def _export(self) -> str | None:
         name = self._chosen()
         if name is None:
             return None
-        path = self._session.dialogs.save_file(_("Export the support set"), file_name(name), PATTERN)
+        path = self._session.dialogs.save_file(
+            _("Export the support set"), file_name(name), _("Support sets (*.npz)")
+        )
         if not path:
             return None
         self._session.library.export(name, path, replace=True)  # the dialog has asked
@@ -147,6 +151,7 @@ class LibrarySection:
         parameters = self._session.parameters
         if parameters is not None and name in parameters.supportSets:
             parameters.supportSets = [other for other in parameters.supportSets if other != name]
+            parameters.useLibrary = bool(parameters.supportSets)
         return _("Deleted: {name}.").format(name=name)
 
 

@@ -31,6 +31,7 @@ class Panel(VTKObservationMixin):
         self.ui = ui
         self.session = Session(logic, dialogs)
         self._gui_tag: Any = None
+        self._model: str | None = None  # that the sections Setup and Advanced know
         self.setup = SetupSection(ui, self.session)
         self.volumes = VolumesSection(ui, self.session)
         self.draw = DrawSection(ui, self.session)
@@ -48,11 +49,15 @@ class Panel(VTKObservationMixin):
 
     def refresh(self) -> None:
         """Show the state that the session is in."""
-        apply_state(self.ui, self.session.state())
+        self.session.follow_drawing()
+        apply_state(self.ui, self.session.state(), self.session.example_text())
 
     def set_parameters(self, parameters: Any) -> None:
         """Work on this parameter node from now on; None while there is none."""
         session = self.session
+        if parameters is session.parameters:
+            session.changed.emit()
+            return
         if session.parameters is not None:
             session.parameters.disconnectGui(self._gui_tag)
             self.removeObserver(session.parameters, vtk.vtkCommand.ModifiedEvent, self._on_choice)
@@ -65,6 +70,7 @@ class Panel(VTKObservationMixin):
     def enter(self) -> None:
         """The module is shown."""
         self.setup.refresh()
+        self.advanced.read()
         self.library.read()
         self.draw.enter()
 
@@ -87,5 +93,15 @@ class Panel(VTKObservationMixin):
         self.set_parameters(None)  # the node outlives these widgets
         self.removeObservers()
 
+    def begin_import(self) -> None:
+        """Another scene is about to be read into this one: node selectors drop their nodes meanwhile."""
+        self.draw.let_go()
+        self.set_parameters(None)
+
     def _on_choice(self, *_args: Any) -> None:
+        model = self.session.model
+        if model != self._model:
+            self._model = model
+            self.advanced.read()
+            self.setup.refresh()
         self.session.changed.emit()

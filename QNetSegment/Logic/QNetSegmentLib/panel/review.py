@@ -44,15 +44,17 @@ def slices_to_check(report: Report, below: float) -> list[int]:
     return [part.index for part in sorted(doubtful, key=lambda part: (part.score, part.index))]
 
 
-def slice_text(report: Report, index: int | None, below: float) -> str:
-    """One sentence on the slice `index`; on all of them where it is None."""
+def slice_text(report: Report, index: int | None, below: float, position: str = "") -> str:
+    """One sentence on the slice `index`, which lies at `position`; on all of them where it is None."""
     part = next((part for part in report.slices if part.index == index), None)
+    if part is None and not any(part.occupied for part in report.slices):
+        return _("Nothing was found.")
     if part is None:
         count = len(slices_to_check(report, below))
         if count == 0:
             return _("No slice is below {percent} %.").format(percent=round(100 * below))
         return _("{count} slices to check.").format(count=count) if count > 1 else _("1 slice to check.")
-    where = _("{plane} slice {number}").format(plane=plane_text(report.plane), number=part.index + 1)
+    where = _("{plane} slice {position}").format(plane=plane_text(report.plane), position=position).strip()
     if part.drawn:
         return _("{where}: as you drew it.").format(where=where)
     if not part.occupied:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..scene.drawings import copy_slice, drawn_slices, restore, snapshot
+from ..scene.drawings import copy_slice, drawn_slices, position_text
 from ..scene.kept import KeptSegmentation, volume_of_result
 from ..scene.reports import stored_reports
-from ..scene.results import accept_preview, discard, set_opacity, set_surface_visible, surface_visible
-from ..scene.views import jump_to, slice_center
+from ..scene.results import accept_preview, back_to_preview, set_opacity, set_surface_visible, surface_visible
+from ..scene.segments import free_node_name, new_segmentation
+from ..scene.views import jump_to, show_if_hidden, slice_center
 from .review import bars, slice_text, slices_to_check
-from .session import Session
+from .session import Session, preview_name
 from .strip_chart import StripChart
 
 
@@ -37,6 +39,7 @@ class ReviewSection:
         ui.undoButton.clicked.connect(lambda *_args: session.take_back())
         session.undo.changed.connect(self._show_undo)
         session.changed.connect(self.refresh)
+        self._tips = {button.name: button.toolTip for button in (ui.correctSliceButton, ui.useSliceButton)}
         self._show_preview(None)
         self._show_undo()
 
@@ -45,7 +48,7 @@ class ReviewSection:
     def refresh(self) -> None:
         """Follow the preview, its opacity and the threshold of doubt."""
         preview = self._session.preview
-        if preview is not self._shown:
+        if preview is not self._shown or len(stored_reports(preview)) != len(self._reports):
             self._show_preview(preview)
         if preview is not None:
             set_opacity(preview, self._session.parameters.previewOpacity / 100)
@@ -53,7 +56,7 @@ class ReviewSection:
 
     def _show_preview(self, node: Any) -> None:
         ui, self._shown = self._ui, node
-        self._reports = stored_reports(node) if node is not None else []
+        self._reports = stored_reports(node)
         self._current, self._seen = None, set()
         ui.reviewBox.visible = node is not None
         ui.reviewHelp.text = (
@@ -62,7 +65,7 @@ class ReviewSection:
         ui.reviewHelp.visible = node is None
         ui.structureCombo.blockSignals(True)
         ui.structureCombo.clear()
-        ui.structureCombo.addItems([report.structure for report in self._reports])
+        ui.structureCombo.addItems([found.report.structure for found in self._reports])
         ui.structureCombo.blockSignals(False)
         for widget in (ui.structureCombo, ui.structureLabel):
             widget.visible = len(self._reports) > 1
@@ -73,6 +76,11 @@ class ReviewSection:
 
     @property
     def _report(self) -> Any:
+        return self._found.report if self._found is not None else None
+
+    @property
+    def _found(self) -> Any:
+        """The segment that is looked at, with its report; None without a result, or when it was deleted."""
         index = self._ui.structureCombo.currentIndex
         return self._reports[index] if 0 <= index < len(self._reports) else None
 
@@ -85,12 +93,19 @@ class ReviewSection:
         for widget in (ui.chartLabel, ui.chartHelp, ui.sliceLabel, ui.volumeLabel, ui.volumeValue):
             widget.visible = report is not None
         ui.nextUncertainButton.enabled = report is not None and bool(slices_to_check(report, self._below))
+        volume = volume_of_result(self._session.preview) if report is not None else None
         for button in (ui.correctSliceButton, ui.useSliceButton):
-            button.enabled = self._can_correct()
+            button.enabled = volume is not None and self._current is not None
+            button.toolTip = (
+                self._tips[button.name] if button.enabled else _("First click a bar of the chart.")
+            )
         if report is not None:
             ui.volumeValue.text = _("{volume:.1f} ml").format(volume=report.volume_ml)
             self._chart.show(bars(report, self._below), self._current)
-            ui.sliceLabel.text = slice_text(report, self._current, self._below)
+            where = ""
+            if volume is not None and self._current is not None:
+                where = position_text(report.plane, slice_center(volume, report.plane, self._current))
+            ui.sliceLabel.text = slice_text(report, self._current, self._below, where)
 
     def _show_undo(self) -> None:
         what = self._session.undo.text
@@ -99,14 +114,12 @@ class ReviewSection:
 
     # Slices
 
-    def _segment_id(self) -> str:
-        return self._session.preview.GetSegmentation().GetNthSegmentID(self._ui.structureCombo.currentIndex)
-
     def _go_to(self, index: int) -> None:
         self._current = index
         self._seen.add(index)
         volume = volume_of_result(self._session.preview)
         if volume is not None:
+            show_if_hidden(volume)
             jump_to(slice_center(volume, self._report.plane, index))
         self._show_structure()
 
@@ -118,41 +131,50 @@ class ReviewSection:
         if unseen:
             self._go_to(unseen[0])
 
-    def _can_correct(self) -> bool:
-        """The drawing has to be on the volume of the result: another patient's cannot take its slices."""
-        session = self._session
-        if self._report is None or self._current is None or session.parameters.drawing is None:
-            return False
-        return session.support_node is volume_of_result(session.preview) and not session.parameters.useLibrary
+    def _drawing_here(self) -> Any:
+        """The drawing on the volume of the result; a new one, if the example came from elsewhere."""
+        parameters, volume = self._session.parameters, volume_of_result(self._session.preview)
+        drawing = parameters.drawing
+        if drawing is None or parameters.useLibrary or self._session.support_node is not volume:
+            drawing = new_segmentation(volume, _("{volume} drawing").format(volume=volume.GetName()))
+            parameters.useLibrary, parameters.queryVolume = False, volume
+            parameters.drawing = drawing
+            parameters.supportVolume = None  # last, since the session takes it from the drawing
+        return drawing
 
-    def _drawn_segment(self) -> str:
-        """The drawing's segment with the name of the reviewed structure; made if there is none."""
-        segmentation = self._session.parameters.drawing.GetSegmentation()
-        name = self._report.structure
-        color = self._session.preview.GetSegmentation().GetSegment(self._segment_id()).GetColor()
-        found = segmentation.GetSegmentIdBySegmentName(name)
-        return found or segmentation.AddEmptySegment("", name, color)
+    def _drawn_segment(self, drawing: Any) -> str:
+        """The segment that the structure was drawn in, else one of its name; made if there is none."""
+        segmentation, found = drawing.GetSegmentation(), self._found
+        if segmentation.GetSegment(found.drawn_id) is not None:
+            return found.drawn_id
+        name = found.report.structure
+        color = self._session.preview.GetSegmentation().GetSegment(found.segment_id).GetColor()
+        return segmentation.GetSegmentIdBySegmentName(name) or segmentation.AddEmptySegment("", name, color)
 
-    def _take_slice(self) -> str:
-        """Copy the slice that is looked at into the drawing, unless something is drawn there already."""
-        session, report = self._session, self._report
-        drawing, volume, segment_id = session.parameters.drawing, session.support_node, self._drawn_segment()
-        drawn = drawn_slices(drawing, volume, report.plane)  # not the list on screen, which comes later
-        if (segment_id, self._current) not in [(part.segment_id, part.index) for part in drawn]:
-            before = snapshot(drawing, segment_id)
-            copy_slice(
-                *(session.preview, self._segment_id()),
-                *(drawing, segment_id),
-                *(volume, report.plane, self._current),
+    def _take_slice(self, may_be_empty: bool) -> str:
+        """Copy the slice that is looked at into the drawing, unless something is drawn there already.
+
+        Raises MaskError for a slice on which nothing was found, unless it `may_be_empty`.
+        """
+        session, plane, index = self._session, self._report.plane, self._current
+        assert index is not None  # the buttons are disabled otherwise
+        drawing, volume = self._drawing_here(), volume_of_result(session.preview)
+        segment_id = self._drawn_segment(drawing)
+        drawn = drawn_slices(drawing, volume, plane)  # not the list on screen, which comes later
+        is_drawn = any((one.segment_id, one.index) == (segment_id, index) for one in drawn)
+        part = next(part for part in self._report.slices if part.index == index)
+        if not is_drawn and (part.occupied or not may_be_empty):
+            session.drawing_changes.emit()
+            undo = copy_slice(
+                session.preview, self._found.segment_id, drawing, segment_id, volume, plane, index
             )
-            session.undo.push(_("copied slice"), lambda: restore(drawing, before))
+            session.undo.push(_("copied slice"), undo)
         return segment_id
 
     def _correct(self, *_args: Any) -> None:
         def correct() -> None:
             assert self._current is not None  # the button is disabled otherwise
-            part = self._report.slices[self._current - self._report.slices[0].index]
-            segment_id = self._take_slice() if part.occupied else self._drawn_segment()
+            segment_id = self._take_slice(may_be_empty=True)
             self._go_to(self._current)
             self._session.draw_here.emit(segment_id)
 
@@ -160,7 +182,7 @@ class ReviewSection:
 
     def _use(self, *_args: Any) -> None:
         def use() -> None:
-            self._take_slice()
+            self._take_slice(may_be_empty=False)
             self._session.start()
 
         self._session.guarded(use)
@@ -177,23 +199,49 @@ class ReviewSection:
         self._session.guarded(self._keep)
 
     def _keep(self) -> None:
+        from qnetseg.errors import InputError
+
         session, node = self._session, self._session.preview
         into = session.parameters.output if session.parameters.output is not node else None
+        if into is not None and into is session.parameters.drawing:
+            raise InputError(
+                _("The result cannot be added to the drawing: it would become an example itself."),
+                _("Choose another segmentation under “Accept into”, or a new one."),
+            )
         volume = volume_of_result(node)
-        kept = KeptSegmentation(node, volume)
-        before = set(into.GetSegmentation().GetSegmentIDs()) if into is not None else set()
-        name = _("{volume} segmentation").format(volume=volume.GetName() if volume else node.GetName())
-        accepted = accept_preview(node, name, into)
+        undo = self._keep_in(into, volume) if into is not None else self._keep_node(node, volume)
+        session.undo.push(_("accepted result"), undo)
+        session.changed.emit()
+
+    def _keep_node(self, node: Any, volume: Any) -> Callable[[], None]:
+        """The preview becomes a result of its own, with the name that the user may have given it."""
+        session, name = self._session, node.GetName()
+        new_name = name
+        if volume is not None and name == preview_name(volume):
+            new_name = free_node_name(_("{volume} segmentation").format(volume=volume.GetName()))
+        session.parameters.preview = None
+        accept_preview(node, new_name)
+        session.tell(_("Kept as “{name}”.").format(name=new_name))
 
         def undo() -> None:
-            if into is None:
-                discard(accepted)
-            else:
-                for segment_id in set(into.GetSegmentation().GetSegmentIDs()) - before:
-                    into.GetSegmentation().RemoveSegment(segment_id)
-            session.show_preview(kept.restore())
+            back_to_preview(node, name)
+            session.show_preview(node)
 
-        session.undo.push(_("accepted result"), undo)
+        return undo
+
+    def _keep_in(self, into: Any, volume: Any) -> Callable[[], None]:
+        """The preview's segments become segments of another segmentation."""
+        session = self._session
+        kept = KeptSegmentation(session.preview, volume)
+        before = set(into.GetSegmentation().GetSegmentIDs())
+        accept_preview(session.preview, "", into)
+        added = set(into.GetSegmentation().GetSegmentIDs()) - before
         session.show_preview(None)
-        session.tell(_("Kept as “{name}”.").format(name=accepted.GetName()))
-        session.changed.emit()
+        session.tell(_("Added to “{name}”.").format(name=into.GetName()))
+
+        def undo() -> None:
+            session.show_preview(kept.restore())
+            for segment_id in added & set(into.GetSegmentation().GetSegmentIDs()):
+                into.GetSegmentation().RemoveSegment(segment_id)
+
+        return undo

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -15,11 +16,24 @@ from .state import RunState
 ERROR_STYLE = "color: #d04030; font-weight: bold"  # legible on light and dark
 
 
+class NoDoubleClick(qt.QObject):
+    """Swallows the second click of a double click, which would cancel what the first one has started."""
+
+    def __init__(self) -> None:
+        qt.QObject.__init__(self)
+
+    def eventFilter(self, _watched: Any, event: Any) -> bool:
+        """Called by Qt for every event of the button."""
+        return event.type() == qt.QEvent.MouseButtonDblClick
+
+
 class SegmentSection:
     """Starts and stops runs, and says how they go."""
 
     def __init__(self, ui: Any, session: Session) -> None:
         self._ui, self._session = ui, session
+        self._no_double_click = NoDoubleClick()
+        ui.segmentButton.installEventFilter(self._no_double_click)
         ui.segmentButton.clicked.connect(self._on_click)
         ui.copyLogButton.clicked.connect(self._copy_log)
         session.message.connect(self._show_message)
@@ -50,8 +64,8 @@ class SegmentSection:
         self._session.guarded(self._session.start)
 
     def _show_progress(self, progress: Any) -> None:
-        self._ui.progressBar.setValue(round(1000 * progress.fraction))
         self._ui.progressLabel.text = progress_text(progress)
+        self._ui.progressBar.setValue(round(1000 * progress.fraction))
 
     def _show_message(self, text: str, is_error: bool, details: str) -> None:
         self._ui.messageLabel.text = text
@@ -85,5 +99,12 @@ def progress_text(progress: Any) -> str:
         text += _(" ({number} of {count})").format(number=progress.number, count=progress.count)
     text += _(": slice {done} of {total}").format(done=progress.done, total=progress.total)
     if progress.eta_s is not None:
-        text += _(", {seconds} s left").format(seconds=max(1, round(progress.eta_s)))
+        text += ", " + time_left(progress.eta_s)
     return text
+
+
+def time_left(seconds: float) -> str:
+    """For example "8 s left" or "3 min left"."""
+    if seconds < 90:
+        return _("{seconds} s left").format(seconds=max(1, round(seconds)))
+    return _("{minutes} min left").format(minutes=round(seconds / 60))

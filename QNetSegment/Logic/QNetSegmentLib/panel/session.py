@@ -14,6 +14,7 @@ from ..scene.kept import KeptSegmentation, volume_of_result
 from ..scene.results import discard, is_preview
 from ..signals import Signal
 from .dialogs import Dialogs
+from .failures import typed
 from .state import RunState
 from .undo import UndoStack
 
@@ -25,7 +26,8 @@ class Session:
         changed(): a choice, the drawing or the running work changed; sections show themselves anew.
         message(text, is_error, details): one sentence for the user; text "" takes the last one away.
         logged(text): a line for the log.
-        draw_here(structure): the user wants to correct the drawing of that structure.
+        draw_here(segment_id): the user wants to correct that segment of the drawing.
+        drawing_changes(): the panel itself is about to change the drawing, and the editor may keep its state.
         show_setup(): the user asked for the section Setup.
     """
 
@@ -37,11 +39,12 @@ class Session:
         self.parameters: Any = None  # QNetSegmentParameterNode; None while a scene closes
         self.run: Any = None  # SceneRun, while it runs
         self.cancelling = False
+        self._followed: Any = None  # the volume and the drawing that `follow_drawing` was last asked about
         self.batch: Any = None  # Batch, while it runs
         self.setup_missing = False
         self.drawn: list[Any] = []  # DrawnSlice, kept up to date by the section Draw
         self.changed, self.message, self.logged = Signal(), Signal(), Signal()
-        self.draw_here, self.show_setup = Signal(), Signal()
+        self.draw_here, self.drawing_changes, self.show_setup = Signal(), Signal(), Signal()
 
     # Choices
 
@@ -49,6 +52,23 @@ class Session:
     def support_node(self) -> Any:
         """The volume that is drawn on; the query itself unless another one is chosen."""
         return self.parameters and (self.parameters.supportVolume or self.parameters.queryVolume)
+
+    @property
+    def drawing_volume(self) -> Any:
+        """The volume that the drawing was made on; None if it does not say."""
+        drawing = self.parameters and self.parameters.drawing
+        return volume_of_result(drawing) if drawing is not None else None
+
+    def follow_drawing(self) -> None:
+        """With another volume to segment, the drawing stays one on the volume that it was made on."""
+        chosen = self.parameters
+        if chosen is None or chosen.supportVolume is not None or chosen.queryVolume is None:
+            return
+        if self._followed == (chosen.queryVolume, chosen.drawing):
+            return  # the user has chosen "the same volume" himself
+        self._followed = (chosen.queryVolume, chosen.drawing)
+        if self.drawing_volume not in (None, chosen.queryVolume):
+            chosen.supportVolume = self.drawing_volume
 
     @property
     def preview(self) -> Any:
@@ -85,20 +105,31 @@ class Session:
     def state(self) -> RunState:
         """What can be done now."""
         if self.batch is not None:
-            return RunState.BATCH
+            return RunState.BATCH_CANCELLING if self.cancelling else RunState.BATCH
         if self.run is not None:
             return RunState.CANCELLING if self.cancelling else RunState.RUNNING
         if self.setup_missing:
             return RunState.SETUP
         if self.parameters is None or self.parameters.queryVolume is None:
             return RunState.NO_VOLUME
-        return RunState.READY if self.has_example() else RunState.NO_EXAMPLE
+        if self.has_example():
+            return RunState.READY
+        return RunState.NO_CHECKED if self.parameters.useLibrary else RunState.NO_EXAMPLE
 
     def has_example(self) -> bool:
         """Whether there is something to segment after."""
         if self.parameters is None:
             return False
         return bool(self.parameters.supportSets if self.parameters.useLibrary else self.drawn)
+
+    def example_text(self) -> str:
+        """What a run would segment after, in a few words."""
+        if not self.has_example():
+            return ""
+        if self.parameters.useLibrary:
+            return _("After the library: {names}.").format(names=", ".join(self.parameters.supportSets))
+        names = dict.fromkeys(part.structure for part in self.drawn)
+        return _("After the drawing: {names}.").format(names=", ".join(names))
 
     def tell(self, text: str) -> None:
         """Say something that is no error."""
@@ -118,12 +149,12 @@ class Session:
             self.logic.worker,
             chosen.queryVolume,
             self.supports() if chosen.useLibrary else chosen.drawing,
-            chosen.supportVolume,
+            self.support_node,
             plane=self.plane,
             model=self.model,
             options=self.options(),
             device=chosen.device,
-            name=_("{volume} to review").format(volume=chosen.queryVolume.GetName()),
+            name=preview_name(chosen.queryVolume),
             preview=True,
         )
         run.finished.connect(self._finished)
@@ -147,6 +178,9 @@ class Session:
 
     def _finished(self, result: Any) -> None:
         self.run = None
+        if self.parameters is None:  # the scene of the panel is being replaced
+            discard(result.node)
+            return
         self.replace_preview(result.node, _("the last run"))
         self.tell(" ".join(result.warnings))
         self.changed.emit()
@@ -181,13 +215,11 @@ class Session:
         self.guarded(self.undo.undo)
 
     def guarded(self, action: Callable[[], None]) -> None:
-        """Do something, and tell the user of a typed error instead of failing."""
-        from qnetseg.errors import QNetSegmentError
-
+        """Do something, and tell the user instead of failing."""
         try:
             action()
-        except QNetSegmentError as error:
-            self.report(error)
+        except Exception as error:
+            self.report(typed(error))
 
     def close(self, sentence: str) -> None:
         """The scene closes, or the module is unloaded: nothing of this session may run on."""
@@ -198,3 +230,8 @@ class Session:
         if self.batch is not None:
             self.batch.cancel()
         self.undo.clear()
+
+
+def preview_name(volume: Any) -> str:
+    """The name of a result that is to be reviewed, unless the user gives it another one."""
+    return _("{volume} to review").format(volume=volume.GetName())

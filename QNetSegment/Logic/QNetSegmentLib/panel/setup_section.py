@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from ..setup import requirements as needs
+from .failures import typed
 from .session import Session
 
 SIGNS = {  # a sign beside the colour, for those who do not tell the colours apart
@@ -17,7 +18,6 @@ SIGNS = {  # a sign beside the colour, for those who do not tell the colours apa
     needs.State.FAILED: ("✗", "#d04030"),
     needs.State.UNKNOWN: ("?", "#9a9a9a"),
 }
-WEIGHTS_PATTERN = "Model weights (*.safetensors)"
 
 
 class SetupSection:
@@ -95,11 +95,10 @@ class SetupSection:
 
     def _guarded(self, action: Callable[[], str]) -> None:
         """Do something that may fail, say how it went, and look again."""
-        from qnetseg.errors import QNetSegmentError
-
         try:
             self._say(action())
-        except QNetSegmentError as error:
+        except Exception as failure:
+            error = typed(failure)
             self._say(str(error))
             self._session.logged.emit(f"{error}\n{getattr(error, 'details', '')}")
         self._ui.setupProgress.visible = False
@@ -113,8 +112,10 @@ class SetupSection:
             self._check_again()
         elif requirement.key == needs.WEIGHTS and requirement.size is None:
             self._use_weights_file()
+        elif requirement.key == needs.PACKAGES:  # the installer asks by itself
+            self._guarded(_packages)
         elif self._session.dialogs.confirm(question):
-            act = {needs.TORCH: _torch, needs.PACKAGES: _packages, needs.WEIGHTS: self._download}
+            act = {needs.TORCH: _torch, needs.WEIGHTS: self._download}
             self._guarded(act[requirement.key])
 
     def _download(self) -> str:
@@ -137,7 +138,7 @@ class SetupSection:
         return _("Downloaded: {name}.").format(name=entry.name)
 
     def _use_weights_file(self, *_args: Any) -> None:
-        path = self._session.dialogs.open_file(_("Use a weights file"), WEIGHTS_PATTERN)
+        path = self._session.dialogs.open_file(_("Use a weights file"), _("Model weights (*.safetensors)"))
         if path:
             self._guarded(lambda: self._set_model(path))
 
@@ -166,9 +167,10 @@ class SetupSection:
 
     def _check_again(self, *_args: Any) -> None:
         self._worker_error = None
-        self._say(_("Starting the segmentation process once, to test it…"))
+        self._say("")
         self.refresh()
         if not self._session.setup_missing:
+            self._say(_("Starting the segmentation process once, to test it…"))
             self._session.logic.worker.start()
 
     def _on_ready(self, _ready: Any) -> None:

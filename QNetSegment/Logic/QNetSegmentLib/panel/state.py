@@ -14,11 +14,13 @@ class RunState(Enum):
 
     SETUP = "something is not installed"
     NO_VOLUME = "no volume chosen"
-    NO_EXAMPLE = "nothing drawn, and nothing chosen from the library"
+    NO_EXAMPLE = "nothing drawn"
+    NO_CHECKED = "the library shall be used, and nothing in it is checked"
     READY = "a click on Segment works"
     RUNNING = "a segmentation runs"
     CANCELLING = "the running segmentation was asked to stop"
     BATCH = "a batch runs"
+    BATCH_CANCELLING = "the running batch was asked to stop"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class _Look:
     enabled: bool
     hint: str = ""
     busy: bool = False
+    batch_button: str = ""
 
 
 def _looks() -> dict[RunState, _Look]:
@@ -36,27 +39,33 @@ def _looks() -> dict[RunState, _Look]:
         RunState.SETUP: _Look(segment, False, _("Something is not installed yet: see Setup above.")),
         RunState.NO_VOLUME: _Look(segment, False, _("Choose the volume to segment.")),
         RunState.NO_EXAMPLE: _Look(segment, False, _("Draw the structure on at least one slice.")),
+        RunState.NO_CHECKED: _Look(segment, False, _("Check an example in the Support library below.")),
         RunState.READY: _Look(segment, True),
         RunState.RUNNING: _Look(cancel, True, busy=True),
         RunState.CANCELLING: _Look(_("Cancelling…"), False, busy=True),
-        RunState.BATCH: _Look(segment, False, _("A batch is running."), busy=True),
+        RunState.BATCH: _Look(segment, False, _("A batch is running."), True, _("Cancel batch")),
+        RunState.BATCH_CANCELLING: _Look(segment, False, _("A batch is running."), True, _("Cancelling…")),
     }
 
 
-def apply_state(ui: Any, state: RunState) -> None:
-    """Show `state` on the widgets `ui`: the only place that enables, renames or hides them for it."""
+def apply_state(ui: Any, state: RunState, example: str = "") -> None:
+    """Show `state` on the widgets `ui`: the only place that enables, renames or hides them for it.
+
+    example: what a run would segment after, in words.
+    """
     look = _looks()[state]
+    hint = look.hint or (example if state is RunState.READY else "")
     ui.segmentButton.text = look.button
     ui.segmentButton.enabled = look.enabled
-    ui.hintLabel.text = look.hint
-    ui.hintLabel.visible = bool(look.hint)
+    ui.hintLabel.text = hint
+    ui.hintLabel.visible = bool(hint)
     ui.progressBar.visible = look.busy
     ui.progressLabel.visible = look.busy
     for editing in (ui.reviewBox, ui.undoRow):
         editing.enabled = not look.busy
-    for choice in (ui.modelCombo, ui.deviceCombo, ui.freeMemoryButton, ui.removeDownloadsButton):
+    for choice in (ui.modelCombo, ui.deviceCombo, ui.freeMemoryButton, ui.setupBody):
         choice.enabled = not look.busy
-    batch = state is RunState.BATCH
-    ui.batchButton.text = _("Cancel batch") if batch else _("Start batch")
-    ui.batchButton.enabled = batch or state in (RunState.READY, RunState.NO_VOLUME, RunState.NO_EXAMPLE)
+    batch = state in (RunState.BATCH, RunState.BATCH_CANCELLING)
+    ui.batchButton.text = look.batch_button or _("Start batch")
+    ui.batchButton.enabled = state is RunState.BATCH or not (look.busy or state is RunState.SETUP)
     ui.batchInputs.enabled = not batch

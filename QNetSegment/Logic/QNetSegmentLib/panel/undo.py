@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from ..signals import Signal
 
+MOST = 10  # steps; some keep a copy of a segmentation
+
 
 class UndoStack:
     """Steps that can be taken back, the last one first."""
@@ -21,7 +23,7 @@ class UndoStack:
 
     def push(self, text: str, undo: Callable[[], None]) -> None:
         """Remember how to take back what was just done."""
-        self._steps.append((text, undo))
+        self._steps = [*self._steps, (text, undo)][-MOST:]
         self.changed.emit()
 
     def undo(self) -> None:

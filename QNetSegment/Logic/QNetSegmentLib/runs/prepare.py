@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..scene.drawings import support_sets
+from slicer.i18n import tr as _
+
+from ..scene.drawings import drawn_segment_ids, support_sets
+from ..scene.kept import volume_of_result
 from ..scene.volumes import pair_of, volume_of
 from .scene_run import SceneRun
 
@@ -31,20 +34,22 @@ def prepare_run(
 ) -> SceneRun:
     """A run that segments `query_node` after `example`, ready to start.
 
-    example: a segmentation node drawn on `support_node` (None: on the query itself), or a SupportSet, or
-    several of them. segment_ids: the segments to use, None for all that are not empty. plane: "axial",
-    "coronal" or "sagittal", None to find it from the drawing. model: a name of the catalogue or a file, None
-    for the default one. options: of `SegmentOptions`. name: of the result's node. preview: whether the result
-    still has to be accepted.
-    Raises the errors of `pair_of` and `support_sets`, and WeightsError.
+    example: a segmentation node drawn on `support_node` (None: on the volume that it refers to, else on the
+    query itself), or a SupportSet, or several of them. segment_ids: the segments to use, None for all that
+    are not empty. plane: "axial", "coronal" or "sagittal", None to find it from the drawing. model: a name of
+    the catalogue or a file, None for the default one. options: of `SegmentOptions`. name: of the result's
+    node. preview: whether the result still has to be accepted.
+    Raises InputError for an example that is neither, the errors of `pair_of` and `support_sets`, and
+    WeightsError.
     """
-    if hasattr(example, "IsA"):
-        query, supports, warnings = _from_drawing(
-            query_node, example, support_node, segment_ids, plane, model
-        )
+    _require_plane(plane)
+    if hasattr(example, "IsA") and example.IsA("vtkMRMLSegmentationNode"):
+        drawn_on = support_node or volume_of_result(example) or query_node
+        query, support, warnings = pair_of(query_node, drawn_on)
+        drawn_ids = segment_ids or drawn_segment_ids(example, drawn_on)
+        supports = drawn_supports(example, drawn_on, support, segment_ids=drawn_ids, plane=plane, model=model)
     else:
-        query, warnings = volume_of(query_node), []
-        supports = list(example) if isinstance(example, (list, tuple)) else [example]
+        query, supports, warnings, drawn_ids = volume_of(query_node), _support_sets(example), [], ()
     return SceneRun(
         worker,
         query_node,
@@ -53,24 +58,35 @@ def prepare_run(
         name=name,
         preview=preview,
         warnings=warnings,
+        drawn_ids=drawn_ids,
         model=model,
         options=options,
         device=device,
     )
 
 
-def _from_drawing(
-    query_node: Any,
-    drawing: Any,
-    support_node: Any,
-    segment_ids: Sequence[str] | None,
-    plane: str | None,
-    model: str | None,
-) -> tuple[Any, list[SupportSet], list[str]]:
-    drawn_on = support_node or query_node
-    query, support, warnings = pair_of(query_node, drawn_on)
-    supports = drawn_supports(drawing, drawn_on, support, segment_ids=segment_ids, plane=plane, model=model)
-    return query, supports, warnings
+def _support_sets(example: Any) -> list[SupportSet]:
+    from qnetseg.errors import InputError
+    from qnetseg.volume import SupportSet
+
+    supports = list(example) if isinstance(example, (list, tuple)) else [example]
+    if not supports or not all(isinstance(support, SupportSet) for support in supports):
+        raise InputError(
+            _("There is no example to segment after: it is neither a segmentation nor a support set."),
+            _("Draw the structure on at least one slice of a segmentation."),
+        )
+    return supports
+
+
+def _require_plane(plane: str | None) -> None:
+    from qnetseg.errors import InputError
+    from qnetseg.volume import PLANES
+
+    if plane is not None and plane not in PLANES:
+        raise InputError(
+            _("The plane '{plane}' is unknown.").format(plane=plane),
+            _("Choose one of {planes}.").format(planes=", ".join(PLANES)),
+        )
 
 
 def drawn_supports(

@@ -43,7 +43,8 @@ class SceneRun:
     """A `Run` on a volume node, which is watched: when it is removed or the scene closes, the run stops.
 
     query_node is the node that `query` was copied from; name that of the result (default: from the volume's);
-    preview marks the result as one to be accepted or discarded; warnings are handed on to the result.
+    preview marks the result as one to be accepted or discarded; warnings are handed on to the result, and
+    drawn_ids, of the segments that were drawn, to its reports.
 
     Signals: progress(RunProgress), and at the end one of finished(SceneResult) and failed(error).
     """
@@ -58,6 +59,7 @@ class SceneRun:
         name: str | None = None,
         preview: bool = False,
         warnings: Sequence[str] = (),
+        drawn_ids: Sequence[str] = (),
         model: str | os.PathLike[str] | None = None,
         options: Mapping[str, Any] | None = None,
         device: str = "auto",
@@ -68,7 +70,7 @@ class SceneRun:
         self.progress = self._run.progress
         self._node, self._grid = query_node, grid_of(query_node)
         self._name = name or _("{volume} segmentation").format(volume=query_node.GetName())
-        self._preview, self._warnings = preview, tuple(warnings)
+        self._preview, self._warnings, self._drawn_ids = preview, tuple(warnings), tuple(drawn_ids)
         self._guard: SceneGuard | None = None
         self._outcome: SceneResult | QNetSegmentError | None = None
 
@@ -121,7 +123,7 @@ class SceneRun:
     def _written(self, results: list[StructureResult]) -> SceneResult:
         require_unchanged(self._node, *self._grid)
         node = write_result(self._node, results, name=self._name, preview=self._preview)
-        store_reports(node, results, self._node)
+        store_reports(node, results, self._node, self._drawn_ids)
         said = [warning for result in results for warning in _warnings_of(result, len(results) > 1)]
         warnings = tuple(dict.fromkeys([*self._warnings, *said]))
         return SceneResult(node, results, self._node.GetID(), warnings)

@@ -24,19 +24,18 @@ if TYPE_CHECKING:
 
 
 def recipe_of(
-    query: Volume, supports: Sequence[SupportSet], model: str | None, options: dict[str, Any] | None
+    image: str, supports: Sequence[SupportSet], model: str | None, options: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Everything that decides what the result is, JSON-able: two equal recipes give the same result.
 
-    The image counts by its content, because images of different patients often have the same name.
+    image: its `volume_id`; images of different patients often have the same name.
     """
     from qnetseg import __version__
     from qnetseg.models import read_catalogue
-    from qnetseg.volume import volume_id
 
     recipe = {
         "qnetseg": __version__,
-        "image": volume_id(query),
+        "image": image,
         "structures": [support.name for support in supports],
         "drawings": fingerprint(supports),
         "model": read_catalogue().default if model is None else os.fspath(model),
@@ -130,12 +129,13 @@ def save_results(
         except OSError:
             _restore(path, old_report)
             raise
-    except OSError as error:
+    except (OSError, OutputError) as error:  # OutputError would name the hidden file
+        reason = error.strerror if isinstance(error, OSError) else None
         raise OutputError(
-            _("The result '{name}' could not be written: {reason}.").format(
-                name=target.name, reason=error.strerror or error
+            _("The result '{file}' could not be written: {reason}.").format(
+                file=target, reason=reason or _("the folder is full or gone, or may not be written to")
             ),
-            _("Check the free space and the write permission of the folder."),
+            _("Check the folder, its free space and its write permission."),
         ) from error
     finally:
         for file in (staged, staged_report):

@@ -110,6 +110,18 @@ class Box:
             mask[tuple(where)] |= box.mask
         return Box(mask, (start[0], start[1], start[2]))
 
+    def without(self, other: Box) -> Box:
+        """The voxels that `other` does not have."""
+        if self.is_empty or other.is_empty:
+            return self
+        mask = self.mask.copy()
+        low = [max(a, b) for a, b in zip(self.start, other.start, strict=True)]
+        high = [max(a, b) for a, b in zip(low, map(min, self.stop, other.stop), strict=True)]
+        ours = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, self.start, strict=True))
+        theirs = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, other.start, strict=True))
+        mask[ours] &= ~other.mask[theirs]
+        return Box.around(mask, start=self.start)
+
     def on_slice(self, axis: int, at: int) -> Box:
         """The voxels whose index along an array axis is `at`."""
         if not self.start[axis] <= at < self.stop[axis]:

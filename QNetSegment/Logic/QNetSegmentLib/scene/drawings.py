@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ from slicer.i18n import tr as _
 
 from .boxes import Box
 from .canonical import CanonicalGrid
-from .lattice import Lattice
 from .layers import own_box, read_box, require_labelmaps, require_segment, segment_ids_of, write_box
 from .segments import lattice_of, terminology_of
 
@@ -118,6 +117,13 @@ def position_text(plane: str, world: Sequence[float] | np.ndarray) -> str:
     return f"{negative if rounded < 0 else positive} {abs(rounded):.1f} mm"
 
 
+def drawn_segment_ids(segmentation_node: Any, volume_node: Any) -> list[str]:
+    """The segments that `support_sets` makes supports of, in its order."""
+    lattice = CanonicalGrid.of(volume_node).lattice
+    ids = segment_ids_of(segmentation_node)
+    return [segment_id for segment_id in ids if not read_box(segmentation_node, segment_id, lattice).is_empty]
+
+
 def support_sets(
     segmentation_node: Any,
     volume_node: Any,
@@ -174,6 +180,9 @@ def support_sets(
     return supports
 
 
+Undo = Callable[[], None]
+
+
 def clear_slice(
     segmentation_node: Any,
     segment_id: str,
@@ -182,16 +191,25 @@ def clear_slice(
     index: int,
     *,
     logic: Any = None,
-) -> None:
+) -> Undo:
     """Remove what is drawn on one slice of a segment; everything else stays, also outside of the volume.
 
-    plane, index: as in `DrawnSlice`. Raises MaskError, VolumeError or OutputError; nothing is changed then.
+    plane, index: as in `DrawnSlice`. Returns a function that puts it back, and leaves what was drawn since.
+    Both raise MaskError, VolumeError or OutputError; nothing is changed then.
     """
     grid = CanonicalGrid.of(volume_node)
     box = read_box(segmentation_node, segment_id, grid.lattice)
     axis, at = grid.native_slice(plane, index)
-    if not box.on_slice(axis, at).is_empty:
+    removed = box.on_slice(axis, at)
+    if not removed.is_empty:
         write_box(segmentation_node, segment_id, box.without_slice(axis, at), grid.lattice, logic=logic)
+
+    def undo() -> None:
+        lattice = CanonicalGrid.of(volume_node).lattice  # the volume may have moved meanwhile
+        now = read_box(segmentation_node, segment_id, lattice)
+        write_box(segmentation_node, segment_id, now.joined(removed), lattice, logic=logic)
+
+    return undo
 
 
 def copy_slice(
@@ -204,11 +222,12 @@ def copy_slice(
     index: int,
     *,
     logic: Any = None,
-) -> None:
+) -> Undo:
     """Add one slice of a segment to another segment: what was found there becomes a support.
 
-    What the target already holds stays. Raises MaskError (also for an empty slice), VolumeError or
-    OutputError; nothing is changed then.
+    What the target already holds stays. Returns a function that takes the copied voxels out again, and leaves
+    what was drawn since. Both raise MaskError (also for an empty slice), VolumeError or OutputError; nothing
+    is changed then.
     """
     from qnetseg.errors import MaskError
 
@@ -219,28 +238,22 @@ def copy_slice(
     part = source.on_slice(*grid.native_slice(plane, index))
     if part.is_empty:
         raise MaskError(_("The slice is empty."), _("Choose a slice on which the structure was found."))
+    added = part.without(target)
     write_box(target_segmentation, target_segment_id, target.joined(part), grid.lattice, logic=logic)
 
+    def undo() -> None:
+        lattice = CanonicalGrid.of(volume_node).lattice  # the volume may have moved meanwhile
+        now = read_box(target_segmentation, target_segment_id, lattice)
+        write_box(target_segmentation, target_segment_id, now.without(added), lattice, logic=logic)
 
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """The voxels of a segment at one moment, on the segment's own grid; small, so that many can be kept."""
-
-    segment_id: str
-    box: Box
-    lattice: Lattice
+    return undo
 
 
-def snapshot(segmentation_node: Any, segment_id: str) -> Snapshot:
-    """What a segment holds now, for `restore`; MaskError if it has no voxels of its own (surfaces)."""
-    return Snapshot(segment_id, *own_box(segmentation_node, segment_id))
+def is_blank(segmentation_node: Any) -> bool:
+    """Whether no segment has a voxel, on or off any volume; surfaces count as drawn."""
+    from qnetseg.errors import MaskError
 
-
-def restore(segmentation_node: Any, before: Snapshot, *, logic: Any = None) -> None:
-    """Give a segment exactly the voxels of a snapshot, also those outside of any volume.
-
-    Raises MaskError if the segment is gone, or OutputError.
-    """
-    # The node may have been put under another transform since; the voxels stay where they are in the node.
-    lattice = Lattice(before.lattice.ijk_to_local, segmentation_node.GetParentTransformNode())
-    write_box(segmentation_node, before.segment_id, before.box, lattice, logic=logic)
+    try:
+        return all(own_box(segmentation_node, one)[0].is_empty for one in segment_ids_of(segmentation_node))
+    except MaskError:
+        return False

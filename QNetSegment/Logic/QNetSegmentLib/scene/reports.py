@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .canonical import in_own_planes
+from .layers import segment_ids_of
 from .volumes import grid_of
 
 if TYPE_CHECKING:
@@ -20,28 +21,46 @@ if TYPE_CHECKING:
 ATTRIBUTE = "QNetSegment.Reports"
 
 
-def store_reports(node: Any, results: Sequence[StructureResult], volume_node: Any) -> None:
-    """Keep one report for each segment of `node`, in the order of its segments.
+@dataclass(frozen=True)
+class Found:
+    """A segment of a result: its id, its report, and the id of the segment that was drawn, if it is known."""
 
+    segment_id: str
+    report: Report
+    drawn_id: str = ""
+
+
+def store_reports(
+    node: Any, results: Sequence[StructureResult], volume_node: Any, drawn_ids: Sequence[str] = ()
+) -> None:
+    """Keep the report of each segment of `node`, which has just been written from `results`.
+
+    drawn_ids: of the segments that were drawn, in the order of the results; empty for support sets.
     Slices are counted by the volume's own axes, as everywhere in the panel; the volume in ml is that of the
     segment, which may have left voxels to another structure.
     """
     voxel_ml = abs(float(np.linalg.det(grid_of(volume_node)[1][:3, :3]))) / 1000
-    reports = [
-        replace(
+    entries = []
+    for number, (result, segment_id) in enumerate(zip(results, segment_ids_of(node), strict=True)):
+        report = replace(
             in_own_planes(result.segmentation.report, result.support.axes, volume_node),
             volume_ml=float(result.mask.sum()) * voxel_ml,
         )
-        for result in results
-    ]
-    node.SetAttribute(ATTRIBUTE, json.dumps([report.to_json() for report in reports]))
+        drawn = drawn_ids[number] if len(drawn_ids) == len(results) else ""
+        entries.append({"segment": segment_id, "drawn": drawn, "report": report.to_json()})
+    node.SetAttribute(ATTRIBUTE, json.dumps(entries))
 
 
-def stored_reports(node: Any) -> list[Report]:
-    """The reports of `node`; none when it has none that can be read, as in a scene made by hand."""
+def stored_reports(node: Any) -> list[Found]:
+    """What is known of the segments that `node` still has; nothing for None and what was made by hand."""
     from qnetseg.segment import Report
 
+    if node is None:
+        return []
+    here = set(segment_ids_of(node))
     try:
-        return [Report.from_json(entry) for entry in json.loads(node.GetAttribute(ATTRIBUTE) or "[]")]
+        entries = json.loads(node.GetAttribute(ATTRIBUTE) or "[]")
+        found = [Found(e["segment"], Report.from_json(e["report"]), e["drawn"]) for e in entries]
     except (ValueError, TypeError, KeyError):
         return []
+    return [one for one in found if one.segment_id in here]

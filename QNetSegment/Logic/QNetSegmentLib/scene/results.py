@@ -71,6 +71,7 @@ def accept_preview(node: Any, name: str, into: Any = None, *, logic: Any = None)
     if into is None or into is node:
         node.RemoveAttribute(PREVIEW)
         node.SetName(name)
+        _show_as_others(node)
         return node
     require_labelmaps(into)
     target = into.GetSegmentation()
@@ -87,6 +88,19 @@ def accept_preview(node: Any, name: str, into: Any = None, *, logic: Any = None)
             )
     remove_node(node)
     return into
+
+
+def back_to_preview(node: Any, name: str) -> None:
+    """Take back `accept_preview` without `into`: the same node, with all that was changed in it since."""
+    node.SetAttribute(PREVIEW, "1")
+    node.SetName(name)
+
+
+def _show_as_others(node: Any) -> None:
+    """Slicer's own opacity: an accepted result must not stay as faint as it was for the review."""
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetOpacity2DFill(0.5)
+    node.GetDisplayNode().SetOpacity2DOutline(1.0)
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -105,6 +105,15 @@ def terminology_of(segment: Any) -> str:
     return str(entry) if segment.GetTag(segment.GetTerminologyEntryTagName(), entry) else ""
 
 
+def free_node_name(name: str) -> str:
+    """The name, or the name with the first number that no node of the scene has."""
+    number, free = 1, name
+    while slicer.mrmlScene.GetFirstNodeByName(free) is not None:
+        number += 1
+        free = f"{name} {number}"
+    return free
+
+
 def new_segmentation(volume_node: Any, name: str) -> Any:
     """An empty segmentation node for a volume: same parent transform, same grid, beside it in the hierarchy.
 

@@ -27,6 +27,19 @@ def show_volume(volume_node: Any) -> None:
         slicer.util.setSliceViewerLayers(background=volume_node, fit=True)
 
 
+def show_if_hidden(volume_node: Any) -> None:
+    """Show a volume unless some slice view has it in its background already.
+
+    Else slices of one patient would be looked at over the image of another one.
+    """
+    scene = volume_node.GetScene()
+    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
+        node = scene.GetNthNodeByClass(number, "vtkMRMLSliceCompositeNode")
+        if node.GetBackgroundVolumeID() == volume_node.GetID():
+            return
+    show_volume(volume_node)
+
+
 def jump_to(center_ras: Sequence[float]) -> None:
     """Bring a world position (R, A, S) in mm into the middle of every slice view.
 

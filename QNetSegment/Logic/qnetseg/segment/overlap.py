@@ -16,8 +16,8 @@ def share_voxels(results: Sequence[Segmentation]) -> list[np.ndarray]:
 
     A voxel that several claim goes to the one with the highest confidence there, the first of equals.
     """
-    if not results:
-        return []
+    if len(results) < 2:  # the usual case, at once also for a large volume
+        return [(result.mask > 0).astype(np.uint8) for result in results]
     shape = results[0].mask.shape
     owner = np.full(shape, -1, np.int16)
     best = np.zeros(shape, np.float32)  # confidence of the owner

@@ -1,0 +1,58 @@
+"""A real worker process with the mock engine, which does what the file in QNETSEG_ORDERS says.
+
+Orders, read anew for every segmentation: "" segments; "wait" stops after three slices until the file is
+emptied or the run is cancelled; "prepare" does so before the first slice; "fail" raises; "no memory" runs out
+of memory; "slow start", read when the process starts, waits before it answers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qnetseg.errors import Cancelled
+from qnetseg.worker.server import main
+from QNetSegmentLib.selftest import mock_worker
+
+BEFORE_THE_STOP = 3  # slices
+
+
+def orders() -> str:
+    path = Path(os.environ["QNETSEG_ORDERS"])
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def hold(order: str, cancel: Callable[[], bool] = lambda: False) -> None:
+    """Wait until the order is another one."""
+    pause = threading.Event()
+    while orders() == order:
+        if cancel():
+            raise Cancelled("The segmentation was cancelled.")
+        pause.wait(0.01)
+
+
+def segment(job: Any, progress: Callable[[int, int, str], None], cancel: Callable[[], bool]) -> Any:
+    order = orders()
+    if order == "fail":
+        print("the engine's last words", file=sys.stderr, flush=True)
+        raise KeyError("a bug")
+    if order == "no memory":
+        raise MemoryError
+    if order == "prepare":
+        hold(order, cancel)
+
+    def tell(done: int, total: int, stage: str) -> None:
+        progress(done, total, stage)
+        if order == "wait" and done == BEFORE_THE_STOP:
+            hold(order, cancel)
+
+    return mock_worker.segment(job, tell, cancel)
+
+
+if __name__ == "__main__":
+    hold("slow start")
+    main(segment, check=lambda: mock_worker.NAME)
