@@ -102,6 +102,7 @@ class QNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.panel = None
+        self._parameterMRMLNode = None
 
     def setup(self):
         """Called when the module is opened for the first time."""
@@ -155,15 +156,17 @@ class QNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndImport(self, caller, event):
         """Called after a scene was read: its choices replace those of the panel."""
-        self.logic.forgetParameterNode()
         self.initializeParameterNode()
         if self.parent.isEntered:
             self.panel.enter()
 
     def initializeParameterNode(self):
         """Show the choices of this scene; in a new one, segment the volume that was loaded first."""
-        # Wrapped anew only for another scene: wrappers keep observers on their node as long as Slicer runs.
-        parameterNode = self.panel.session.parameters or self.logic.getParameterNode()
+        node = ScriptedLoadableModuleLogic.getParameterNode(self.logic)
+        parameterNode = self.panel.session.parameters
+        if parameterNode is None or node is not self._parameterMRMLNode:
+            # Not at every visit: wrappers keep observers on their node as long as Slicer runs.
+            self._parameterMRMLNode, parameterNode = node, self.logic.getParameterNode()
         if parameterNode.queryVolume is None:
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps among them
             images = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
@@ -192,10 +195,6 @@ class QNetSegmentLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self):
         """The choices of the panel in this scene."""
         return QNetSegmentParameterNode(super().getParameterNode())
-
-    def forgetParameterNode(self):
-        """Read the choices anew next time: references that an import resolves come without an event."""
-        self._choices = (None, None)
 
     @property
     def worker(self):

@@ -96,7 +96,7 @@ def assert_like_the_command_line(story: Story, image: Any, mask: Any, matrix: An
     assert 2 * (found & mask).sum() / (found.sum() + mask.sum()) > 0.7
     assert segment_names(story.preview) == ["structure"]
     voxel_ml = abs(np.linalg.det(matrix[:3, :3])) / 1000
-    assert story.ui.volumeValue.text == f"{found.sum() * voxel_ml:.1f} ml as found"
+    assert story.ui.volumeValue.text == f"{found.sum() * voxel_ml:.1f} ml"
     assert story.report.model and story.ui.deviceLabel.text.startswith("Computes on: ")
 
 

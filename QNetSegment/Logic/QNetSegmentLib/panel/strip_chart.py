@@ -43,11 +43,6 @@ class StripChart(qt.QObject):
         self._bars, self._current = bars, current
         self._paint()
 
-    def mark(self, current: int | None) -> None:
-        """Mark another slice."""
-        self._current = current
-        self._paint()
-
     def index_at(self, x: float) -> int | None:
         """The slice index of the bar at `x` pixels from the label's left edge."""
         if not self._bars:

@@ -20,6 +20,7 @@ class Alarm:
 
     @property
     def pending(self) -> bool:
+        """Whether it was started, and has neither rung nor been stopped."""
         return self._due is not None
 
     def start(self, seconds: float) -> None:
