@@ -161,7 +161,7 @@ def slices(state: Any, path: Path) -> None:
     node, preview = state.parameters.queryVolume, state.preview
     support = drawn_supports(state.parameters.drawing, node)[0]
     found = segment_mask(preview, preview.GetSegmentation().GetNthSegmentID(0), node)
-    result = Segmentation(found.astype("uint8"), found.astype("float32"), stored_reports(preview)[0])
+    result = Segmentation(found.astype("uint8"), found.astype("float32"), stored_reports(preview)[0].report)
     contact_sheet(volume_of(node), result, support, path, node.GetName())
 
 

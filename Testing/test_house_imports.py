@@ -23,7 +23,7 @@ def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
         cwd=root,
         env=os.environ | {"PYTHONPATH": str(root / LOGIC)},
         capture_output=True,
-        text=True,
+        text=True, encoding="utf-8",
     )
 
 

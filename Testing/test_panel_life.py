@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import slicer
 
-from support.panel_bed import Panel, click, turn_events, wait_until
-from support.panel_stories import Story, story
+from support.panel_bed import Panel, add_volume, click, turn_events, wait_until
+from support.panel_stories import Story, matrix_of, patient, story
 from support.qt_worker_bed import is_gone
 
 __all__ = ["story"]
@@ -143,13 +143,14 @@ def test_the_end_of_the_application_ends_a_running_process(story: Story) -> None
     story.end()
 
 
-def test_the_panel_opens_on_a_scene_that_was_loaded_before(story: Story) -> None:
-    story.load("first")
-    story.load("second")
+def test_the_module_is_entered_after_volumes_were_loaded(story: Story) -> None:
     story.panel.frame.exit()
-    slicer.mrmlScene.RemoveNode(slicer.mrmlScene.GetSingletonNode("QNetSegment", "vtkMRMLScriptedModuleNode"))
+    slicer.mrmlScene.Clear(0)
+    for name in ("first", "second"):
+        add_volume(patient()[0], name, matrix_of())
     story.panel.frame.enter()
     assert story.session.parameters.queryVolume.GetName() == "first"
+    assert story.ui.querySelector.currentNode().GetName() == "first"
 
 
 def test_two_panels_in_one_session() -> None:

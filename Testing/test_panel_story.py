@@ -126,7 +126,7 @@ def test_uncertain_slices_are_shown_the_least_confident_first(story: Story) -> N
     heights = [height_of(volume, index) for index in [*order, order[0]]]
     assert np.allclose(seen, heights)
     check_below(story, 0)
-    assert ui.sliceLabel.text.startswith("axial slice") and not ui.nextUncertainButton.enabled
+    assert ui.sliceLabel.text.startswith("axial ") and not ui.nextUncertainButton.enabled
 
 
 def test_a_bar_of_the_chart_leads_to_its_slice(story: Story) -> None:
@@ -135,7 +135,7 @@ def test_a_bar_of_the_chart_leads_to_its_slice(story: Story) -> None:
     for index, words in ((3, "confidence"), (DRAWN, "as you drew it"), (0, "nothing found")):
         click_bar(story, index)
         height = height_of(volume, index)
-        assert f"axial slice {'S' if height >= 0 else 'I'} {abs(height):.1f} mm: " in story.ui.sliceLabel.text
+        assert f"axial {'S' if height >= 0 else 'I'} {abs(height):.1f} mm: " in story.ui.sliceLabel.text
         assert words in story.ui.sliceLabel.text
         assert all(np.isclose(place[2], height_of(volume, index)) for place in slice_positions())
 

@@ -13,6 +13,7 @@ session()
 
 from qnetseg.errors import InputError, OutputError, WorkerError  # noqa: E402
 from qnetseg.volume import read_labelmap, read_volume  # noqa: E402
+from QNetSegmentLib.process.reader import Reader  # noqa: E402
 from QNetSegmentLib.runs import studies as of_studies  # noqa: E402
 from QNetSegmentLib.runs.batch import Batch, Study, StudyState, Summary, folder_studies, scene_studies  # noqa: E402
 from QNetSegmentLib.sample_data import volume_node  # noqa: E402
@@ -98,7 +99,8 @@ def test_a_slot_that_fails_does_not_stop_the_batch(folder, supports):
 
 def test_every_state_is_told_and_one_study_runs_at_a_time(folder, supports):
     batch = run(folder_studies(folder), supports)
-    expected = [(index, state) for index in range(3) for state in (StudyState.RUNNING, DONE)]
+    running = StudyState.RUNNING  # first it is read, then segmented
+    expected = [(index, state) for index in range(3) for state in (running, running, DONE)]
     assert batch.heard == [*expected, Summary(3, 0, 0, 0)]
 
 
@@ -256,6 +258,7 @@ def test_a_real_worker_segments_a_folder(folder, supports, trouble):
         wait_until(lambda: ended)
     finally:
         worker.shutdown()
+    wait_until(Reader.all_over)
     expected = [DONE, DONE, DONE] if trouble == "none" else [DONE, FAILED, DONE]
     assert states(batch) == expected, [study.detail for study in batch.studies]
     found = read_labelmap(folder / "c.seg.nrrd").array

@@ -12,8 +12,9 @@ from slicer_session import session
 
 BED = session()
 
-from qnetseg.errors import Cancelled, WorkerError  # noqa: E402
+from qnetseg.errors import Cancelled, QNetSegmentError, WorkerError  # noqa: E402
 from qnetseg.segment.result import Report, Segmentation  # noqa: E402
+from qnetseg.volume import read_volume, volume_id  # noqa: E402
 from QNetSegmentLib.runs.batch import Batch, StudyState  # noqa: E402
 from QNetSegmentLib.runs.run import StructureResult  # noqa: E402
 from QNetSegmentLib.signals import Signal  # noqa: E402
@@ -60,6 +61,34 @@ class FakeRun:
         return found
 
 
+class FakeReader:
+    """Reads at once and in this process; `trouble` by the file's name is an error, or None: never ends."""
+
+    trouble: ClassVar[dict] = {}
+    made: ClassVar[list] = []
+
+    def __init__(self):
+        self.finished, self.failed = Signal(), Signal()
+        self.released = False
+        FakeReader.made.append(self)
+
+    def read(self, path):
+        try:
+            if path.name in self.trouble:
+                error = self.trouble[path.name]
+                if error is None:
+                    return
+                raise error
+            volume = read_volume(path)
+        except QNetSegmentError as error:
+            self.failed.emit(error)
+        else:
+            self.finished.emit(volume, volume_id(volume))
+
+    def release(self):
+        self.released = True
+
+
 class Loop:
     """An event loop in one list: `run` calls what was scheduled until nothing is left."""
 
@@ -76,10 +105,12 @@ class Loop:
 
 
 def reset() -> None:
-    """An empty scene, and runs without trouble."""
+    """An empty scene, runs and readers without trouble."""
     BED.reset()
     FakeRun.trouble.clear()
     FakeRun.started.clear()
+    FakeReader.trouble.clear()
+    FakeReader.made.clear()
 
 
 def scans(folder: Path) -> Path:
@@ -94,7 +125,8 @@ def scans(folder: Path) -> Path:
 def batch_of(studies, supports, output=None, **arguments):
     loop = Loop()
     worker = SimpleNamespace(busy=False)
-    batch = Batch(worker, supports, studies, output, make_run=FakeRun, schedule=loop, **arguments)
+    parts = {"make_run": FakeRun, "make_reader": FakeReader, "schedule": loop}
+    batch = Batch(worker, supports, studies, output, **parts, **arguments)
     batch.heard = []
     batch.changed.connect(lambda index, study: batch.heard.append((index, study.state)))
     batch.finished.connect(batch.heard.append)

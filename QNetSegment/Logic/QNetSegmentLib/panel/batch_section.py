@@ -153,7 +153,7 @@ class BatchSection:
             redo=parameters.batchRedo,
             on_result=self._add_to_scene,
         )
-        batch.changed.connect(self._show_study)
+        batch.changed.connect(self._follow_study)
         batch.progress.connect(self._show_progress)
         batch.finished.connect(self._finished)
         session.batch, session.cancelling = batch, False
@@ -166,12 +166,20 @@ class BatchSection:
         name = free_node_name(_("{volume} segmentation").format(volume=node.GetName()))
         store_reports(write_result(node, results, name=name), results, node)
 
+    def _follow_study(self, index: int, study: Any) -> None:
+        self._show_study(index, study)
+        if study.state.name == "RUNNING":
+            self._show_place(index, 0.0)
+
     def _show_progress(self, index: int, progress: Any) -> None:
+        self._show_place(index, progress.fraction)
+
+    def _show_place(self, index: int, fraction: float) -> None:
         total = max(1, len(self._studies))
-        self._ui.progressBar.setValue(round(1000 * (index + progress.fraction) / total))
         self._ui.progressLabel.text = _("Study {number} of {total}: {name}").format(
             number=index + 1, total=total, name=self._studies[index].name
         )
+        self._ui.progressBar.setValue(round(1000 * (index + fraction) / total))
 
     def _finished(self, summary: Any) -> None:
         self._session.batch = None

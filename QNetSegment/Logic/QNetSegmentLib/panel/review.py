@@ -54,7 +54,7 @@ def slice_text(report: Report, index: int | None, below: float, position: str = 
         if count == 0:
             return _("No slice is below {percent} %.").format(percent=round(100 * below))
         return _("{count} slices to check.").format(count=count) if count > 1 else _("1 slice to check.")
-    where = _("{plane} slice {position}").format(plane=plane_text(report.plane), position=position).strip()
+    where = _("{plane} {position}").format(plane=plane_text(report.plane), position=position).strip()
     if part.drawn:
         return _("{where}: as you drew it.").format(where=where)
     if not part.occupied:

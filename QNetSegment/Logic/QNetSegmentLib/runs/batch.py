@@ -26,6 +26,7 @@ from .studies import Study, StudyState, folder_studies, scene_studies
 if TYPE_CHECKING:
     from qnetseg.volume import SupportSet, Volume
 
+    from ..process.reader import Reader
     from ..process.worker import Worker
     from .run import Run, RunProgress, StructureResult
 
@@ -50,6 +51,8 @@ class Summary:
 class Batch:
     """Segments studies one by one; a study that fails does not stop the others.
 
+    Files are read in a process of their own, so that the application never waits for one.
+
     Signals: `changed(index, study)` whenever a study's state or detail changes; `progress(index,
     RunProgress)` while one runs; `finished(Summary)` once, also after `cancel`.
     """
@@ -67,6 +70,7 @@ class Batch:
         redo: bool = False,
         on_result: Callable[[Any, list[StructureResult]], None] | None = None,
         make_run: Callable[..., Run] | None = None,
+        make_reader: Callable[[], Reader] | None = None,
         schedule: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         """
@@ -75,7 +79,7 @@ class Batch:
         model, options, device: as of `Run`.
         redo: run studies again that an earlier batch has finished.
         on_result: called with node and results of a study of the scene, after its files were written.
-        make_run: another class than `Run`, for tests.
+        make_run, make_reader: other classes than `Run` and `Reader`, for tests.
         schedule: calls a function later from the event loop; Qt's unless tests have another one.
         """
         self.changed = Signal()
@@ -88,8 +92,12 @@ class Batch:
         self._redo = redo
         self._on_result = on_result
         self._make_run = make_run or _run_class()
+        self._make_reader = make_reader or _reader_class()
         self._schedule = schedule or _event_loop()
         self._index = -1
+        self._reader: Reader | None = None  # of the present study until its end: it keeps the image's file
+        self._query: Volume | None = None
+        self._recipe: dict[str, Any] = {}
         self._run: Run | None = None
         self._active = False
         self._cancelled = False
@@ -161,17 +169,45 @@ class Batch:
         if self._index == len(self.studies):
             self._finish()
             return
-        self._later(lambda: self._guarded(self._try_to_run))
-        self._change(self._index, StudyState.RUNNING)
-
-    def _try_to_run(self) -> None:
         study = self.studies[self._index]
-        query = of_studies.read_study(study)
-        recipe = study_files.recipe_of(query, self._supports, self._model, self._options)
-        if kept := study_files.finished_before(study, recipe, self._redo):
+        self._later(lambda: self._guarded(self._read_file if study.is_file else self._copy_node))
+        self._change(self._index, StudyState.RUNNING, _("reading") if study.is_file else "")
+
+    def _read_file(self) -> None:
+        reader = self._reader = self._make_reader()
+
+        def take(query: Volume, image: str) -> None:
+            def go_on() -> None:
+                self._change(self._index, StudyState.RUNNING)
+                if self._reader is reader:  # else a slot has cancelled
+                    self._segment(query, image)
+
+            if self._reader is reader:
+                self._guarded(go_on)
+
+        def fail(error: QNetSegmentError) -> None:
+            if self._reader is reader:
+                self._end_study(StudyState.FAILED, str(error))
+
+        reader.finished.connect(take)
+        reader.failed.connect(fail)
+        reader.read(self.studies[self._index].source)
+
+    def _copy_node(self) -> None:
+        from qnetseg.volume import volume_id
+
+        from ..scene.volumes import volume_of
+
+        query = volume_of(self.studies[self._index].source)
+        self._segment(query, volume_id(query))
+
+    def _segment(self, query: Volume, image: str) -> None:
+        recipe = study_files.recipe_of(image, self._supports, self._model, self._options)
+        if kept := study_files.finished_before(self.studies[self._index], recipe, self._redo):
             self._end_study(StudyState.KEPT, kept)
             return
-        run = self._make_run(
+        self._query, self._recipe = query, recipe
+        self._run = run = self._make_run(
             self._worker,
             self._supports,
             query,
@@ -179,34 +215,37 @@ class Batch:
             options=self._options,
             device=self._device,
         )
-        index = self._index
+        index = self._index  # and not the run itself: in a cycle with its slots it would keep the image
+
+        def is_current() -> bool:
+            return self._run is not None and self._index == index
 
         def show(progress: RunProgress) -> None:
-            if self._run is run:
+            if is_current():
                 self.progress.emit(index, progress)
 
         def take(results: list[StructureResult]) -> None:
-            if self._run is run:
-                self._guarded(lambda: self._keep(query, results, recipe))
+            if is_current():
+                self._guarded(lambda: self._keep(results))
 
         def fail(error: QNetSegmentError) -> None:
-            if self._run is run:
+            if is_current():
                 self._end_study(StudyState.FAILED, str(error))
 
         run.progress.connect(show)
         run.finished.connect(take)
         run.failed.connect(fail)
-        self._run = run
         run.start()
 
-    def _keep(self, query: Volume, results: list[StructureResult], recipe: dict[str, Any]) -> None:
-        study = self.studies[self._index]
+    def _keep(self, results: list[StructureResult]) -> None:
+        study, query = self.studies[self._index], self._query
+        assert query is not None
         self._run = None
         if self._cancelled:
             self._finish()
             return
         if study.target is not None:
-            study_files.save_results(study, query, results, recipe)
+            study_files.save_results(study, query, results, self._recipe)
         if self._on_result is not None and not study.is_file:
             self._on_result(study.source, results)
         volumes = [
@@ -233,8 +272,16 @@ class Batch:
             self._finish()
             return
         if self.studies[self._index].state is StudyState.RUNNING:  # a slot that failed ends nothing twice
+            self._drop_image()
             self._later(self._begin_next)
             self._change(self._index, state, detail)
+
+    def _drop_image(self) -> None:
+        """First the image, then its file: Windows removes none that is mapped into memory."""
+        self._query = None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.release()
 
     def _change(self, index: int, state: StudyState, detail: str = "") -> None:
         study = self.studies[index]
@@ -243,6 +290,7 @@ class Batch:
 
     def _finish(self) -> None:
         self._active = False
+        self._drop_image()
         for index, study in enumerate(self.studies):
             if study.state in (StudyState.WAITING, StudyState.RUNNING):
                 self._change(index, StudyState.CANCELLED)
@@ -263,6 +311,12 @@ def _run_class() -> Callable[..., Run]:
     from .run import Run
 
     return Run
+
+
+def _reader_class() -> Callable[[], Reader]:
+    from ..process.reader import Reader
+
+    return Reader
 
 
 def _event_loop() -> Callable[[Callable[[], None]], None]:

@@ -10,14 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slicer.i18n import tr as _
 
 from qnetseg.errors import InputError, OutputError
-
-if TYPE_CHECKING:
-    from qnetseg.volume import Volume
 
 RESULT_ENDING = ".seg.nrrd"
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
@@ -127,17 +124,6 @@ def require_writable(studies: Iterable[Study]) -> None:
                 ),
                 _("Choose another folder for the results."),
             ) from error
-
-
-def read_study(study: Study) -> Volume:
-    """The image of a study. Raises the errors of `read_volume` and `volume_of`."""
-    if study.is_file:
-        from qnetseg.volume import read_volume
-
-        return read_volume(study.source)
-    from ..scene.volumes import volume_of
-
-    return volume_of(study.source)
 
 
 def origin(study: Study) -> str:
