@@ -24,10 +24,12 @@ class ReviewSection:
     def __init__(self, ui: Any, session: Session) -> None:
         self._ui, self._session = ui, session
         self._chart = StripChart(ui.chartLabel)
-        self._chart.clicked.connect(self._go_to)
+        self._chart.clicked.connect(lambda index: session.guarded(lambda: self._go_to(index)))
         self._shown: Any = None  # the preview that the section shows
+        self._segment_ids: tuple[str, ...] = ()  # of the preview when it was last read
         self._reports: list[Any] = []
         self._current: int | None = None  # canonical index of the slice that is looked at
+        self._position = ""  # and where that is, as text
         self._seen: set[int] = set()
         ui.structureCombo.currentIndexChanged.connect(self._show_structure)
         ui.nextUncertainButton.clicked.connect(self._next_uncertain)
@@ -48,15 +50,15 @@ class ReviewSection:
     def refresh(self) -> None:
         """Follow the preview, its opacity and the threshold of doubt."""
         preview = self._session.preview
-        if preview is not self._shown or len(stored_reports(preview)) != len(self._reports):
-            self._show_preview(preview)
+        if preview is not self._shown or segment_ids(preview) != self._segment_ids:
+            self._show_preview(preview)  # the user may have deleted a segment of it
         if preview is not None:
             set_opacity(preview, self._session.parameters.previewOpacity / 100)
             self._show_structure()
 
     def _show_preview(self, node: Any) -> None:
         ui, self._shown = self._ui, node
-        self._reports = stored_reports(node)
+        self._reports, self._segment_ids = stored_reports(node), segment_ids(node)
         self._current, self._seen = None, set()
         ui.reviewBox.visible = node is not None
         ui.reviewHelp.text = (
@@ -102,10 +104,7 @@ class ReviewSection:
         if report is not None:
             ui.volumeValue.text = _("{volume:.1f} ml").format(volume=report.volume_ml)
             self._chart.show(bars(report, self._below), self._current)
-            where = ""
-            if volume is not None and self._current is not None:
-                where = position_text(report.plane, slice_center(volume, report.plane, self._current))
-            ui.sliceLabel.text = slice_text(report, self._current, self._below, where)
+            ui.sliceLabel.text = slice_text(report, self._current, self._below, self._position)
 
     def _show_undo(self) -> None:
         what = self._session.undo.text
@@ -117,10 +116,13 @@ class ReviewSection:
     def _go_to(self, index: int) -> None:
         self._current = index
         self._seen.add(index)
-        volume = volume_of_result(self._session.preview)
+        self._position = ""
+        volume, plane = volume_of_result(self._session.preview), self._report.plane
         if volume is not None:
+            center = slice_center(volume, plane, index)
+            self._position = position_text(plane, center)
             show_if_hidden(volume)
-            jump_to(slice_center(volume, self._report.plane, index))
+            jump_to(center)
         self._show_structure()
 
     def _next_uncertain(self, *_args: Any) -> None:
@@ -129,7 +131,7 @@ class ReviewSection:
             self._seen.clear()  # all were seen: begin again
         unseen = [index for index in order if index not in self._seen]
         if unseen:
-            self._go_to(unseen[0])
+            self._session.guarded(lambda: self._go_to(unseen[0]))
 
     def _drawing_here(self) -> Any:
         """The drawing on the volume of the result; a new one, if the example came from elsewhere."""
@@ -245,3 +247,8 @@ class ReviewSection:
                 into.GetSegmentation().RemoveSegment(segment_id)
 
         return undo
+
+
+def segment_ids(node: Any) -> tuple[str, ...]:
+    """The ids of a segmentation node's segments; none for None."""
+    return tuple(node.GetSegmentation().GetSegmentIDs()) if node is not None else ()

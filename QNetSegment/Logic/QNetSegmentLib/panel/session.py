@@ -12,6 +12,7 @@ from ..library import SupportLibrary
 from ..runs.prepare import drawn_supports, prepare_run
 from ..scene.kept import KeptSegmentation, volume_of_result
 from ..scene.results import discard, is_preview
+from ..scene.views import show_if_hidden
 from ..signals import Signal
 from .dialogs import Dialogs
 from .failures import typed
@@ -182,6 +183,7 @@ class Session:
             discard(result.node)
             return
         self.replace_preview(result.node, _("the last run"))
+        show_if_hidden(volume_of_result(result.node))  # another patient's may be there, for drawing
         self.tell(" ".join(result.warnings))
         self.changed.emit()
 
