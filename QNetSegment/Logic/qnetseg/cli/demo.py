@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     say(
         f"Segmenting the {drawing.STRUCTURE} in {volume.shape[2]} slices from one drawn slice; "
-        "this takes a minute or two without a GPU."
+        "this takes some minutes without a GPU."
     )
     with WorkerClient() as client, Bar(drawing.STRUCTURE) as bar:
         result = client.segment(support, volume, model=model, device=arguments.device, progress=bar)
