@@ -77,7 +77,8 @@ class Clicker:
                 qt.QCoreApplication.postEvent(self._button, event)
 
     def _toggled(self, *_: object) -> None:
-        self.delays.append(1000 * (time.perf_counter() - self._posted.popleft()))
+        if self._posted:  # else the panel itself has changed the box, as for a new result
+            self.delays.append(1000 * (time.perf_counter() - self._posted.popleft()))
 
     def stop(self) -> None:
         self._done.set()
