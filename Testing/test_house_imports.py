@@ -23,7 +23,8 @@ def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
         cwd=root,
         env=os.environ | {"PYTHONPATH": str(root / LOGIC)},
         capture_output=True,
-        text=True, encoding="utf-8",
+        text=True,
+        encoding="utf-8",
     )
 
 

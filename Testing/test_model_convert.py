@@ -17,11 +17,17 @@ def official():
     with torch.device("meta"):
         resnet = torchvision.models.resnet101()
     shapes = {f"encoder.backbone.{key}": tuple(value.shape) for key, value in resnet.state_dict().items()}
-    shapes |= {"encoder.reduce1.weight": (512, 1024, 1, 1), "encoder.reduce2.weight": (512, 2048, 1, 1),
-               "encoder.reduce1d.weight": (1, 1000), "encoder.reduce1d.bias": (1,)}
+    shapes |= {
+        "encoder.reduce1.weight": (512, 1024, 1, 1),
+        "encoder.reduce2.weight": (512, 2048, 1, 1),
+        "encoder.reduce1d.weight": (1, 1000),
+        "encoder.reduce1d.bias": (1,),
+    }
     generator = torch.Generator().manual_seed(0)
-    return {key: torch.rand(shape, generator=generator) if shape else torch.tensor(5)
-            for key, shape in shapes.items()}
+    return {
+        key: torch.rand(shape, generator=generator) if shape else torch.tensor(5)
+        for key, shape in shapes.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +69,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_its_own_names(official):
     assert caught.value.message == (
         "The tensors of the official checkpoint do not fit a ResNet-101 Q-Net:"
         " 1 missing (encoder.backbone.fc.bias); 1 unexpected (decoder.weight);"
-        " 1 of another shape (encoder.reduce1.weight).")
+        " 1 of another shape (encoder.reduce1.weight)."
+    )
 
 
 def test_another_configuration_must_fit(official):

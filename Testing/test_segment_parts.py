@@ -99,12 +99,12 @@ def test_calibration_moves_the_threshold_to_where_the_drawn_slice_is_best():
     features = network.encode(image)
     with torch.no_grad():
         network.threshold.out.bias.fill_(-25.0)  # nothing is similar enough
-        own = network.scores(network.prototypes(features, mask), features)
+        own = network.scores(network.condition(features, mask), features)
         offset = threshold_offset(network, own, mask, None)
         assert 5 < offset <= max(OFFSETS)
-        found = network.predict(network.prototypes(features, mask), Features(*features), (64, 64))
+        found = network.predict(network.condition(features, mask), Features(*features), (64, 64))
         assert not (found > 0.5).any()
-        scores = network.scores(network.prototypes(features, mask), features)
+        scores = network.scores(network.condition(features, mask), features)
         assert (network.fuse(scores, (64, 64), offset) > 0.5).float().mul(mask).sum() > 0.8 * mask.sum()
 
 

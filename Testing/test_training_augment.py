@@ -66,8 +66,10 @@ def test_gamma_keeps_minimum_range_and_order_and_is_the_power_it_says():
     images = torch.randn(6, SIZE, SIZE, generator=_generator(1)) * 2 + 1
     for exponent in (0.5, 1.0, 1.5):
         result = random_gamma(images, (exponent, exponent), _generator())
-        unit, new = (((x - x.amin((1, 2), True)) / (x.amax((1, 2), True) - x.amin((1, 2), True)))
-                     for x in (images, result))
+        unit, new = (
+            ((x - x.amin((1, 2), True)) / (x.amax((1, 2), True) - x.amin((1, 2), True)))
+            for x in (images, result)
+        )
         torch.testing.assert_close(new, unit**exponent, atol=4e-3, rtol=0)
         for extreme in (torch.amin, torch.amax):
             torch.testing.assert_close(extreme(result, (1, 2)), extreme(images, (1, 2)), atol=2e-2, rtol=0)
@@ -92,10 +94,17 @@ def test_each_pair_is_warped_on_exactly_one_slice_with_its_masks():
     assert torch.equal(changed, masks_changed)
 
 
-@pytest.mark.parametrize("options", [
-    {"rotate": 15.0}, {"shift": 6.0}, {"shear": 10.0}, {"scale": (0.7, 0.7)}, {"scale": (1.3, 1.3)},
-    {"elastic_alpha": 30.0, "elastic_sigma": 4.0},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rotate": 15.0},
+        {"shift": 6.0},
+        {"shear": 10.0},
+        {"scale": (0.7, 0.7)},
+        {"scale": (1.3, 1.3)},
+        {"elastic_alpha": 30.0, "elastic_sigma": 4.0},
+    ],
+)
 def test_the_mask_follows_the_image_and_the_range_is_kept(options):
     image, mask = _disc(batch=4)
     grid = random_warp(4, image.shape[-2:], _with(**options), _generator(2), CPU)
@@ -144,8 +153,9 @@ def test_the_elastic_field_is_smoothed_noise_in_pixels():
         for field, source in zip(blurred.reshape(4, 40, 52), noise.reshape(4, 40, 52).numpy(), strict=True):
             expected = gaussian_filter(source.astype(float), sigma, mode="constant")
             np.testing.assert_allclose(field, expected, atol=1e-5)
-    still, moved = (random_warp(1, (40, 52), _with(elastic_alpha=alpha), _generator(1), CPU)
-                    for alpha in (0.0, 10.0))
+    still, moved = (
+        random_warp(1, (40, 52), _with(elastic_alpha=alpha), _generator(1), CPU) for alpha in (0.0, 10.0)
+    )
     pixels = (moved - still) * torch.tensor([52, 40]) / 2
     assert 0.1 < float(pixels.abs().max()) < 5
 

@@ -44,10 +44,19 @@ def _areas(*counts):
     return labels
 
 
-@pytest.mark.parametrize(("areas", "pairs"), [
-    ((200, 1), [0]), ((1, 200), [0]), ((199, 199), []), ((200, 0, 200), []), ((0, 200, 1, 1), [1]),
-    ((200, 200, 200), [0, 1]), ((400,), []), ((0, 0), []),
-])
+@pytest.mark.parametrize(
+    ("areas", "pairs"),
+    [
+        ((200, 1), [0]),
+        ((1, 200), [0]),
+        ((199, 199), []),
+        ((200, 0, 200), []),
+        ((0, 200, 1, 1), [1]),
+        ((200, 200, 200), [0, 1]),
+        ((400,), []),
+        ((0, 0), []),
+    ],
+)
 def test_a_pair_needs_the_supervoxel_on_both_slices_and_200_pixels_on_one(areas, pairs):
     assert adjacent_pairs(_areas(*areas), 200) == ({1: pairs} if pairs else {})
 
@@ -66,10 +75,16 @@ def test_pairs_of_any_volume_obey_the_rule(seed, min_pixels):
             assert (lower in pairs.get(label, [])) == (min(area) > 0 and max(area) >= min_pixels)
 
 
-@pytest.mark.parametrize(("values", "rule", "excluded"), [
-    ([1], "any", [1, 1, 0, 0]), ([1], "all", [1, 1, 0, 0]), ([1, 4], "any", [1, 1, 1, 0]),
-    ([1, 4], "all", [0, 1, 0, 0]), ([9], "any", [0, 0, 0, 0]),
-])
+@pytest.mark.parametrize(
+    ("values", "rule", "excluded"),
+    [
+        ([1], "any", [1, 1, 0, 0]),
+        ([1], "all", [1, 1, 0, 0]),
+        ([1, 4], "any", [1, 1, 1, 0]),
+        ([1, 4], "all", [0, 1, 0, 0]),
+        ([9], "any", [0, 0, 0, 0]),
+    ],
+)
 def test_setting_2_removes_slices_by_either_rule(values, rule, excluded):
     assert excluded_slices(tiny.organs(), values, rule).tolist() == [bool(x) for x in excluded]
 
@@ -138,8 +153,10 @@ def test_an_episode_holds_adjacent_slices_in_either_order_and_their_supervoxels(
         assert images.shape == (3, 2, 32, 32)
         assert masks.shape == (3, 2, 3, 32, 32)
         for pair in range(3):
-            support, query = (next(k for k in range(4) if torch.equal(case.image[k].float(), image))
-                              for image in images[pair])
+            support, query = (
+                next(k for k in range(4) if torch.equal(case.image[k].float(), image))
+                for image in images[pair]
+            )
             orders.add(query - support)
             filled.add(int(valid[pair].sum()))
             found = set()
@@ -158,8 +175,9 @@ def _label_of(case, masks, slices):
     """Which supervoxel the masks of two slices show; None where they are empty."""
     if not masks.any():
         return None
-    return next(label for label in case.pairs
-                if torch.equal(masks, (case.supervoxels[list(slices)] == label).float()))
+    return next(
+        label for label in case.pairs if torch.equal(masks, (case.supervoxels[list(slices)] == label).float())
+    )
 
 
 def test_sources_are_drawn_by_their_share():

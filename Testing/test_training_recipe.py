@@ -42,14 +42,19 @@ def test_a_recipe_of_the_data_alone_has_the_released_codes_defaults(write):
 
 
 def test_every_section_is_read(write):
-    recipe = read_recipe(write(
-        'start = "random"\nsteps = 3\nseed = 4\n[model]\ndepth = 101\nalpha = 0.8\n'
-        '[[data]]\nname = "chaos"\nfold = 1\nexclude = ["liver", "spleen"]\nexclude_rule = "all"\n'
-        '[[data]]\nname = "cmr"\nshare = 2\n[episodes]\npairs = 2\n[augmentation]\ngamma = [1, 1]\n'
-        '[optimiser]\nname = "adamw"\nclip = 1\n'))
+    recipe = read_recipe(
+        write(
+            'start = "random"\nsteps = 3\nseed = 4\n[model]\ndepth = 101\nalpha = 0.8\n'
+            '[[data]]\nname = "chaos"\nfold = 1\nexclude = ["liver", "spleen"]\nexclude_rule = "all"\n'
+            '[[data]]\nname = "cmr"\nshare = 2\n[episodes]\npairs = 2\n[augmentation]\ngamma = [1, 1]\n'
+            '[optimiser]\nname = "adamw"\nclip = 1\n'
+        )
+    )
     assert (recipe.steps, recipe.seed, recipe.model.depth, recipe.model.alpha) == (3, 4, 101, 0.8)
-    assert recipe.data == (DataRecipe("chaos", 1, exclude=("liver", "spleen"), exclude_rule="all"),
-                           DataRecipe("cmr", share=2))
+    assert recipe.data == (
+        DataRecipe("chaos", 1, exclude=("liver", "spleen"), exclude_rule="all"),
+        DataRecipe("cmr", share=2),
+    )
     assert (recipe.episodes.pairs, recipe.augmentation.gamma) == (2, (1, 1))
     assert (recipe.optimiser.name, recipe.optimiser.clip) == ("adamw", 1)
 
@@ -63,34 +68,37 @@ def test_overrides_replace_entries_and_every_fold(write):
         read_recipe(path, {"stpes": 7})
 
 
-@pytest.mark.parametrize(("text", "sentence"), [
-    ("steps = 10\n", "names no list of data"),
-    ('[data]\nname = "chaos"\n', "names no list of data"),
-    ('data = "chaos"\n', "names no list of data"),
-    ("data = [1]\n", r"\[\[data\]\] is not a section"),
-    ("[[data]]\nfold = 0\n", r"lacks the entry name in \[\[data\]\]"),
-    ('[[data]]\nname = 3\n', r"entry name in \[\[data\]\] is 3"),
-    ("steps = \n" + DATA, "not valid TOML"),
-    ("speed = 1\n" + DATA, "unknown entry 'speed' in its top level"),
-    ("[episodes]\nslices = 1\n" + DATA, r"unknown entry 'slices' in \[episodes\]"),
-    ("model = 5\n" + DATA, r"\[model\] is not a section"),
-    ("[model]\ndepth = 34\n" + DATA, "depth=34"),
-    ('steps = "many"\n' + DATA, "entry steps in its top level is 'many'"),
-    ("steps = 1.5\n" + DATA, "entry steps in its top level is 1.5"),
-    ("steps = 0\n" + DATA, "entry steps in its top level is 0"),
-    ("seed = true\n" + DATA, "entry seed in its top level is True"),
-    ("[episodes]\npairs = 0\n" + DATA, "entry pairs"),
-    ('[optimiser]\nrate = "fast"\n' + DATA, "entry rate"),
-    ("[augmentation]\ngamma = 1.0\n" + DATA, "entry gamma"),
-    ("[augmentation]\nscale = [1.0]\n" + DATA, "entry scale"),
-    ('precision = "fp16"\n' + DATA, "entry precision is 'fp16'"),
-    ('batch_norm = "off"\n' + DATA, "entry batch_norm"),
-    ('[optimiser]\nschedule = "flat"\n' + DATA, "entry schedule"),
-    ('[optimiser]\nname = "lion"\n' + DATA, "optimiser 'lion'"),
-    (DATA + 'exclude_rule = "some"\n', "entry exclude_rule"),
-    (DATA + 'scheme = "loose"\n', "entry scheme"),
-    (DATA + 'exclude = "liver"\n', "entry exclude"),
-])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("steps = 10\n", "names no list of data"),
+        ('[data]\nname = "chaos"\n', "names no list of data"),
+        ('data = "chaos"\n', "names no list of data"),
+        ("data = [1]\n", r"\[\[data\]\] is not a section"),
+        ("[[data]]\nfold = 0\n", r"lacks the entry name in \[\[data\]\]"),
+        ("[[data]]\nname = 3\n", r"entry name in \[\[data\]\] is 3"),
+        ("steps = \n" + DATA, "not valid TOML"),
+        ("speed = 1\n" + DATA, "unknown entry 'speed' in its top level"),
+        ("[episodes]\nslices = 1\n" + DATA, r"unknown entry 'slices' in \[episodes\]"),
+        ("model = 5\n" + DATA, r"\[model\] is not a section"),
+        ("[model]\ndepth = 34\n" + DATA, "depth=34"),
+        ('steps = "many"\n' + DATA, "entry steps in its top level is 'many'"),
+        ("steps = 1.5\n" + DATA, "entry steps in its top level is 1.5"),
+        ("steps = 0\n" + DATA, "entry steps in its top level is 0"),
+        ("seed = true\n" + DATA, "entry seed in its top level is True"),
+        ("[episodes]\npairs = 0\n" + DATA, "entry pairs"),
+        ('[optimiser]\nrate = "fast"\n' + DATA, "entry rate"),
+        ("[augmentation]\ngamma = 1.0\n" + DATA, "entry gamma"),
+        ("[augmentation]\nscale = [1.0]\n" + DATA, "entry scale"),
+        ('precision = "fp16"\n' + DATA, "entry precision is 'fp16'"),
+        ('batch_norm = "off"\n' + DATA, "entry batch_norm"),
+        ('[optimiser]\nschedule = "flat"\n' + DATA, "entry schedule"),
+        ('[optimiser]\nname = "lion"\n' + DATA, "optimiser 'lion'"),
+        (DATA + 'exclude_rule = "some"\n', "entry exclude_rule"),
+        (DATA + 'scheme = "loose"\n', "entry scheme"),
+        (DATA + 'exclude = "liver"\n', "entry exclude"),
+    ],
+)
 def test_an_impossible_recipe_is_refused(write, text, sentence):
     with pytest.raises(RecipeError, match=sentence) as caught:
         read_recipe(write(text))

@@ -18,10 +18,15 @@ from qnetseg.training.trainer import Progress, build_optimiser, learning_rate
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
-    name="tiny", steps=4, seed=3, batch_norm="train",
+    name="tiny",
+    steps=4,
+    seed=3,
+    batch_norm="train",
     model=QNetConfig(depth=50, feature_channels=8, threshold_hidden=4),
-    data=(DataRecipe("chaos"),), episodes=EpisodeRecipe(pairs=1, structures=2, min_pixels=20),
-    optimiser=OptimiserRecipe(name="sgd", rate=1e-3, clip=1.0))
+    data=(DataRecipe("chaos"),),
+    episodes=EpisodeRecipe(pairs=1, structures=2, min_pixels=20),
+    optimiser=OptimiserRecipe(name="sgd", rate=1e-3, clip=1.0),
+)
 
 
 class Killed(BaseException):
@@ -99,7 +104,10 @@ def test_a_run_leaves_scalars_weights_and_a_readable_account(finished):
     trained = model.network.threshold.out.bias
     assert torch.equal(trained, state["network"]["threshold.out.bias"].bfloat16().float())
     assert {file.name for file in folder.iterdir() if "tfevents" not in file.name} == {
-        "checkpoint.pt", "model.safetensors", "scalars.csv"}
+        "checkpoint.pt",
+        "model.safetensors",
+        "scalars.csv",
+    }
 
 
 def test_a_finished_run_and_a_stop_do_no_more_than_asked(finished, tmp_path):
@@ -135,7 +143,7 @@ def light(monkeypatch, tmp_path):
             super().__init__()
             self.layer, self.norm = torch.nn.Linear(2, 1), torch.nn.BatchNorm2d(2)
 
-    monkeypatch.setattr(trainer, "QNet", Stub)
+    monkeypatch.setattr(trainer, "build_method", lambda name, config: Stub(config))
     return lambda **changes: Trainer(dataclasses.replace(RECIPE, **changes), tmp_path, CPU, lambda line: None)
 
 

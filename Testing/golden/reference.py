@@ -162,8 +162,10 @@ def weighted_nll(foreground, target, weights=(0.1, 1.0)):
 
 def predict(support, support_mask, query, threshold, alpha):
     """Probability of one structure of one image; support and query are (fine, coarse) features."""
-    maps = [probability(anomaly(q, masked_average(s, support_mask)), t)
-            for s, q, t in zip(support, query, threshold, strict=True)]
+    maps = [
+        probability(anomaly(q, masked_average(s, support_mask)), t)
+        for s, q, t in zip(support, query, threshold, strict=True)
+    ]
     return fused(*maps, support_mask.shape, alpha)
 
 

@@ -88,7 +88,7 @@ def _time_reference(count: int, device: str) -> float:
     with torch.no_grad():
         for image in images:
             support, query = network.encode(image[None]), network.encode(image[None])
-            network.predict(network.prototypes(support, target), query, (256, 256), refinement).cpu()
+            network.predict(network.condition(support, target), query, (256, 256), refinement).cpu()
     return (time.perf_counter() - began) / count
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .config import QNetConfig
 from .encoder import DualPathEncoder, Features
 from .loss import alignment_loss, segmentation_loss
+from .method import EpisodeLoss, FewShotMethod
 from .prototype import (
     Prototypes,
     anomaly_score,
@@ -38,18 +39,10 @@ class Scores(NamedTuple):
     threshold: Tensor
 
 
-class EpisodeLoss(NamedTuple):
-    """Mean losses over the valid structures of a batch of episodes (Eq. 11 to 13); scalars."""
-
-    total: Tensor
-    segmentation: Tensor
-    alignment: Tensor
-
-
-class QNet(nn.Module):
+class QNet(FewShotMethod):
     """Encoder, threshold and prototypes together.
 
-    The support is encoded once (`encode`, `prototypes`) and used for any number of query images.
+    The support is encoded once (`encode`, `condition`) and used for any number of query images.
     """
 
     def __init__(self, config: QNetConfig) -> None:
@@ -63,7 +56,7 @@ class QNet(nn.Module):
         x = self.config.input_scale * images + self.config.input_shift
         return self.encoder(x[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))
 
-    def prototypes(self, features: Features, masks: Tensor) -> Prototypes:
+    def condition(self, features: Features, masks: Tensor) -> Prototypes:
         """Foreground prototypes (Eq. 1). masks: (B, N, H, W) float in [0, 1]."""
         return prototypes_from(features, masks)
 
@@ -129,13 +122,7 @@ class QNet(nn.Module):
     def episode_loss(
         self, support: Tensor, support_masks: Tensor, query: Tensor, query_masks: Tensor, valid: Tensor
     ) -> EpisodeLoss:
-        """Losses of B episodes with up to N structures each, which share the encoder's work.
-
-        Args:
-            support, query: (B, H, W) float, z-scored images.
-            support_masks, query_masks: (B, N, H, W) float, 0 or 1.
-            valid: (B, N) float, 1 where the structure exists; B episodes may have fewer than N.
-        """
+        """See `FewShotMethod.episode_loss`: Eq. 11 to 13."""
         batch, size = support.shape[0], (support.shape[-2], support.shape[-1])
         features = self.encode(torch.cat([support, query]))
         support_features = Features(*(x[:batch] for x in features))

@@ -9,14 +9,14 @@ import torchvision
 from torch import Tensor
 
 from ..errors import WeightsError
-from .qnet import QNet
+from .method import FewShotMethod
 from .weights import read_state_dict
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _SKIPPED = re.compile(r"(^fc\.|^aux_classifier\.|^classifier\.|num_batches_tracked$)")
 
 
-def load_start(model: QNet, start: str) -> str:
+def load_start(model: FewShotMethod, start: str) -> str:
     """Initialise the encoder's backbone in place.
 
     Args:
@@ -44,7 +44,7 @@ def load_start(model: QNet, start: str) -> str:
     return _fill_backbone(model, state, start)
 
 
-def _fill_backbone(model: QNet, state: dict[str, Tensor], start: str) -> str:
+def _fill_backbone(model: FewShotMethod, state: dict[str, Tensor], start: str) -> str:
     backbone = model.encoder.backbone
     wanted = {key: value for key, value in backbone.state_dict().items() if not _SKIPPED.search(key)}
     given = {key.removeprefix("backbone."): value for key, value in state.items()}

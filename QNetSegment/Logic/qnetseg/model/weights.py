@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import OutputError, WeightsError
 from .config import QNetConfig
+from .method import FewShotMethod
 from .qnet import QNet
 
 FORMAT = "qnetseg-1"
@@ -37,7 +38,9 @@ class Model(NamedTuple):
     provenance: dict[str, Any]
 
 
-def save_model(path: str | Path, network: QNet, provenance: dict[str, Any], storage: str = "bf16") -> None:
+def save_model(
+    path: str | Path, network: FewShotMethod, provenance: dict[str, Any], storage: str = "bf16"
+) -> None:
     """Write a weights file; the old one stays if that fails.
 
     Args:

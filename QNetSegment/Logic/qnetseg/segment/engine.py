@@ -101,7 +101,7 @@ class _Prepared:
         target = torch.from_numpy(masks)[:, None]
 
         def work(part: slice, features: Features) -> tuple[Prototypes, torch.Tensor, Scores]:
-            prototypes = runner.network.prototypes(features, target[part].to(features.fine.device))
+            prototypes = runner.network.condition(features, target[part].to(features.fine.device))
             scores = runner.network.scores(prototypes, features, options.refinement)
             return Prototypes(*_on_cpu(prototypes)), features.pooled.cpu(), Scores(*_on_cpu(scores))
 

@@ -103,12 +103,14 @@ class Recipe:
 
     Attributes:
         name: file name without its ending.
+        method: name in `qnetseg.methods`.
         start: "random", "radiology" (see `qnetseg.model.starts`), "torchvision:<weights>" or a file.
         batch_norm: "train" (released code) or "frozen" statistics of the start.
         precision: "fp32" or "bf16" mixed precision.
     """
 
     name: str
+    method: str = "qnet"
     start: str = "random"
     steps: int = 30000
     seed: int = 0

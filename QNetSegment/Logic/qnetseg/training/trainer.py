@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from ..errors import OutputError, RecipeError, WeightsError
-from ..model import QNet, save_model
+from ..methods import build_method
+from ..model import FewShotMethod, save_model
 from ..model.starts import load_start
 from .augment import augment
 from .episodes import EpisodeSampler, load_cases
@@ -71,11 +72,11 @@ class Trainer:
         self.recipe, self.folder, self.device, self.report = recipe, Path(folder), device, report
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
-        network = QNet(recipe.model)
+        network = build_method(recipe.method, recipe.model)
         state = self._read_checkpoint()
         if state is None:
             report(load_start(network, recipe.start))
-        self.network: QNet = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: FewShotMethod = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = build_optimiser(self.network, recipe.optimiser)
         self.step = 0
         if state is not None:
@@ -89,7 +90,7 @@ class Trainer:
         ]
         self.sampler = EpisodeSampler(sources, recipe.episodes, recipe.seed)
 
-    def run(self, stop_after: int | None = None) -> QNet:
+    def run(self, stop_after: int | None = None) -> FewShotMethod:
         """Train to the recipe's last step (or `stop_after`), write checkpoints and the final weights."""
         last = min(self.recipe.steps, stop_after or self.recipe.steps)
         progress, saved = Progress(self.step, last), time.monotonic()

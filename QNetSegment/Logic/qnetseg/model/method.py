@@ -1,0 +1,61 @@
+"""The interface that every few-shot method offers, so that one trainer and one protocol serve them all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from .config import QNetConfig
+from .encoder import DualPathEncoder
+
+
+class EpisodeLoss(NamedTuple):
+    """Mean losses over the valid structures of a batch of episodes (Eq. 11 to 13); scalars."""
+
+    total: Tensor
+    segmentation: Tensor
+    alignment: Tensor
+
+
+class FewShotMethod(nn.Module, ABC):
+    """A network that segments query images from support images and their masks.
+
+    What `encode` and `condition` return is the method's own affair; it is a NamedTuple of tensors whose first
+    dimension is the image, so that anyone can choose images from it. The support is encoded once and used for
+    any number of query images.
+    """
+
+    config: QNetConfig
+    encoder: DualPathEncoder
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Any:
+        """Features of images: (B, H, W) float, z-scored; H and W multiples of 8."""
+
+    @abstractmethod
+    def condition(self, features: Any, masks: Tensor) -> Any:
+        """What the method keeps of encoded support images. masks: (B, N, H, W) float in [0, 1]."""
+
+    @abstractmethod
+    def predict(self, support: Any, query: Any, size: tuple[int, int]) -> Tensor:
+        """Foreground probability (B, N, *size) float32 of encoded query images.
+
+        Args:
+            support: from `condition`; first dimension B, or 1 for all query images.
+            query: from `encode`.
+            size: H and W of the images.
+        """
+
+    @abstractmethod
+    def episode_loss(
+        self, support: Tensor, support_masks: Tensor, query: Tensor, query_masks: Tensor, valid: Tensor
+    ) -> EpisodeLoss:
+        """Losses of B episodes with up to N structures each, which share the encoder's work.
+
+        Args:
+            support, query: (B, H, W) float, z-scored images.
+            support_masks, query_masks: (B, N, H, W) float, 0 or 1.
+            valid: (B, N) float, 1 where the structure exists; B episodes may have fewer than N.
+        """
