@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,14 @@ import torch
 
 from ..errors import OutputError
 from ..models import sha256
+from ..provenance import processor, revision
 
 
 def describe_run(weights: Path | None, device: str, seed: int = 0) -> dict[str, Any]:
     """What every result file says about where its figures come from."""
     return {
         "weights_sha256": sha256(weights) if weights else None,
-        "revision": _revision(),
+        "revision": revision(),
         "device": device,
         "seed": seed,
         "torch": torch.__version__,
@@ -30,39 +30,16 @@ def describe_run(weights: Path | None, device: str, seed: int = 0) -> dict[str, 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores and GPU, without anything that names the host."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "system": platform.system(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _revision() -> str:
-    """Git revision of the project, "+" if its files were changed since; "unknown" outside a checkout."""
-    folder = Path(__file__).resolve().parent
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--", "."],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("+" if changed else "")
+def run_name(weights: Path) -> str:
+    """Name of a model in result files: its run's folder where training named the file, else the file's."""
+    return weights.resolve().parent.name if weights.stem == "model" else weights.stem
 
 
 def write_json(path: str | Path, content: dict[str, Any]) -> Path:
@@ -85,3 +62,57 @@ def write_text(path: str | Path, text: str) -> Path:
             "Choose another folder or free some space.",
         ) from error
     return path
+
+
+class RowLog:
+    """Finished rows of a run, one JSON a line in a file beside its output, so that a killed run goes on.
+
+    The first line says what the run is; rows of another run are dropped, and so is a line cut off.
+    """
+
+    def __init__(self, output: str | Path | None, identity: dict[str, Any]) -> None:
+        """identity: JSON-able; what must be the same for rows to be taken over. output None keeps no file."""
+        self._path = None if output is None else Path(output).with_suffix(".part.jsonl")
+        self._rows: dict[str, dict[str, Any]] = {}
+        first = json.dumps(identity, sort_keys=True)
+        if self._path is not None:
+            lines = self._lines(self._path)
+            if lines and lines[0] == first:
+                for line in lines[1:]:
+                    entry = json.loads(line)
+                    self._rows[entry["key"]] = entry["row"]
+            # Written anew without what was cut off.
+            kept = [json.dumps({"key": key, "row": row}) for key, row in self._rows.items()]
+            write_text(self._path, "".join(line + "\n" for line in (first, *kept)))
+
+    @staticmethod
+    def _lines(path: Path) -> list[str]:
+        try:
+            text = path.read_bytes().decode("utf-8", errors="replace")
+        except OSError:
+            return []
+        return [line for line in text.split("\n")[:-1] if line]  # what follows the last newline was cut off
+
+    def get(self, key: dict[str, str]) -> dict[str, Any] | None:
+        """The row of this key, or None."""
+        return self._rows.get(json.dumps(key, sort_keys=True))
+
+    def add(self, key: dict[str, str], row: dict[str, Any]) -> None:
+        """Keep a row. Raises `OutputError`."""
+        name = json.dumps(key, sort_keys=True)
+        self._rows[name] = row
+        if self._path is None:
+            return
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": name, "row": row}) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"The rows of an unfinished run cannot be kept in {self._path} ({error.strerror}).",
+                "Choose another folder or free some space.",
+            ) from error
+
+    def remove(self) -> None:
+        """The run is finished."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
