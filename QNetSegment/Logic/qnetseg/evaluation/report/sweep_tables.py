@@ -82,11 +82,17 @@ def _by_alpha(run: Run) -> dict[float, str]:
     return {a: figure([curve[i] for curve in curves]) for i, a in enumerate(alphas)}
 
 
+NO_GALLERY = (
+    "`qnetseg evaluate p` draws it with `--gallery docs/results/figure3-NAME.png`. No picture is kept here,"
+    " because it shows patients of data sets whose licences do not allow a copy."
+)
+
+
 def figure3(folder: Path) -> str:
     """Figure 3 as a section: the galleries of the folder."""
     pictures = sorted(path.name for path in folder.glob("figure3-*.png"))
     shown = "\n\n".join(f"![Qualitative comparison, {Path(name).stem}]({name})" for name in pictures)
-    return section("Figure 3: qualitative comparison", shown or "No gallery has been drawn yet.")
+    return section("Figure 3: qualitative comparison", shown or NO_GALLERY)
 
 
 def figure4(results: list[dict[str, Any]], queue: list[Planned] | None, folder: Path) -> str:
