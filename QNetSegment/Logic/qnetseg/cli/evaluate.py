@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import evaluate_r
 from .common import add_command, add_device, add_json, add_model, add_precision, print_json, say
 from .outputs import make_folder
 
@@ -62,6 +63,7 @@ def add(commands: Any) -> None:
     add_precision(p)
     add_json(p)
     p.set_defaults(run=run_p)
+    evaluate_r.add(protocols)
 
 
 def run_p(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,232 @@
+"""What R1, R2 and R3 share: the run, its cases, its methods, its result file.
+
+Full native volumes, opened as a user would open them; the structure's range is unknown; our method runs
+through `segment_volume` like everywhere else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data import dataset
+from ..data.catalogue import CATALOGUE
+from ..errors import DatasetError, QNetSegmentError
+from ..model import Model, load_model
+from ..segment import SegmentOptions
+from ..segment.device import choose_device
+from .results import describe_run, write_json
+from .rivals import Answer, Task, chosen_methods, needs_model, run_method
+from .studies import Collection, Study, collection
+from .sweep import Report, State, Unit, sweep
+
+
+@dataclass(frozen=True)
+class RealRun:
+    """What is scored, by which methods.
+
+    Attributes:
+        dataset: see `studies.collection`.
+        methods: names out of `rivals.METHODS`; the first is compared with every other.
+        weights: safetensors file; None where no method needs it.
+        labels: names and values of the structures; None for all.
+        cases: only these studies; empty for all.
+        fold, scheme: only the test cases of a fold of chaos or cmr; None for all cases.
+        partly_labelled, plane: see `studies.collection`.
+        device, precision: see `SegmentOptions`.
+        lengths: structure -> study -> mm, filled in by the run where a method wants it.
+    """
+
+    dataset: str
+    methods: tuple[str, ...] = ("qnet",)
+    weights: str | None = None
+    labels: dict[str, int] | None = None
+    cases: tuple[str, ...] = ()
+    fold: int | None = None
+    scheme: str = "strict"
+    partly_labelled: bool = False
+    plane: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    lengths: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    protocol = ""  # set by the subclasses
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "methods", chosen_methods(self.methods, self.protocol))
+        if self.fold is not None and self.dataset not in CATALOGUE:
+            raise DatasetError(
+                f"{self.dataset} has no folds.", f"Folds are defined for {', '.join(CATALOGUE)}."
+            )
+
+    def collection(self) -> Collection:
+        """The studies to score."""
+        cases = self.cases
+        if self.fold is not None:
+            fold = dict.fromkeys(dataset(self.dataset).fold(self.fold, self.scheme))
+            cases = tuple(name for name in fold if not cases or name in cases)
+            if not cases:
+                raise DatasetError(f"Fold {self.fold} holds none of the cases.", "Choose others.")
+        return collection(self.dataset, self.labels, cases, self.partly_labelled, self.plane)
+
+    def everybody(self) -> Collection:
+        """All studies of the data set, whichever are scored: the other patients."""
+        return collection(self.dataset, self.labels, (), self.partly_labelled, self.plane)
+
+    def options(self) -> SegmentOptions:
+        """The engine's defaults, as for a user."""
+        return SegmentOptions(device=self.device, precision=self.precision)
+
+    def model(self) -> Model | None:
+        """The model, loaded once a process; None where no method needs it."""
+        return _loaded(self.weights) if self.weights and needs_model(self.methods) else None
+
+    def usual_length(self, structure: str, study: str) -> float | None:
+        """Mean length in mm of a structure in all other patients; None if there are none."""
+        others = [mm for name, mm in self.lengths.get(structure, {}).items() if name != study]
+        return float(np.mean(others)) if others else None
+
+    def described(self) -> dict[str, Any]:
+        """JSON-able settings, without what follows from them and without anybody's folders."""
+        settings = asdict(self)
+        for name in ("lengths", "weights"):
+            del settings[name]
+        for name in {"dataset", "support_dataset"} & set(settings):
+            settings[name] = settings[name] and Path(settings[name]).resolve().name
+        return {"protocol": self.protocol.upper(), **settings}
+
+
+@lru_cache(maxsize=1)
+def _loaded(weights: str) -> Model:
+    return load_model(weights)
+
+
+def answer(run: RealRun, name: str, task: Task) -> tuple[Answer, float]:
+    """What a method gives for a task, and the seconds that it took."""
+    model = run.model()  # loaded before the clock starts
+    began = time.perf_counter()
+    found = run_method(name, task, model, run.options() if model is not None else None)
+    return found, time.perf_counter() - began
+
+
+@dataclass
+class Findings:
+    """Rows of one unit of work, and what had to be left out with a sentence why."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rows": self.rows, "skipped": self.skipped}
+
+
+def loaded_study(studies: Collection, name: str, found: Findings) -> Study | None:
+    """Read a study; None, and a sentence among the findings, for a bad one."""
+    try:
+        return studies.load(name)
+    except QNetSegmentError as error:
+        found.skipped.append(f"{name}: {error}")
+        return None
+
+
+def execute(
+    run: RealRun,
+    units: Sequence[Unit],
+    work: Callable[[Unit], dict[str, Any]],
+    summarise: Callable[[list[dict[str, Any]], list[str]], dict[str, Any]],
+    output: Path | None,
+    jobs: int,
+    report: Report,
+) -> dict[str, Any]:
+    """Do a run's work, go on where an identical one stopped, and write its result file.
+
+    Args:
+        run: what is scored.
+        units: its pieces of work.
+        work: picklable; gives `Findings.to_json` of a unit.
+        summarise: (rows, structures) -> entries of the result file.
+        output: the result file; None writes none.
+        jobs: processes.
+        report: receives a line for each piece of work, and for what was left out.
+
+    Returns:
+        The content of the result file.
+
+    Raises:
+        DatasetError: nothing could be scored.
+    """
+    weights = Path(run.weights) if run.weights and needs_model(run.methods) else None
+    device = choose_device(run.device)[0].type if weights else "cpu"
+    origin = {**run.described(), **describe_run(weights, device)}
+    folder = {"folder": str(Path(run.dataset).resolve())}  # two folders may share their bare name
+    state = State(output.with_suffix(".part.jsonl") if output else None, {**origin, **folder})
+    results = sweep(units, work, state, jobs, report)
+    rows = [row for result in results for row in result["rows"]]
+    skipped = list(dict.fromkeys(sentence for result in results for sentence in result["skipped"]))
+    for sentence in skipped:
+        report(f"left out   {sentence}")
+    if not rows:
+        raise DatasetError(
+            f"Nothing of {run.dataset} could be scored.", skipped[0] if skipped else "It has no cases."
+        )
+    structures = [name for name in run.collection().structures if any(r["structure"] == name for r in rows)]
+    content = {
+        **origin,
+        "method": run.methods[0],
+        **_model_facts(run, sorted({row["study"] for row in rows})),
+        "structures": structures,
+        "studies": len({row["study"] for row in rows}),
+        "left_out": len(skipped),
+        **summarise(rows, structures),
+        "skipped": skipped,
+        "rows": rows,
+    }
+    if output is not None:
+        write_json(output, content)
+    state.finish()
+    return content
+
+
+def with_lengths(run: RealRun) -> Any:
+    """The run with the lengths of its structures in all patients, where a method wants them."""
+    return replace(run, lengths=run.everybody().lengths()) if "ellipsoid" in run.methods else run
+
+
+def _model_facts(run: RealRun, studies: list[str]) -> dict[str, Any]:
+    """Name and steps of the model, and whether it was trained on a scored case (None: it does not say)."""
+    model = run.model()
+    if model is None:
+        return {"model": None, "steps": None, "trained_on_scored_cases": None}
+    facts = {"model": model.name, "steps": model.provenance.get("steps")}
+    return {**facts, "trained_on_scored_cases": _has_seen(run.dataset, studies, model)}
+
+
+def _has_seen(name: str, studies: list[str], model: Model) -> bool | None:
+    if "recipe" not in model.provenance:
+        return None
+    seen = False
+    for source in model.provenance["recipe"].get("data", []):
+        if source["name"] == name:
+            fold = source.get("fold", -1)
+            left_out = dataset(name).fold(fold, source["scheme"]) if fold >= 0 else []
+            seen = seen or not set(studies) <= set(left_out)
+    return seen
+
+
+def unit_work(function: Callable[..., Findings], run: RealRun) -> Callable[[Unit], dict[str, Any]]:
+    """The picklable work of a protocol's function (run, unit) -> Findings."""
+    return _Work(function, run)
+
+
+class _Work:
+    def __init__(self, function: Callable[..., Findings], run: RealRun) -> None:
+        self._function, self._run = function, run
+
+    def __call__(self, unit: Unit) -> dict[str, Any]:
+        return self._function(self._run, unit).to_json()
