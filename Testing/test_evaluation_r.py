@@ -14,6 +14,7 @@ from qnetseg.evaluation.phantom import body_phantom
 from qnetseg.evaluation.rivals import Answer
 from qnetseg.evaluation.sweep import State
 from qnetseg.volume import LabelMap, write_labelmap, write_volume
+from support import sweep_works
 from support.intensity_model import intensity_model
 
 
@@ -164,7 +165,8 @@ def test_r3_scores_pairs_of_patients(phantoms, model, tmp_path):
 
 
 def test_r3_counts_what_is_found_where_nothing_is(phantoms, model):
-    run = r3.R3(**settings(phantoms, model, "qnet", "copy"), pairs=2, absent=True)
+    patients = ("p1", "p2", "p3")
+    run = r3.R3(**settings(phantoms, model, "qnet", "copy", cases=patients), pairs=2, absent=True)
     content = r3.run(run, report=lambda line: None)
     rows = [row for row in content["rows"] if row["method"] == "copy"]
     assert all(row["slices"] == 3 and row["false_ml"] > 0 for row in rows)
@@ -230,23 +232,13 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
     assert not path.exists()
 
 
-def upper(unit):
-    return {"value": unit[0].upper()}
-
-
-def end_process(unit):
-    import os
-
-    os._exit(1)
-
-
 def test_a_sweep_runs_in_processes_and_survives_their_end(monkeypatch):
     units = [("a",), ("b",)]
-    assert sweep.sweep(units, upper, State(None, {}), jobs=2) == [{"value": "A"}, {"value": "B"}]
+    assert sweep.sweep(units, sweep_works.upper, State(None, {}), jobs=2) == [{"value": "A"}, {"value": "B"}]
     with pytest.raises(WorkerError, match="was killed"):
-        sweep.sweep(units, end_process, State(None, {}), jobs=2)
+        sweep.sweep(units, sweep_works.end_process, State(None, {}), jobs=2)
     with pytest.raises(InputError, match="at least 1"):
-        sweep.sweep(units, upper, State(None, {}), jobs=0)
+        sweep.sweep(units, sweep_works.upper, State(None, {}), jobs=0)
 
 
 def test_parts_that_cannot_be_written_are_said(tmp_path):
@@ -298,14 +290,14 @@ def test_the_commands_print_a_table_and_write_a_result(phantoms, tmp_path, capsy
     assert "left out   p4" in printed.err
     assert cli.main(["evaluate", "r2", *base, "--pick", "worst", "--rounds", "2"]) == 0
     assert "the worst slice next" in capsys.readouterr().out
-    r3_base = [*base[:3], "copy", *base[4:], "--pairs", "2", "--json"]
+    r3_base = [*base[:3], "copy", *base[4:], "--cases", "p1,p2", "--pairs", "2", "--json"]
     assert cli.main(["evaluate", "r3", *r3_base, "--absent", "--support-dataset", str(phantoms)]) == 0
     assert json.loads(capsys.readouterr().out)["protocol"] == "R3"
     names = sorted(path.name.replace(phantoms.name, "D") for path in (tmp_path / "out").iterdir())
     assert names == [
         "r1-D-largest-copy-interpolation.json",
         "r2-D-worst-copy-interpolation.json",
-        "r3-D-from-D-pairs2-seed0-absent-copy.json",
+        "r3-D-p1-p2-from-D-pairs2-seed0-absent-copy.json",
     ]
 
 

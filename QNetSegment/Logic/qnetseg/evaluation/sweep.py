@@ -126,7 +126,5 @@ def _results(left: Sequence[Unit], work: Work, jobs: int) -> Iterator[tuple[Unit
 
 
 def _use_threads(count: int) -> None:
-    """Share the cores among the processes."""
-    import torch
-
-    torch.set_num_threads(count)
+    """Share the cores among the processes; called before the work brings in torch, which then looks here."""
+    os.environ["OMP_NUM_THREADS"] = str(count)

@@ -12,6 +12,7 @@ from .task import Answer, Task
 
 LIMIT = 300_000  # voxels; the linear system of a full volume takes minutes and gigabytes
 TOLERANCE = 1e-3  # of the conjugate gradients
+OUTSIDE = 0.1  # by which probabilities may then leave [0, 1] without a warning; only one half matters here
 
 
 def walk(task: Task) -> Answer:
@@ -32,7 +33,13 @@ def walk(task: Task) -> Answer:
         return Answer(task.as_drawn(np.ones_like(task.mask)))
     spacing = (task.spacing[0], task.spacing[1] * factor, task.spacing[2] * factor)
     probability = random_walker(
-        image, seeds, mode="cg_j", tol=TOLERANCE, spacing=spacing, return_full_prob=True
+        image,
+        seeds,
+        mode="cg_j",
+        tol=TOLERANCE,
+        prob_tol=OUTSIDE,
+        spacing=spacing,
+        return_full_prob=True,
     )[0]
     fine = (len(image), image.shape[1] * factor, image.shape[2] * factor)
     full = resize(probability, fine, order=1, preserve_range=True)
