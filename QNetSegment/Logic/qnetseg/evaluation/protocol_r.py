@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -40,7 +40,8 @@ class RealRun:
         fold, scheme: only the test cases of a fold of chaos or cmr; None for all cases.
         partly_labelled, plane: see `studies.collection`.
         device, precision: see `SegmentOptions`.
-        lengths: structure -> study -> mm, filled in by the run where a method wants it.
+        studies: what these settings mean, found once by `prepared`.
+        lengths: structure -> study -> mm, measured once by `prepared` where a method wants it.
     """
 
     dataset: str
@@ -54,6 +55,7 @@ class RealRun:
     plane: str | None = None
     device: str = "auto"
     precision: str = "auto"
+    studies: Collection | None = None
     lengths: dict[str, dict[str, float]] = field(default_factory=dict)
 
     protocol = ""  # set by the subclasses
@@ -67,6 +69,8 @@ class RealRun:
 
     def collection(self) -> Collection:
         """The studies to score."""
+        if self.studies is not None:
+            return self.studies
         cases = self.cases
         if self.fold is not None:
             fold = dict.fromkeys(dataset(self.dataset).fold(self.fold, self.scheme))
@@ -95,11 +99,14 @@ class RealRun:
     def described(self) -> dict[str, Any]:
         """JSON-able settings, without what follows from them and without anybody's folders."""
         settings = asdict(self)
-        for name in ("lengths", "weights"):
+        for name in {"lengths", "weights", "studies", "sources"} & set(settings):
             del settings[name]
         for name in {"dataset", "support_dataset"} & set(settings):
             settings[name] = settings[name] and Path(settings[name]).resolve().name
         return {"protocol": self.protocol.upper(), **settings}
+
+
+Run = TypeVar("Run", bound=RealRun)
 
 
 @lru_cache(maxsize=1)
@@ -193,9 +200,10 @@ def execute(
     return content
 
 
-def with_lengths(run: RealRun) -> Any:
-    """The run with the lengths of its structures in all patients, where a method wants them."""
-    return replace(run, lengths=run.everybody().lengths()) if "ellipsoid" in run.methods else run
+def prepared(run: Run) -> Run:
+    """The run with its studies looked up, and with the structures' lengths in all patients where wanted."""
+    lengths = run.everybody().lengths() if "ellipsoid" in run.methods else {}
+    return replace(run, studies=run.collection(), lengths=lengths)
 
 
 def _model_facts(run: RealRun, studies: list[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import DatasetError, InputError, QNetSegmentError
 from . import aggregate
 from .drawings import CHOICES, LARGEST, RANDOM, from_the_middle, largest, occupied_slices
-from .protocol_r import Findings, RealRun, answer, execute, loaded_study, unit_work, with_lengths
+from .protocol_r import Findings, RealRun, answer, execute, loaded_study, prepared, unit_work
 from .rivals import METHODS, draw
 from .scoring import score
 from .studies import Study
@@ -50,7 +50,7 @@ class R1(RealRun):
 
 def run(run: R1, output: Path | None = None, jobs: int = 1, report: Report = print) -> dict[str, Any]:
     """Score all studies; returns the content of the result file. See `protocol_r.execute`."""
-    run = with_lengths(run)
+    run = prepared(run)
     units = [(name,) for name in run.collection().files]
     return execute(run, units, unit_work(score_study, run), summarise, output, jobs, report)
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InputError, QNetSegmentError
 from . import aggregate
 from .drawings import largest, occupied_slices
-from .protocol_r import Findings, RealRun, answer, execute, loaded_study, unit_work
+from .protocol_r import Findings, RealRun, answer, execute, loaded_study, prepared, unit_work
 from .rivals import Answer, draw
 from .scoring import score, slice_dice
 from .studies import Study
@@ -51,6 +51,7 @@ class R2(RealRun):
 
 def run(run: R2, output: Path | None = None, jobs: int = 1, report: Report = print) -> dict[str, Any]:
     """Score all studies; returns the content of the result file. See `protocol_r.execute`."""
+    run = prepared(run)
     units = [(name,) for name in run.collection().files]
 
     def figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import DatasetError, InputError, QNetSegmentError
 from . import aggregate
 from .drawings import largest, pairs
-from .protocol_r import Findings, RealRun, answer, execute, loaded_study, unit_work, with_lengths
+from .protocol_r import Findings, RealRun, answer, execute, loaded_study, prepared, unit_work
 from .rivals import METHODS, Task, draw
 from .rivals.transfer import transferred
 from .scoring import score
@@ -31,6 +31,7 @@ class R3(RealRun):
         pairs: size of the stratified subset of ordered pairs; None for all.
         seed: of the subset.
         absent: crop every query to the slices without the structure: all that is found is false.
+        sources: what `supports` gives, found once.
     """
 
     support_dataset: str | None = None
@@ -38,6 +39,7 @@ class R3(RealRun):
     pairs: int | None = None
     seed: int = 0
     absent: bool = False
+    sources: Collection | None = None
 
     protocol = "r3"
 
@@ -48,6 +50,8 @@ class R3(RealRun):
 
     def supports(self) -> Collection:
         """The studies that are drawn on, with the structures that the queries have, too."""
+        if self.sources is not None:
+            return self.sources
         queries = self.collection()
         if self.support_dataset is None:
             return queries
@@ -62,7 +66,8 @@ class R3(RealRun):
 
 def run(run: R3, output: Path | None = None, jobs: int = 1, report: Report = print) -> dict[str, Any]:
     """Score the pairs; returns the content of the result file. See `protocol_r.execute`."""
-    run = with_lengths(run)
+    run = prepared(run)
+    run = replace(run, sources=run.supports())
     queries = list(run.collection().files)
     own = run.support_dataset is None
     units = pairs(list(run.supports().files), None if own else queries, run.seed, run.pairs)

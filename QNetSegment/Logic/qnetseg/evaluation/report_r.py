@@ -86,7 +86,7 @@ def _r1(result: dict[str, Any]) -> Iterator[Table]:
     for choice, methods in result["summary"].items():
         rows = []
         for name, figures in methods.items():
-            row = [METHODS[name].title, METHODS[name].given, *_dice_cells(figures["structures"], structures)]
+            row = [*_named(name), *_dice_cells(figures["structures"], structures)]
             row.append(_difference(result["paired"][choice].get(name)))
             row += [_number(figures[key]) for key in ("surface_dice", "hd95", "volume_error")]
             row += [_number(figures[key]) for key in ("end_error_slices", "end_error_mm", "false_ml")]
@@ -104,7 +104,7 @@ def _r2(result: dict[str, Any]) -> Iterator[Table]:
             needed = headline["slices_for_goal"]
             rows.append(
                 [
-                    METHODS[name].title,
+                    _named(name)[0],
                     *(_number(entry["mean"]["dice"] if entry else None) for entry in curves["dice"]),
                     f"over {rounds}" if needed is None else f"{needed:g}",
                     _number(headline["reached"], 0),
@@ -123,7 +123,7 @@ def _r3(result: dict[str, Any]) -> Table:
     ]
     rows = []
     for name, figures in result["summary"].items():
-        row = [METHODS[name].title, *_dice_cells(figures["structures"], structures)]
+        row = [_named(name)[0], *_dice_cells(figures["structures"], structures)]
         row.append(_difference(result["paired"].get(name)))
         keys = ("median", "worst_tenth", "spread_over_supports", "surface_dice", "hd95", "false_ml")
         rows.append([*row, *(_number(figures[key]) for key in keys), _number(figures["seconds"], 2)])
@@ -137,8 +137,13 @@ def _absent(result: dict[str, Any]) -> Table:
     for name, figures in result["summary"].items():
         cells = [_number(figures["structures"][structure]) for structure in structures]
         cells += [_number(figures[key]) for key in ("false_ml", "false_ml_mean", "left_empty")]
-        rows.append([METHODS[name].title, *cells, _number(figures["seconds"], 2)])
+        rows.append([_named(name)[0], *cells, _number(figures["seconds"], 2)])
     return "Structure absent: false volume", columns, rows
+
+
+def _named(name: str) -> tuple[str, str]:
+    """Title of a method and what its user draws; a method of older results may be gone."""
+    return (METHODS[name].title, METHODS[name].given) if name in METHODS else (name, "")
 
 
 def _dice_cells(entries: dict[str, Any], structures: Sequence[str]) -> list[str]:
