@@ -112,7 +112,7 @@ def make_study(
     plane = plane or _acquired_plane(volume, orientation)
     study = Study(name, volume, labels, plane, orientation, np.ones(0, bool))
     stack = study.stack(labels)
-    labelled = stack.any(axis=(1, 2)) if partly_labelled else np.ones(len(stack), bool)
+    labelled = np.asarray(stack.any(axis=(1, 2)) if partly_labelled else np.ones(len(stack), bool))
     return replace(study, labelled=labelled)
 
 

@@ -29,8 +29,8 @@ class State:
 
     def __init__(self, path: Path | None, run: dict[str, Any]) -> None:
         """Read what an earlier, identical run has left; what another run has left is dropped."""
-        self.path, self._run, self.done = path, json.loads(json.dumps(run)), {}
-        self.done: dict[Unit, dict[str, Any]]
+        self.path, self._run = path, json.loads(json.dumps(run))
+        self.done: dict[Unit, dict[str, Any]] = {}
         if path is not None and path.is_file():
             lines = list(_whole_lines(path))
             if lines and lines[0] == self._run:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class Method:
     protocols: tuple[str, ...]
     function: str
     pick: Pick = only_the_drawn
-    options: dict[str, bool] | None = None
+    options: dict[str, Any] | None = None
     package: str = ""
 
 
