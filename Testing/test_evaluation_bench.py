@@ -28,4 +28,4 @@ def test_bench_reports_ratios_of_one_run_and_peak_memory(tmp_path):
     assert 0 <= content["dice_against_fp32"] <= 1
     assert json.loads((tmp_path / "r" / "b.json").read_text())["slices"] == 2
     assert any("ratio" in line for line in lines)
-    assert f"{content['ratio']:.1f}" in report.write_index(tmp_path / "r").read_text()
+    assert f"{content['ratio']:.1f}" in report.write_index(tmp_path / "r").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,32 +13,27 @@ from qnetseg.data import CATALOGUE, dataset
 from qnetseg.errors import DatasetError, InputError, OutputError
 from qnetseg.evaluation import protocol_p, report, results
 from qnetseg.evaluation.metrics import bootstrap_interval, dice, iou
-from qnetseg.evaluation.phantom import body_phantom
 from qnetseg.evaluation.protocol_p import ProtocolP, support_slice_indices
+from qnetseg.evaluation.results import RowLog
+from qnetseg.evaluation.summary import summarise
+from support.evaluation_bed import write_chaos_like
 from support.intensity_model import intensity_model
+
+
+def rows_of(protocol, model, report=lambda line: None):
+    predict = protocol_p.predictor(protocol, model.network)
+    return protocol_p.score_fold(protocol, model, predict, protocol_p.measure_pair, RowLog(None, {}), report)
+
+
+def trained_on(*sources):
+    recipe = {"name": "own", "data": list(sources)}
+    return dataclasses.replace(intensity_model(), provenance={"recipe": recipe})
 
 
 @pytest.fixture(scope="module")
 def chaos_like(tmp_path_factory):
-    """Twenty phantoms in CHAOST2's files; the organ is the liver (1), the other labels are parts of it."""
     root = tmp_path_factory.mktemp("data")
-    data = CATALOGUE["chaos"]
-    for number in range(1, 21):
-        volume, organ = body_phantom((10, 64, 64), (8.0, 4.0, 4.0), seed=number)
-        labels = organ.astype(np.int16)
-        for value in (2, 3, 4):
-            labels[2 * value - 1][organ[2 * value - 1] > 0] = value
-        supervoxels = (volume.array > 150).astype(np.int16)
-        for pattern, array in (
-            (data.images, volume.array),
-            (data.images.replace("image_", "label_"), labels),
-            (data.supervoxels, supervoxels),
-        ):
-            path = root / pattern.format(number)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image = SimpleITK.GetImageFromArray(array)
-            image.SetSpacing((4.0, 4.0, 8.0))
-            SimpleITK.WriteImage(image, str(path))
+    write_chaos_like(root)
     return root
 
 
@@ -79,71 +75,96 @@ def test_released_folds_overlap_by_one_and_strict_folds_do_not(data):
 
 
 def test_released_scheme_scores_four_queries_from_the_third_case(data):
-    rows = list(protocol_p.score_fold(ProtocolP(device="cpu", precision="fp32"), intensity_model()))
+    rows = rows_of(ProtocolP(device="cpu", precision="fp32"), intensity_model())
     assert {row["support"] for row in rows} == {"3"}
     assert [row["query"] for row in rows if row["structure"] == "liver"] == ["1", "2", "4", "5"]
     assert all(row["dice"] > 0.5 for row in rows)
-    summary = protocol_p.summarise(rows, data)
+    summary = summarise(rows, data.labels)
     assert summary["liver"]["patients"] == 4
     assert summary["mean"]["dice"] == pytest.approx(np.mean([summary[name]["dice"] for name in data.labels]))
 
 
 def test_strict_scheme_counts_every_patient_once_over_all_supports(data):
     protocol = ProtocolP(scheme="strict", device="cpu", precision="fp32")
-    rows = [row for row in protocol_p.score_fold(protocol, intensity_model()) if row["structure"] == "liver"]
+    rows = [row for row in rows_of(protocol, intensity_model()) if row["structure"] == "liver"]
     assert len(rows) == 12
-    assert protocol_p.summarise(rows, data)["liver"]["patients"] == 4
+    assert summarise(rows, data.labels)["liver"]["patients"] == 4
 
 
 def test_only_slices_with_the_organ_are_scored(data):
-    case = data.load("1")
-    support = protocol_p.support_from_case(case, 4, "spleen", 0.0)
-    assert len(support.slices) == 1 and support.slices[0].index == 7
-    overlap, jaccard = protocol_p.score_pair(
-        support, data.load("2"), 4, intensity_model(), ProtocolP().options()
-    )
-    assert overlap > 0.6 and jaccard == pytest.approx(overlap / (2 - overlap))
-    with pytest.raises(DatasetError, match="does not hold"):
-        protocol_p.support_from_case(case, 99, "nothing", 0.0)
+    protocol = ProtocolP(structures=("spleen",), device="cpu", precision="fp32")
+    rows = rows_of(protocol, intensity_model())
+    assert {row["structure"] for row in rows} == {"spleen"} and len(rows) == 4
+    for row in rows:
+        assert row["dice"] > 0.6 and row["iou"] == pytest.approx(row["dice"] / (2 - row["dice"]))
+        assert 0.5 < row["surface_dice"] <= 1 and row["hd95"] < 40
 
 
 def test_run_writes_a_result_file_that_says_where_it_comes_from(data, tmp_path, monkeypatch):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"weights")
-    monkeypatch.setattr(protocol_p, "load_model", lambda path: intensity_model())
+    monkeypatch.setattr(protocol_p, "load_method", lambda path: intensity_model())
     lines = []
     output = tmp_path / "deep" / "p.json"
     content = protocol_p.run(ProtocolP(device="cpu"), weights, output, lines.append)
     assert json.loads(output.read_text())["rows"] == content["rows"]
     assert {"weights_sha256", "revision", "device", "seed", "torch", "machine"} <= set(content)
     assert len(lines) == 16 + 5
-    index = report.write_index(output.parent).read_text()
-    assert "brightness, fold 0" in index and "81.0" in index and "not run yet" in index
-    assert f"{content['summary']['mean']['dice']:.1f}" in index
+    assert {entry.name for entry in output.parent.iterdir()} == {"p.json"}
+    assert (content["method"], content["model"], content["exclude_rule"]) == ("qnet", tmp_path.name, None)
+    assert content["model_config"]["size"] == 64 and content["options"]["refinement"]["mode"] == "none"
+    for entry in content["summary"].values():
+        assert set(entry) == {"dice", "iou", "surface_dice", "hd95", "interval", "patients"}
+        assert entry["interval"][0] <= entry["dice"] <= entry["interval"][1] and entry["patients"] == 4
 
 
 def test_setting_2_scores_what_training_left_out_and_refuses_other_weights():
     source = {"name": "chaos", "fold": 0, "scheme": "released", "exclude": ["liver", "spleen"]}
-    model = intensity_model()._replace(provenance={"recipe": {"data": [source]}})
+    model = trained_on(source)
     protocol = ProtocolP(setting=2)
     assert protocol_p.scored_structures(protocol, model) == ["liver", "spleen"]
-    with pytest.raises(InputError, match="not trained for Setting 2"):
-        protocol_p.scored_structures(protocol, intensity_model())
+    assert protocol_p.exclude_rule(protocol, model) == "any"
+    assert protocol_p.exclude_rule(ProtocolP(), model) is None
+    weaker = trained_on(source, {**source, "exclude_rule": "all"})
+    assert protocol_p.exclude_rule(protocol, weaker) == "all"
+    some = dataclasses.replace(protocol, structures=("liver",))
+    assert protocol_p.scored_structures(some, model) == ["liver"]
+    # Seen by one of two sources is seen; an official checkpoint says nothing, so the caller has to.
+    both = trained_on(source, {**source, "exclude": ["liver"]})
+    assert protocol_p.scored_structures(protocol, both) == ["liver"]
+    assert protocol_p.scored_structures(some, intensity_model()) == ["liver"]
+    for asked, weights in (
+        (protocol, intensity_model()),
+        (protocol, trained_on()),
+        (dataclasses.replace(protocol, structures=("right kidney",)), model),
+        (dataclasses.replace(protocol, structures=("liver", "right kidney")), model),
+    ):
+        with pytest.raises(InputError, match="not trained for Setting 2"):
+            protocol_p.scored_structures(asked, weights)
 
 
 def test_weights_that_were_trained_on_scored_cases_are_marked(data):
     source = {"name": "chaos", "fold": 0, "scheme": "released", "exclude": []}
-    model = intensity_model()._replace(provenance={"recipe": {"data": [source]}})
+    model = trained_on(source)
     assert protocol_p.has_seen_the_fold(ProtocolP(fold=0), model) is False
     assert protocol_p.has_seen_the_fold(ProtocolP(fold=1), model) is True
     assert protocol_p.has_seen_the_fold(ProtocolP(dataset="cmr"), model) is False
+    assert protocol_p.has_seen_the_fold(ProtocolP(scheme="strict"), model) is False  # cases 1 to 4
+    assert protocol_p.has_seen_the_fold(ProtocolP(), trained_on(source, {**source, "fold": 1})) is True
+    assert protocol_p.has_seen_the_fold(ProtocolP(), trained_on(source, {"name": "chaos"})) is True
     source["fold"] = -1
     assert protocol_p.has_seen_the_fold(ProtocolP(fold=0), model) is True
     assert protocol_p.has_seen_the_fold(ProtocolP(), intensity_model()) is None
 
 
 def test_settings_that_make_no_sense_are_refused():
-    for values in ({"setting": 3}, {"scheme": "lucky"}, {"dataset": "cmr", "setting": 2}):
+    for values in (
+        {"setting": 3},
+        {"scheme": "lucky"},
+        {"dataset": "cmr", "setting": 2},
+        {"alpha": 1.1},
+        {"structures": ("heart",)},
+    ):
         with pytest.raises(InputError):
             ProtocolP(**values)
     with pytest.raises(DatasetError, match="no data set"):
@@ -167,7 +188,7 @@ def test_labels_of_another_shape_are_named(data, chaos_like, tmp_path, monkeypat
         image = SimpleITK.ReadImage(str(chaos_like / pattern.format(1)))
         SimpleITK.WriteImage(image[:, :, :5] if "label" in pattern else image, str(path))
     monkeypatch.setenv("QNETSEG_DATA", str(tmp_path))
-    with pytest.raises(DatasetError, match="Case 1 of chaos: the labels have shape"):
+    with pytest.raises(DatasetError, match=r"label_1\.nii\.gz has shape"):
         dataset("chaos").load("1")
 
 
@@ -194,5 +215,5 @@ def test_revision_is_unknown_outside_a_checkout(monkeypatch):
     def no_git(*_args, **_kwargs):
         raise FileNotFoundError("git")
 
-    monkeypatch.setattr(results.subprocess, "run", no_git)
+    monkeypatch.setattr("qnetseg.provenance.subprocess.run", no_git)
     assert results.describe_run(None, "cpu")["revision"] == "unknown"

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
 
 from qnetseg import cli
-from qnetseg.errors import Cancelled, DatasetError, InputError, OutputError, WorkerError
-from qnetseg.evaluation import aggregate, protocol_r, r1, r2, r3, report_r, sweep
+from qnetseg.errors import Cancelled, DatasetError, InputError, WorkerError
+from qnetseg.evaluation import results
 from qnetseg.evaluation.phantom import body_phantom
-from qnetseg.evaluation.rivals import Answer
-from qnetseg.evaluation.sweep import State
+from qnetseg.evaluation.report import write_index
+from qnetseg.evaluation.report.whole_volume import r_tables
+from qnetseg.evaluation.results import RowLog
+from qnetseg.evaluation.summary import summarise
+from qnetseg.evaluation.whole_volume import r1, r2, r3
+from qnetseg.evaluation.whole_volume import run as whole_volume
+from qnetseg.evaluation.whole_volume.aggregate import paired
+from qnetseg.evaluation.whole_volume.parallel import work_through
+from qnetseg.evaluation.whole_volume.rivals import Answer
+from qnetseg.evaluation.whole_volume.tables import summary_lines
 from qnetseg.volume import LabelMap, write_labelmap, write_volume
-from support import sweep_works
+from support import parallel_works
 from support.intensity_model import intensity_model
 
 
@@ -36,7 +46,7 @@ def model(monkeypatch, tmp_path):
     """Every weights file holds the intensity network."""
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"weights")
-    monkeypatch.setattr(protocol_r, "_loaded", lambda path: intensity_model())
+    monkeypatch.setattr(whole_volume, "_loaded", lambda path: intensity_model())
     return str(weights)
 
 
@@ -60,9 +70,10 @@ def test_r1_scores_every_drawing_and_names_the_bad_study(phantoms, model, tmp_pa
     floor = content["summary"]["largest"]["copy"]["structures"]["mean"]["dice"]
     gap = content["paired"]["largest"]["copy"]
     assert gap["difference"] == pytest.approx(best["dice"] - floor) and gap["patients"] == 3
-    text = report_r.r_tables([content | {"file": "r1.json"}, {"protocol": "P"}])
+    text = write_index(output.parent).read_text(encoding="utf-8")
     assert f"{best['dice']:.1f}" in text and "[json](r1.json)" in text and "random, middle half" in text
-    assert "left out: 1" in text and text.count("Not run yet.") == 2
+    assert "left out: 1" in text and "## R1" in text and "## R2" not in text
+    assert text.index("## Figure 4") < text.index("## R1") < text.index("## Inference")
 
 
 def test_the_drawn_slice_is_not_scored(phantoms, model):
@@ -106,12 +117,12 @@ def test_r2_draws_where_the_first_method_is_worst_and_scores_the_others_there(ph
     assert headline["flags"] > 0 and 0 <= headline["flag_hit"] <= 100
     assert content["headlines"]["flag"]["interpolation"]["flag_hit"] is None
     assert len(content["paired"]["worst"]["interpolation"]) == 3
-    text = report_r.r_tables([content])
+    text = r_tables([content | {"file": "r.json"}])
     assert "3 drawn" in text and "the flagged slice next" in text
 
 
 def _place(row):
-    return {key: row[key] for key in ("study", "structure", "pick", "round")}
+    return {key: row[key] for key in ("query", "structure", "pick", "round")}
 
 
 def test_the_next_slice_and_the_flag_by_hand():
@@ -140,7 +151,7 @@ def test_the_next_slice_and_the_flag_by_hand():
 def test_headlines_count_drawn_slices_until_the_goal():
     def case(study, *values):
         return [
-            {"study": study, "structure": "x", "round": n, "dice": value, "dice_with_drawn": 1.0}
+            {"query": study, "structure": "x", "round": n, "dice": value, "dice_with_drawn": 1.0}
             for n, value in enumerate(values, 1)
         ]
 
@@ -154,14 +165,14 @@ def test_headlines_count_drawn_slices_until_the_goal():
 def test_r3_scores_pairs_of_patients(phantoms, model, tmp_path):
     run = r3.R3(**settings(phantoms, model, "qnet", "ellipsoid", cases=("p1", "p2", "p3")))
     content = r3.run(run, tmp_path / "r3.json", report=lambda line: None)
-    assert {(row["support"], row["study"]) for row in content["rows"]} == {
+    assert {(row["support"], row["query"]) for row in content["rows"]} == {
         (f"p{a}", f"p{b}") for a in (1, 2, 3) for b in (1, 2, 3) if a != b
     }
     figures = content["summary"]["qnet"]
     assert figures["structures"]["mean"]["dice"] > 50 and figures["spread_over_supports"] is not None
     assert figures["worst_tenth"] <= figures["worst_decile"] + 1e-9 <= figures["median"] + 1e-9
     assert content["summary"]["ellipsoid"]["structures"]["mean"]["dice"] > 70  # the phantoms lie alike
-    assert "worst tenth" in report_r.r_tables([content])
+    assert "worst tenth" in r_tables([content | {"file": "r.json"}])
 
 
 def test_r3_counts_what_is_found_where_nothing_is(phantoms, model):
@@ -171,7 +182,7 @@ def test_r3_counts_what_is_found_where_nothing_is(phantoms, model):
     rows = [row for row in content["rows"] if row["method"] == "copy"]
     assert all(row["slices"] == 3 and row["false_ml"] > 0 for row in rows)
     assert content["summary"]["copy"]["left_empty"] == 0
-    assert "Structure absent" in "\n".join(report_r.summary_lines(content))
+    assert "Structure absent" in "\n".join(summary_lines(content))
 
 
 def test_r3_across_data_sets_matches_structures_by_name(phantoms, model):
@@ -208,64 +219,69 @@ def test_impossible_settings_are_refused(phantoms, model):
             make()
 
 
-def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
-    path, units = tmp_path / "run.part.jsonl", [("a",), ("b",), ("c",)]
-    asked = []
+def units(*names):
+    return [{"query": name} for name in names]
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
+    output, asked = tmp_path / "run.json", []
 
     def work(unit):
-        asked.append(unit)
-        if unit == ("b",) and asked.count(unit) == 1:
+        asked.append(unit["query"])
+        if unit["query"] == "b" and asked.count("b") == 1:
             raise KeyboardInterrupt
-        return {"value": unit[0]}
+        return {"value": unit["query"]}
 
-    with pytest.raises(Cancelled, match="kept in"):
-        sweep.sweep(units, work, State(path, {"run": 1}))
-    with open(path, "a", encoding="utf-8") as file:
-        file.write('{"unit": ["x')  # the machine went down while a line was written
+    with pytest.raises(Cancelled, match=r"kept in .*run\.part\.jsonl"):
+        work_through(units(*"abc"), work, RowLog(output, {"run": 1}))
+    with open(output.with_suffix(".part.jsonl"), "a", encoding="utf-8") as file:
+        file.write('{"key": ["x')  # the machine went down while a line was written
     lines = []
-    results = sweep.sweep(units, work, State(path, {"run": 1}), report=lines.append)
-    assert [result["value"] for result in results] == ["a", "b", "c"]
-    assert asked == [("a",), ("b",), ("b",), ("c",)] and lines[0] == "1 of 3 are there from before"
-    assert State(path, {"run": 1}).done.keys() == set(units)
-    assert State(path, {"run": 2}).done == {}  # another run starts anew
-    State(path, {"run": 2}).finish()
-    assert not path.exists()
+    done = work_through(units(*"abc"), work, RowLog(output, {"run": 1}), report=lines.append)
+    assert [result["value"] for result in done] == ["a", "b", "c"] and asked == ["a", "b", "b", "c"]
+    assert lines == ["1 of 3 are there from before", "b done, 2 of 3", "c done, 3 of 3"]
+    assert RowLog(output, {"run": 1}).get({"query": "c"}) == {"value": "c"}
+    with pytest.raises(Cancelled, match="nothing was kept"):
+        asked.clear()
+        work_through(units("b"), work, RowLog(None, {}))
 
 
-def test_a_sweep_runs_in_processes_and_survives_their_end(monkeypatch):
-    units = [("a",), ("b",)]
-    assert sweep.sweep(units, sweep_works.upper, State(None, {}), jobs=2) == [{"value": "A"}, {"value": "B"}]
+def test_the_work_is_done_in_processes_and_their_end_is_said():
+    log = RowLog(None, {})
+    assert work_through(units("a", "b"), parallel_works.upper, log, jobs=2) == [
+        {"value": "A"},
+        {"value": "B"},
+    ]
     with pytest.raises(WorkerError, match="was killed"):
-        sweep.sweep(units, sweep_works.end_process, State(None, {}), jobs=2)
+        work_through(units("c", "d"), parallel_works.end_process, log, jobs=2)
     with pytest.raises(InputError, match="at least 1"):
-        sweep.sweep(units, sweep_works.upper, State(None, {}), jobs=0)
+        work_through(units("c"), parallel_works.upper, log, jobs=0)
 
 
-def test_parts_that_cannot_be_written_are_said(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be written"):
-        State(tmp_path / "file" / "x.part.jsonl", {})
+def test_processes_find_the_number_of_threads_before_torch():
+    found = work_through(units("a", "b"), parallel_works.threads, RowLog(None, {}), jobs=2)
+    count = str(max(1, (os.cpu_count() or 1) // 2))
+    assert found == [{"threads": count, "torch": False}] * 2
 
 
 def test_patients_count_once_and_pairs_are_compared():
     rows = [
-        {"study": "a", "structure": "x", "dice": 0.5},
-        {"study": "a", "structure": "x", "dice": 0.7},
-        {"study": "b", "structure": "x", "dice": 0.8},
-        {"study": "b", "structure": "y", "dice": 0.4},
+        {"query": "a", "structure": "x", "dice": 0.5},
+        {"query": "a", "structure": "x", "dice": 0.7},
+        {"query": "b", "structure": "x", "dice": 0.8},
+        {"query": "b", "structure": "y", "dice": 0.4},
     ]
-    summary = aggregate.dice_summary(rows, ["x", "y", "z"])
+    summary = summarise(rows, ["x", "y", "z"])
     assert summary["x"]["dice"] == pytest.approx(70) and summary["y"]["patients"] == 1 and "z" not in summary
-    assert summary["mean"]["dice"] == pytest.approx(55)
-    low, high = summary["mean"]["interval"]
-    assert low <= 55 <= high
+    assert summary["mean"]["dice"] == pytest.approx(55) and summary["mean"]["hd95"] is None
     worse = [{**row, "dice": row["dice"] - 0.1} for row in rows]
-    gap = aggregate.paired(rows, worse, ["x", "y"])
-    assert gap["difference"] == pytest.approx(10) and gap["interval"] == pytest.approx((10, 10))
-    assert aggregate.paired(rows, [], ["x"]) == {} and aggregate.dice_summary([], ["x"]) == {}
-    other = [{"study": "b", "structure": "y", "dice": 0.1}, {"study": "c", "structure": "x", "dice": 0.1}]
-    assert aggregate.paired(rows[:2], other, ["x", "y"]) == {}
-    assert aggregate.paired(rows[2:3], other[:1], ["x", "y"]) == {}
+    gap = paired(rows, worse, ["x", "y"])
+    assert gap["difference"] == pytest.approx(10) and gap["interval"] == pytest.approx([10, 10])
+    assert gap["patients"] == 2 and gap["excludes_zero"]
+    assert paired(rows, [], ["x"]) == {}
+    other = [{"query": "b", "structure": "y", "dice": 0.1}, {"query": "c", "structure": "x", "dice": 0.1}]
+    assert paired(rows[:2], other, ["x", "y"]) == {} and paired(rows[2:3], other[:1], ["x", "y"]) == {}
+    assert paired(rows, other, ["x", "y"])["difference"] == pytest.approx(30)
 
 
 def test_weights_that_know_their_training_cases_are_marked(monkeypatch):
@@ -273,13 +289,13 @@ def test_weights_that_know_their_training_cases_are_marked(monkeypatch):
         def fold(self, index, scheme):
             return ["1", "2"]
 
-    monkeypatch.setattr(protocol_r, "dataset", lambda name: Folds())
+    monkeypatch.setattr(results, "dataset", lambda name: Folds())
     source = {"name": "chaos", "fold": 0, "scheme": "strict"}
-    model = intensity_model()._replace(provenance={"recipe": {"data": [source]}})
-    assert protocol_r._has_seen("chaos", ["1"], model) is False
-    assert protocol_r._has_seen("chaos", ["1", "3"], model) is True
-    assert protocol_r._has_seen("cmr", ["1"], model) is False
-    assert protocol_r._has_seen("chaos", ["1"], intensity_model()) is None
+    model = dataclasses.replace(intensity_model(), provenance={"recipe": {"data": [source]}})
+    assert results.has_seen("chaos", ["1"], model) is False
+    assert results.has_seen("chaos", ["1", "3"], model) is True
+    assert results.has_seen("cmr", ["1"], model) is False
+    assert results.has_seen("chaos", ["1"], intensity_model()) is None
 
 
 def test_the_commands_print_a_table_and_write_a_result(phantoms, tmp_path, capsys):

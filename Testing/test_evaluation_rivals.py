@@ -9,11 +9,12 @@ import pytest
 import SimpleITK
 
 from qnetseg.errors import DatasetError, InputError
-from qnetseg.evaluation import metrics, rivals, scoring, studies
-from qnetseg.evaluation.drawings import from_the_middle, largest, occupied_slices, pairs
-from qnetseg.evaluation.rivals import METHODS, Task, chosen_methods, draw, run_method
-from qnetseg.evaluation.rivals.transfer import transferred
-from qnetseg.evaluation.studies import collection, make_study
+from qnetseg.evaluation import metrics
+from qnetseg.evaluation.whole_volume import rivals, scoring, studies
+from qnetseg.evaluation.whole_volume.drawings import from_the_middle, largest, occupied_slices, pairs
+from qnetseg.evaluation.whole_volume.rivals import METHODS, Task, chosen_methods, draw, run_method
+from qnetseg.evaluation.whole_volume.rivals.transfer import transferred
+from qnetseg.evaluation.whole_volume.studies import collection, make_study
 from qnetseg.volume import Volume, canonical
 
 SPACING = (5.0, 1.0, 1.0)
@@ -74,7 +75,7 @@ def test_shapes_are_interpolated_between_drawn_slices_and_end_at_empty_ones(sphe
 
 def test_random_walker_finds_a_bright_ball_and_keeps_the_drawing(sphere, monkeypatch):
     study, truth = sphere
-    walker = importlib.import_module("qnetseg.evaluation.rivals.random_walker")
+    walker = importlib.import_module("qnetseg.evaluation.whole_volume.rivals.random_walker")
     for limit, least in ((10**6, 0.9), (13_000, 0.8)):
         monkeypatch.setattr(walker, "LIMIT", limit)
         found = run_method("random-walker", draw(study, truth, "ball", [2, 10, 18]), None, None).mask
@@ -156,17 +157,6 @@ def test_figures_of_empty_masks():
     assert nothing["dice"] == nothing["surface_dice"] == 1 and nothing["volume_error"] is None
     assert scoring.outside_range(truth, empty) == truth.sum()
     assert scoring.slice_dice(empty, truth)[[0, 2]].tolist() == [float(not truth[0].any()), 0.0]
-
-
-def test_surface_measures_by_hand():
-    a = np.zeros((3, 9, 9), bool)
-    a[1, 2:5, 2:5] = True
-    b = np.roll(a, 2, axis=2)
-    assert metrics.hausdorff95(a, b, (1.0, 1.0, 1.5)) == pytest.approx(3.0)
-    assert metrics.surface_dice(a, b, (1.0, 1.0, 1.5), 3.0) == 1.0
-    assert metrics.surface_dice(a, b, (1.0, 1.0, 1.5), 1.4) == pytest.approx(3 / 9)
-    assert metrics.surface_dice(a, a & ~a, (1.0,) * 3, 1.0) == 0.0
-    assert np.isnan(metrics.hausdorff95(a, a & ~a, (1.0,) * 3))
 
 
 def test_simulated_users_draw_the_same_slices_every_time(sphere):

@@ -33,7 +33,20 @@ def test_import_contracts_hold():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-LAYERS = ("cli", "training", "evaluation", "worker", "segment", "data", "models", "model", "volume", "errors")
+LAYERS = (
+    "cli",
+    "training",
+    "evaluation",
+    "worker",
+    "segment",
+    "data",
+    "models",
+    "methods",
+    "model",
+    "volume",
+    "errors",
+    "provenance",
+)
 
 
 @pytest.mark.parametrize(

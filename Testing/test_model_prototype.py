@@ -14,7 +14,7 @@ from qnetseg.model.prototype import (
     masked_average_pooling,
     resize_probability,
 )
-from qnetseg.model.threshold import ThresholdHead
+from qnetseg.model.threshold import FixedThreshold, ThresholdHead, build_threshold
 
 TOLERANCE = 1e-5
 
@@ -95,3 +95,12 @@ def test_the_threshold_head_is_two_linear_layers(kind):
     result = head(_tensor(pooled)).detach().numpy()
     assert result.shape == (3, 2)
     np.testing.assert_allclose(result, np.broadcast_to(expected, (3, 2)), atol=TOLERANCE)
+
+
+def test_the_fixed_threshold_is_one_learned_number():
+    threshold = build_threshold(QNetConfig(threshold="fixed", threshold_bias=-7.0))
+    assert isinstance(threshold, FixedThreshold)
+    result = threshold(_tensor(_array(3, 2048)))
+    assert torch.equal(result, torch.full((3, 2), -7.0))
+    result.sum().backward()
+    assert [parameter.grad.tolist() for parameter in threshold.parameters()] == [[6.0]]

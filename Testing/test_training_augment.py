@@ -10,18 +10,27 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from qnetseg.training.augment import augment, gaussian_blur, random_gamma, random_warp, warp
+from qnetseg.training import augment as transforms
+from qnetseg.training.augment import draw, gaussian_blur, raise_to, sampling_grid, warp
 from qnetseg.training.episodes import Episodes
 from qnetseg.training.recipe import AugmentationRecipe
 
 NOTHING = AugmentationRecipe((1.0, 1.0), 0.0, 0.0, 0.0, (1.0, 1.0), 0.0, 5.0, 0.0)
 SIZE = 48
 
-CPU = torch.device("cpu")
-
 
 def _generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def augment(episodes, recipe, generator):
+    draws = draw(len(episodes.images), episodes.images.shape[-2:], recipe, generator)
+    return transforms.augment(episodes, draws, recipe)
+
+
+def random_warp(batch, size, recipe, generator):
+    draws = draw(batch, size, recipe, generator)
+    return sampling_grid(draws.affine, draws.noise, recipe)
 
 
 def _with(**options):
@@ -65,7 +74,7 @@ def test_the_given_episodes_are_not_touched_and_the_generator_decides():
 def test_gamma_keeps_minimum_range_and_order_and_is_the_power_it_says():
     images = torch.randn(6, SIZE, SIZE, generator=_generator(1)) * 2 + 1
     for exponent in (0.5, 1.0, 1.5):
-        result = random_gamma(images, (exponent, exponent), _generator())
+        result = raise_to(images, torch.full((6,), exponent))
         unit, new = (
             ((x - x.amin((1, 2), True)) / (x.amax((1, 2), True) - x.amin((1, 2), True)))
             for x in (images, result)
@@ -73,7 +82,7 @@ def test_gamma_keeps_minimum_range_and_order_and_is_the_power_it_says():
         torch.testing.assert_close(new, unit**exponent, atol=4e-3, rtol=0)
         for extreme in (torch.amin, torch.amax):
             torch.testing.assert_close(extreme(result, (1, 2)), extreme(images, (1, 2)), atol=2e-2, rtol=0)
-    constant = random_gamma(torch.full((1, 4, 4), 2.0), (0.5, 1.5), _generator())
+    constant = raise_to(torch.full((1, 4, 4), 2.0), torch.tensor([0.7]))
     assert torch.isfinite(constant).all()
 
 
@@ -107,7 +116,7 @@ def test_each_pair_is_warped_on_exactly_one_slice_with_its_masks():
 )
 def test_the_mask_follows_the_image_and_the_range_is_kept(options):
     image, mask = _disc(batch=4)
-    grid = random_warp(4, image.shape[-2:], _with(**options), _generator(2), CPU)
+    grid = random_warp(4, image.shape[-2:], _with(**options), _generator(2))
     warped, moved = warp(image, mask, grid)
     assert (warped - image).abs().max() > 0.3
     assert warped.min() >= image.min() and warped.max() <= image.max()
@@ -120,14 +129,14 @@ def test_the_mask_follows_the_image_and_the_range_is_kept(options):
 @pytest.mark.parametrize("factor", [0.8, 1.25])
 def test_scale_magnifies_by_its_factor(factor):
     image, mask = _disc(centre=(23.5, 23.5), radius=12)
-    grid = random_warp(1, image.shape[-2:], _with(scale=(factor, factor)), _generator(), CPU)
+    grid = random_warp(1, image.shape[-2:], _with(scale=(factor, factor)), _generator())
     _, moved = warp(image, mask, grid)
     assert float(moved.sum() / mask.sum()) == pytest.approx(factor**2, rel=0.05)
 
 
 def test_affine_parameters_stay_inside_their_limits():
     recipe = _with(rotate=5.0, shift=5.0)
-    grids = random_warp(200, (SIZE, SIZE), recipe, _generator(), CPU)
+    grids = random_warp(200, (SIZE, SIZE), recipe, _generator())
     step = (grids[:, :, 1] - grids[:, :, 0])[:, 0] * SIZE / 2  # image of one pixel to the right
     angle = torch.rad2deg(torch.atan2(step[:, 1], step[:, 0]))
     middle = slice(SIZE // 2 - 1, SIZE // 2 + 1)
@@ -139,7 +148,7 @@ def test_affine_parameters_stay_inside_their_limits():
 
 
 def test_shear_slants_columns():
-    grids = random_warp(100, (SIZE, SIZE), _with(shear=5.0), _generator(), CPU)
+    grids = random_warp(100, (SIZE, SIZE), _with(shear=5.0), _generator())
     down = (grids[:, 1] - grids[:, 0])[:, 0] * SIZE / 2
     assert down[:, 0].abs().max() <= math.tan(math.radians(5.001))
     assert down[:, 0].abs().max() > math.tan(math.radians(3))
@@ -154,7 +163,7 @@ def test_the_elastic_field_is_smoothed_noise_in_pixels():
             expected = gaussian_filter(source.astype(float), sigma, mode="constant")
             np.testing.assert_allclose(field, expected, atol=1e-5)
     still, moved = (
-        random_warp(1, (40, 52), _with(elastic_alpha=alpha), _generator(1), CPU) for alpha in (0.0, 10.0)
+        random_warp(1, (40, 52), _with(elastic_alpha=alpha), _generator(1)) for alpha in (0.0, 10.0)
     )
     pixels = (moved - still) * torch.tensor([52, 40]) / 2
     assert 0.1 < float(pixels.abs().max()) < 5

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from golden import dataset as tiny
 from qnetseg.data import Case
-from qnetseg.errors import DatasetError
+from qnetseg.errors import DatasetError, RecipeError
+from qnetseg.training.body import body_box
 from qnetseg.training.episodes import (
     EpisodeSampler,
     adjacent_pairs,
     excluded_slices,
     load_cases,
     prepare_case,
+    same_slices,
 )
 from qnetseg.training.recipe import DataRecipe, EpisodeRecipe
+from qnetseg.training.superpixels import superpixels
 
 CPU = torch.device("cpu")
 
@@ -188,3 +191,70 @@ def test_sources_are_drawn_by_their_share():
     images = [sampler.batch(step).images[0, 0] for step in range(200)]
     of_one = sum(any(torch.equal(image, plane.float()) for plane in one.image) for image in images)
     assert of_one == pytest.approx(150, abs=25)
+
+
+@pytest.mark.parametrize("pairs", [1, 3])
+def test_crops_to_a_window_that_holds_part_of_the_drawn_supervoxel(pairs):
+    case = prepare_case(_case(tiny.supervoxels()), "case", EpisodeRecipe(min_pixels=20), CPU, 0.5)
+    recipe = EpisodeRecipe(min_pixels=20, pairs=pairs, structures=2, crop=16)
+    sampler = EpisodeSampler([(1, [case])], recipe, seed=1)
+    for step in range(20):
+        images, masks, _ = sampler.batch(step)
+        assert images.shape == (pairs, 2, 16, 16) and masks.shape == (pairs, 2, 2, 16, 16)
+        assert masks[:, :, 0].sum(dim=(-2, -1)).amax(dim=1).min() > 0
+        for plan, image, mask in zip(sampler.plan(step), images, masks, strict=True):
+            assert plan.size == (16, 16)
+            where = [list(plan.slices), *plan.window]
+            assert torch.equal(image, case.image[where[0]][:, where[1], where[2]].float())
+            own = case.supervoxels[where[0]][:, where[1], where[2]] == plan.labels[0]
+            assert torch.equal(mask[:, 0], own.float())
+
+
+def test_a_window_is_never_larger_than_the_slice():
+    case = prepare_case(_case(tiny.supervoxels()), "case", EpisodeRecipe(min_pixels=20), CPU, 0.5)
+    size = case.image.shape[-2:]
+    images, *_ = EpisodeSampler([(1, [case])], EpisodeRecipe(min_pixels=20, crop=512), seed=1).batch(0)
+    assert images.shape[-2:] == size
+
+
+@given(st.tuples(st.integers(0, 69), st.integers(0, 69)), st.tuples(st.integers(0, 99), st.integers(0, 99)))
+def test_a_box_holds_the_body_and_nothing_around_it(rows, columns):
+    body = np.zeros((2, 70, 100), bool)
+    body[0, min(rows), min(columns)] = body[1, max(rows), max(columns)] = True
+    assert body_box(body) == (slice(min(rows), max(rows) + 1), slice(min(columns), max(columns) + 1))
+
+
+def test_refuses_odd_windows_and_superpixels_on_adjacent_slices():
+    with pytest.raises(RecipeError, match="multiple of 8"):
+        EpisodeRecipe(crop=100)
+    with pytest.raises(RecipeError, match="superpixels"):
+        EpisodeRecipe(supervoxels="superpixels")
+
+
+def test_the_same_slice_can_be_support_and_query(chaos):
+    assert same_slices(_areas(200, 199, 0, 300), 200) == {1: [0, 3]}
+    recipe = EpisodeRecipe(pairs=2, min_pixels=20, partner="same")
+    case = prepare_case(_case(tiny.supervoxels()), "case", recipe, CPU, 0.5)
+    assert case.pairs == {1: [0, 1, 2, 3], 2: [0, 1], 3: [3]}
+    images, masks, _ = EpisodeSampler([(1, [case])], recipe, seed=1).batch(0)
+    assert torch.equal(images[:, 0], images[:, 1]) and torch.equal(masks[:, 0], masks[:, 1])
+    with pytest.raises(DatasetError, match=r"no supervoxel of 2000 pixels\. Lower"):
+        prepare_case(_case(tiny.supervoxels()), "case", dataclasses.replace(recipe, min_pixels=2000), CPU, 0)
+
+
+def test_superpixels_fill_the_body_and_end_with_their_slice():
+    image = np.random.default_rng(3).uniform(0, 1, size=(3, 48, 48))
+    image[:, 4:44, 4:24] += 60
+    image[:, 4:44, 24:44] += 120
+    image[1] = 0  # a slice without body
+    labels = superpixels(image, min_size=100)
+    assert not labels[1].any()
+    np.testing.assert_array_equal(labels[0] > 0, image[0] > 10)
+    assert not set(labels[0].flat) & set(labels[2].flat) - {0}
+    assert not set(labels[0, 4:44, 4:20].flat) & set(labels[0, 4:44, 28:44].flat)
+
+
+def test_superpixels_are_computed_before_training(chaos):
+    recipe = EpisodeRecipe(min_pixels=20, partner="same", supervoxels="superpixels")
+    cases = load_cases(DataRecipe("chaos"), recipe, CPU, 0.5)
+    assert len(cases) == 6 and cases[0].step == 0 and cases[0].pairs

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from qnetseg.cli import main
 from qnetseg.errors import RecipeError
-from qnetseg.training import Recipe, read_recipe
+from qnetseg.methods import METHODS
+from qnetseg.training import Recipe, parse_setting, read_recipe
 from qnetseg.training.recipe import AugmentationRecipe, DataRecipe, OptimiserRecipe
 
 TRAINING = Path(__file__).resolve().parents[1] / "Training"
@@ -69,6 +71,94 @@ def test_overrides_replace_entries_and_every_fold(write):
 
 
 @pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("model.depth=101", "model.depth", 101),
+        (" steps = 7 ", "steps", 7),
+        ("optimiser.rate=2e-4", "optimiser.rate", 2e-4),
+        ("episodes.crop=192", "episodes.crop", 192),
+        ("model.paths=coarse", "model.paths", "coarse"),
+        ('model.paths="coarse"', "model.paths", "coarse"),
+        ("start=torchvision:resnet50.IMAGENET1K_V2", "start", "torchvision:resnet50.IMAGENET1K_V2"),
+        ('data.chaos.exclude=["liver", "spleen"]', "data.chaos.exclude", ["liver", "spleen"]),
+    ],
+)
+def test_settings_of_the_command_line(text, key, value):
+    assert parse_setting(text) == (key, value)
+
+
+@pytest.mark.parametrize(
+    "text", ["steps", "steps=", "=7", "a..b=1", "data.exclude=[liver]", "steps=1\nseed=2", "a=[1", "a b=1"]
+)
+def test_a_setting_of_another_form_is_refused(text):
+    with pytest.raises(RecipeError, match="not of the form") as caught:
+        parse_setting(text)
+    assert "model.depth=101" in caught.value.advice
+
+
+def test_overrides_reach_every_section_and_source(write):
+    path = write(DATA + '[[data]]\nname = "cmr"\n[model]\nalpha = 0.8\n')
+    recipe = read_recipe(
+        path,
+        {
+            "model.depth": 101,
+            "episodes.pairs": 3,
+            "augmentation.scale": [1, 1],
+            "optimiser.rate": 0.5,
+            "method": "senet",
+            "scheme": "strict",
+            "data.share": 2,
+            "data.chaos.exclude": ["liver"],
+            "data.chaos.fold": 4,
+        },
+    )
+    assert (recipe.model.depth, recipe.model.alpha, recipe.method) == (101, 0.8, "senet")
+    assert (recipe.episodes.pairs, recipe.augmentation.scale, recipe.optimiser.rate) == (3, (1, 1), 0.5)
+    assert recipe.data == (
+        DataRecipe("chaos", fold=4, scheme="strict", share=2, exclude=("liver",)),
+        DataRecipe("cmr", scheme="strict", share=2),
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("modle.depth", 101, "no section 'modle'"),
+        ("data.knee.fold", 1, r"no section 'data\.knee'"),
+        ("data.chaos.x.fold", 1, r"no section 'data\.chaos\.x'"),
+        ("model.dept", 101, r"unknown entry 'dept' in \[model\]"),
+        ("data.folds", 1, r"unknown entry 'folds' in \[\[data\]\]"),
+        ("scheme", "loose", "entry scheme is 'loose'"),
+        ("fold", "first", "entry fold"),
+        ("model", 5, r"\[model\] is not a section"),
+        ("method", "unet", "entry method is 'unet'"),
+        ("episodes.partner", "next", "entry partner is 'next'"),
+    ],
+)
+def test_an_impossible_override_is_refused(write, key, value, sentence):
+    with pytest.raises(RecipeError, match=sentence):
+        read_recipe(write(DATA), {key: value})
+
+
+def test_an_override_does_not_hide_a_broken_section(write):
+    with pytest.raises(RecipeError, match=r"\[model\] is not a section"):
+        read_recipe(write("model = 5\n" + DATA), {"model.depth": 50})
+
+
+def test_the_rivals_recipes_differ_from_the_default_only_in_the_method():
+    default = read_recipe(TRAINING / "default.toml").to_dict()
+    shared = ("start", "steps", "seed", "precision", "batch_norm", "data", "augmentation", "optimiser")
+    for name in sorted(set(METHODS) - {"qnet"}):
+        recipe = read_recipe(TRAINING / f"{name}.toml").to_dict()
+        assert recipe["method"] == name
+        assert {key: recipe[key] for key in shared} == {key: default[key] for key in shared}
+        own = {"alpnet": {"supervoxels": "superpixels", "partner": "same"}}.get(name, {})
+        assert recipe["episodes"] == {**default["episodes"], **own}
+        for key in ("depth", "input_scale", "input_shift", "spacing", "size"):
+            assert recipe["model"][key] == default["model"][key]
+
+
+@pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("steps = 10\n", "names no list of data"),
@@ -96,6 +186,8 @@ def test_overrides_replace_entries_and_every_fold(write):
         ('[optimiser]\nname = "lion"\n' + DATA, "optimiser 'lion'"),
         (DATA + 'exclude_rule = "some"\n', "entry exclude_rule"),
         (DATA + 'scheme = "loose"\n', "entry scheme"),
+        ('method = "unet"\n' + DATA, "entry method is 'unet'"),
+        ('[episodes]\nsupervoxels = "none"\n' + DATA, "entry supervoxels"),
         (DATA + 'exclude = "liver"\n', "entry exclude"),
     ],
 )
@@ -112,3 +204,27 @@ def test_unreadable_files_are_refused(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(RecipeError, match="not valid TOML"):
         read_recipe(tmp_path / "binary.toml")
+
+
+def test_the_command_line_sets_what_a_recipe_says(tmp_path, monkeypatch):
+    made = []
+
+    class FakeTrainer:
+        def __init__(self, recipe, folder, device, report):
+            made.append(recipe)
+
+        def run(self):
+            pass
+
+    monkeypatch.setattr("qnetseg.training.Trainer", FakeTrainer)
+    options = ["--scheme", "strict", "--steps", "7", "--set", "model.downsample_layer=3", "--set", "steps=9"]
+    options += ["--set", "data.chaos.exclude=['liver']", "--output", str(tmp_path / "run"), "--device", "cpu"]
+    assert main(["train", "default", *options]) == 0
+    (recipe,) = made
+    assert (recipe.steps, recipe.model.downsample_layer) == (7, 3)  # an option of its own comes first
+    assert {(source.scheme, source.exclude) for source in recipe.data} == {
+        ("strict", ("liver",)),
+        ("strict", ()),
+    }
+    assert main(["train", "default", "--set", "depth", "--output", str(tmp_path / "other")]) == 2
+    assert not (tmp_path / "other").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -12,9 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from golden import dataset as tiny
+from qnetseg.cli import main
 from qnetseg.errors import InputError, VolumeError
 from qnetseg.training import supervoxels as module
-from qnetseg.training.supervoxels import felzenszwalb_3d, foreground_mask, step_factor, supervoxels
+from qnetseg.training.body import foreground_mask
+from qnetseg.training.supervoxels import adjusted_rand_index, felzenszwalb_3d, step_factor, supervoxels
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 THICK = (6.0, 1.5, 1.5)
@@ -24,15 +28,16 @@ def plain_felzenszwalb(image, spacing, min_size, scale):
     """The algorithm of the paper with sets of voxels and no thought of speed."""
     scaled = 255 * (image - image.min()) / (image.max() - image.min())
     steps = [s for s in itertools.product((-1, 0, 1), repeat=3) if s > (0, 0, 0)]
-    steps.sort(key=lambda s: (sum(map(abs, s)), s))
+    assert sorted(module._HALF_OF_26) == steps
     edges = []
-    for rank, step in enumerate(steps):
+    for step in module._HALF_OF_26:
         for voxel in np.ndindex(image.shape):
             there = tuple(a + b for a, b in zip(voxel, step, strict=True))
             if all(0 <= a < n for a, n in zip(there, image.shape, strict=True)):
-                length = math.hypot(step[0] * spacing[0] / spacing[1], *step[1:]) / math.hypot(*step)
-                edges.append((abs(scaled[there] - scaled[voxel]) * length, rank, voxel, there))
-    edges.sort()
+                length = np.linalg.norm((step[0] * spacing[0] / spacing[1], *step[1:])) / np.linalg.norm(step)
+                weight = np.sqrt(float(length) ** 2 * (scaled[there] - scaled[voxel]) ** 2)
+                edges.append((weight, voxel, there))
+    edges = [edges[index] for index in module._argsort(np.array([weight for weight, *_ in edges]))]
     group = {voxel: frozenset([voxel]) for voxel in np.ndindex(image.shape)}
     variation = dict.fromkeys(group.values(), 0.0)
 
@@ -41,11 +46,12 @@ def plain_felzenszwalb(image, spacing, min_size, scale):
         variation[union] = weight
         group.update(dict.fromkeys(union, union))
 
-    for weight, _, voxel, there in edges:
+    for weight, voxel, there in edges:
         one, other = group[voxel], group[there]
-        if one != other and weight < min(variation[g] + scale / 255 / len(g) for g in (one, other)):
+        limits = [np.float32(variation[g] + scale / 255 / len(g)) for g in (one, other)]
+        if one != other and weight < min(limits):
             join(one, other, weight)
-    for weight, _, voxel, there in edges:
+    for weight, voxel, there in edges:
         one, other = group[voxel], group[there]
         if one != other and min(len(one), len(other)) < min_size:
             join(one, other, weight)
@@ -68,7 +74,7 @@ def test_equals_the_plain_algorithm(image, min_size, scale):
 def test_compiled_and_interpreted_kernels_agree(monkeypatch):
     image = np.random.default_rng(1).normal(size=(5, 8, 7))
     compiled = felzenszwalb_3d(image, THICK, min_size=6, scale=3e4)
-    for name in ("_root", "_join", "_join_similar", "_join_small", "_roots"):
+    for name in ("_root", "_join", "_join_similar", "_join_small", "_roots", "_argsort", "_order_two"):
         monkeypatch.setattr(module, name, getattr(module, name).py_func)
     np.testing.assert_array_equal(felzenszwalb_3d(image, THICK, min_size=6, scale=3e4), compiled)
     assert 1 < compiled.max() < image.size
@@ -170,23 +176,64 @@ def test_refuses_impossible_parameters(arguments):
         supervoxels(phantom(), **arguments)
 
 
-def adjusted_rand_index(one, other):
-    """Agreement of two partitions beyond chance: 1 for the same, about 0 for unrelated ones."""
-    table = np.zeros((one.max() + 1, other.max() + 1))
-    np.add.at(table, (one, other), 1)
+@pytest.mark.parametrize(
+    ("one", "other", "index"),
+    [
+        ([0, 0, 1, 1], [1, 1, 0, 0], 1.0),
+        ([0, 0, 1, 2], [0, 0, 1, 1], 4 / 7),  # by hand: together 1, pairs 1 and 2 of 6
+        ([0, 0, 1, 1], [0, 1, 0, 1], -0.5),
+        ([0, 0, 0], [2, 2, 2], 1.0),
+    ],
+)
+def test_adjusted_rand_index(one, other, index):
+    assert adjusted_rand_index(np.array(one), np.array(other)) == pytest.approx(index)
 
-    def pairs(counts):
-        return (counts * (counts - 1) / 2).sum()
 
-    together, rows, columns = pairs(table), pairs(table.sum(1)), pairs(table.sum(0))
-    chance = rows * columns / pairs(table.sum())
-    return (together - chance) / ((rows + columns) / 2 - chance)
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 5), max_size=200))
+def test_the_sort_is_a_sort(values):
+    order = module._argsort(np.array(values, float))
+    assert sorted(order) == list(range(len(values)))
+    assert np.array(values, float)[order].tolist() == sorted(values)
 
 
-def test_equals_the_pseudo_labels_of_the_paper(development_data):
-    folder = development_data / "CMR"  # image 5 is one of those without edges of equal weight
-    image = sitk.ReadImage(str(folder / "cmr_MR_normalized" / "image_5.nii.gz"))
-    theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "supervoxels_1000/superpix-MIDDLE_5.nii.gz")))
-    ours = supervoxels(sitk.GetArrayFromImage(image), image.GetSpacing()[::-1], min_size=1000)
+@pytest.mark.parametrize(
+    ("name", "case", "size"), [("CMR/cmr_MR_normalized", 3, 1000), ("CMR/cmr_MR_normalized", 5, 1000)]
+)
+def test_equals_the_pseudo_labels_of_the_paper(development_data, name, case, size):
+    image = sitk.ReadImage(str(development_data / name / f"image_{case}.nii.gz"))
+    path = development_data / "CMR" / "supervoxels_1000" / f"superpix-MIDDLE_{case}.nii.gz"
+    theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    ours = supervoxels(sitk.GetArrayFromImage(image), image.GetSpacing()[::-1], min_size=size)
     np.testing.assert_array_equal(ours > 0, theirs > 0)
     assert adjusted_rand_index(ours[ours > 0], theirs[ours > 0]) == pytest.approx(1)
+
+
+def test_the_command_compares_with_the_files(tmp_path, monkeypatch, capsys):
+    tiny.write_chaos(tmp_path, cases=2)
+    monkeypatch.setenv("QNETSEG_DATA", str(tmp_path))
+    arguments = ["data", "supervoxels", "--dataset", "chaos", "--output", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert "of 2 cases" in capsys.readouterr().out
+    content = json.loads((tmp_path / "out" / "supervoxels-chaos.json").read_text())
+    assert content["supervoxels"] is True and [row["case"] for row in content["rows"]] == ["1", "2"]
+    assert content["mean"] == pytest.approx(np.mean([row["adjusted_rand_index"] for row in content["rows"]]))
+    assert main([*arguments[:4], "--cases", "1", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["rows"]) == 1
+    for path in (tmp_path / "CHAOST2/supervoxels_5000").iterdir():
+        path.unlink()
+    assert main(arguments) == 2
+    assert "chaos case 1 has no supervoxels to compare with" in capsys.readouterr().err
+
+
+def test_the_smallest_supervoxel_is_a_share_of_the_body(monkeypatch):
+    image, asked = phantom(), []
+    whole = felzenszwalb_3d
+
+    def noted(image, spacing, min_size):
+        asked.append(min_size)
+        return whole(image, spacing, min_size)
+
+    monkeypatch.setattr(module, "felzenszwalb_3d", noted)
+    supervoxels(image, THICK)
+    assert asked == [round(4 * 16 * 16 * module.BODY_SHARE)]

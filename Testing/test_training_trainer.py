@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import dataclasses
 import errno
+import json
 
 import pytest
 import torch
 
 from golden import dataset as tiny
-from qnetseg.errors import DatasetError, OutputError, RecipeError, WeightsError
-from qnetseg.model import QNetConfig, load_model
+from qnetseg.errors import DatasetError, OutputError, RecipeError, TrainingError, WeightsError
+from qnetseg.model import EpisodeLoss, QNetConfig, load_model
 from qnetseg.training import Recipe, Trainer, trainer
+from qnetseg.training.learner import build_optimiser, learning_rate, set_mode
 from qnetseg.training.recipe import DataRecipe, EpisodeRecipe, OptimiserRecipe
-from qnetseg.training.trainer import Progress, build_optimiser, learning_rate
+from qnetseg.training.trainer import Progress
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
@@ -63,14 +65,13 @@ def _scalars(folder):
         return list(csv.DictReader(file))
 
 
-def test_a_killed_run_resumes_to_the_same_bits(finished, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_to_the_same_bits(finished, tmp_path):
     def die_at_step_3(line):
         if line.startswith("step 3/"):
             raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(trainer, "CHECKPOINT_SECONDS", -1)  # after every step
-        Trainer(RECIPE, tmp_path, CPU, die_at_step_3).run()
+    with pytest.raises(Killed):
+        Trainer(RECIPE, tmp_path, CPU, die_at_step_3, checkpoint_seconds=-1).run()  # after every step
     assert [row["step"] for row in _scalars(tmp_path)] == ["1", "2", "3"]
     assert not (tmp_path / "model.safetensors").exists()
     lines = []
@@ -101,6 +102,8 @@ def test_a_run_leaves_scalars_weights_and_a_readable_account(finished):
     model = load_model(folder / "model.safetensors")
     assert model.provenance["steps"] == 4
     assert model.provenance["recipe"]["episodes"]["structures"] == 2
+    assert (model.provenance["seed"], model.provenance["data"]) == (3, ["chaos: all cases"])
+    assert {"revision", "torch", "device", "threads", "processes"} <= model.provenance.keys()
     trained = model.network.threshold.out.bias
     assert torch.equal(trained, state["network"]["threshold.out.bias"].bfloat16().float())
     assert {file.name for file in folder.iterdir() if "tfevents" not in file.name} == {
@@ -164,10 +167,59 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(light, monkeypatch, error):
     assert [(file.name, file.read_bytes()) for file in run.folder.iterdir()] == [(trainer.CHECKPOINT, before)]
 
 
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(light, monkeypatch):
+    run = light()
+    run._write_checkpoint()
+    before = (run.folder / trainer.CHECKPOINT).read_bytes()
+    values = iter([1.0, float("nan"), 1.0, 1.0])
+
+    def learn(step):
+        return EpisodeLoss(*[torch.tensor(next(values))] * 3)
+
+    monkeypatch.setattr(trainer, "LOG_EVERY", 10)
+    monkeypatch.setattr(run.learner, "learn", learn)
+    with pytest.raises(TrainingError, match="no longer a finite number at step 2; the checkpoint"):
+        run.run()
+    assert (run.folder / trainer.CHECKPOINT).read_bytes() == before
+    with torch.no_grad():
+        run.network.layer.bias.fill_(float("inf"))
+    with pytest.raises(TrainingError, match="at step 4"):
+        run._write_checkpoint()
+
+
+def test_a_folder_that_cannot_be_written_is_refused(light, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be made"):
+        Trainer(RECIPE, tmp_path / "file" / "run", CPU, lambda line: None)
+    run = light()
+    (tmp_path / "scalars.csv").mkdir()
+    with pytest.raises(OutputError, match=r"scalars\.csv cannot be written"):
+        run.run()
+
+
+def test_a_run_goes_on_when_recipes_learn_new_entries(light, monkeypatch):
+    run = light()
+    run._write_checkpoint()
+    path = run.folder / trainer.CHECKPOINT
+    state = torch.load(path, weights_only=True)
+    recipe = json.loads(state["recipe"])
+    del recipe["method"], recipe["episodes"]["supervoxels"], recipe["data"][0]["share"]
+    state["recipe"] = json.dumps(recipe)
+    torch.save(state | {"setting": {"torch": "1.0", "threads": None}}, path)
+    lines = []
+    Trainer(RECIPE, run.folder, CPU, lines.append)
+    assert lines[0] == "Resuming after step 0 of 4."
+    assert lines[1].startswith("The last bits will not be those of a run without the stop: torch 1.0 before,")
+    recipe["episodes"]["gone"] = 1
+    torch.save(state | {"recipe": json.dumps(recipe)}, path)
+    with pytest.raises(RecipeError, match="another recipe"):
+        light()
+
+
 def test_frozen_batch_normalisation_keeps_its_statistics(light):
     for mode, training in (("train", True), ("frozen", False)):
         run = light(batch_norm=mode)
-        run._set_mode()
+        set_mode(run.network, mode)
         assert run.network.training
         assert run.network.norm.training == training
         assert run.network.norm.weight.requires_grad

@@ -16,7 +16,7 @@ import SimpleITK
 import torch
 from safetensors.torch import save_file
 
-from qnetseg.data import CATALOGUE, data_root
+from qnetseg.data import CATALOGUE
 from qnetseg.model.starts import radiology_state
 
 CASES = 10  # a part
@@ -25,16 +25,15 @@ CASES = 10  # a part
 def pack_data(output: Path) -> None:
     """Copy images, labels and supervoxels with smaller voxel types."""
     for name, data in CATALOGUE.items():
-        labels = data.images.replace("image_", "label_")
         for number, case in enumerate(data.case_names()):
             for pattern, pixel in (
                 (data.images, SimpleITK.sitkInt16),
-                (labels, SimpleITK.sitkUInt16),
+                (data.annotations, SimpleITK.sitkUInt16),
                 (data.supervoxels, SimpleITK.sitkUInt16),
             ):
                 target = output / f"{name}-{number // CASES}" / pattern.format(case)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                image = SimpleITK.ReadImage(str(data_root() / pattern.format(case)))
+                image = SimpleITK.ReadImage(str(data.path(pattern, case)))
                 SimpleITK.WriteImage(SimpleITK.Cast(image, pixel), str(target), True)
 
 

@@ -70,6 +70,10 @@ class RecipeError(QNetSegmentError):
     """A training recipe with an unknown or impossible entry."""
 
 
+class TrainingError(QNetSegmentError):
+    """A training run that cannot go on; its last checkpoint is still there."""
+
+
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
 
 

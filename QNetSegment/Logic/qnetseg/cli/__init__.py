@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..errors import Cancelled, QNetSegmentError
 from ..worker.protocol import WorkerFailure
-from . import bench, demo, doctor, evaluate, report, segment, train, weights
+from . import bench, compare, data, demo, doctor, evaluate, report, segment, train, weights
 from .common import say
 
 DESCRIPTION = """\
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qnetseg {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (segment, demo, doctor, weights, train, evaluate, bench, report):
+    for module in (segment, demo, doctor, weights, data, train, evaluate, compare, bench, report):
         module.add(commands)
     return parser
 

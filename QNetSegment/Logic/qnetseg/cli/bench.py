@@ -14,6 +14,11 @@ DETAILS = """
 Segments a synthetic volume of 256 x 256 slices and compares, in the same run, with the paper's
 arithmetic: ResNet-101, the support encoded for every slice, seven refinement steps."""
 
+TRAINING = "qnetseg bench training --recipe default --steps 10 --output results"
+TRAINING_DETAILS = """
+Trains a network from random weights on synthetic slices of 256 x 256, as the recipe says, and compares, in
+the same run, with one episode a step in float32; also with the rate of a large matrix product."""
+
 
 def add(commands: Any) -> None:
     """Define the command and its benchmarks."""
@@ -28,6 +33,20 @@ def add(commands: Any) -> None:
     add_device(inference)
     add_json(inference)
     inference.set_defaults(run=run_inference)
+    training = add_command(kinds, "training", "time the steps of a recipe", TRAINING, TRAINING_DETAILS)
+    training.add_argument(
+        "--recipe",
+        default="default",
+        metavar="RECIPE",
+        help="a .toml file, or the name of one in the project's Training/ (default: default)",
+    )
+    training.add_argument(
+        "--steps", type=_positive, default=10, metavar="N", help="timed steps of each side (default: 10)"
+    )
+    training.add_argument("--output", type=Path, metavar="DIR", help="folder for the result file")
+    add_device(training)
+    add_json(training)
+    training.set_defaults(run=run_training)
 
 
 def _positive(text: str) -> int:
@@ -54,4 +73,31 @@ def run_inference(arguments: argparse.Namespace) -> int:
         print_json(content)
     elif output is not None:
         print(f"result     {output}")
+    return 0
+
+
+def run_training(arguments: argparse.Namespace) -> int:
+    """Time the steps of a recipe against one episode a step in float32."""
+    from ..evaluation.results import describe_run, write_json
+    from ..segment.device import choose_device
+    from ..training import read_recipe
+    from ..training.bench import training
+    from .train import find_recipe
+
+    recipe = read_recipe(find_recipe(arguments.recipe))
+    device, warning = choose_device(arguments.device)
+    if warning:
+        say(f"warning: {warning}")
+    if arguments.output is not None:
+        make_folder(arguments.output)
+    report = say if arguments.json else print
+    figures = training(recipe, device, steps=arguments.steps, report=report)
+    content = {**figures, **describe_run(None, device.type, recipe.seed)}
+    if arguments.output is not None:
+        output = arguments.output / f"bench-training-{device.type}-{recipe.name}.json"
+        write_json(output, content)
+        if not arguments.json:
+            print(f"result     {output}")
+    if arguments.json:
+        print_json(content)
     return 0

@@ -1,101 +1,239 @@
-"""`qnetseg evaluate`: score a model by a published protocol."""
+"""`qnetseg evaluate`: score models by the protocol of the paper's tables."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from . import evaluate_r
-from .common import add_command, add_device, add_json, add_model, add_precision, print_json, say
-from .outputs import make_folder
+from .common import add_command, add_device, add_json, add_precision, print_json, say
+from .outputs import make_folder, require_writable
 
 if TYPE_CHECKING:
     from ..evaluation.protocol_p import ProtocolP
 
+FOLDS = range(5)
+
 DETAILS = """
 Protocol P is the paper's: three drawn slices of one patient, Dice over the query's slices that hold
-the organ. The data are found below the environment variable QNETSEG_DATA."""
+the organ. The data are found below the environment variable QNETSEG_DATA. A run that was stopped goes
+on when the same command is called again."""
 
 
 def add(commands: Any) -> None:
     """Define the command and its protocols."""
-    parser = add_command(
-        commands,
-        "evaluate",
-        "score a model by a protocol",
-        "qnetseg evaluate p --dataset chaos --setting 1 --fold 0 --output results",
-        DETAILS,
-    )
+    example = "qnetseg evaluate p --dataset chaos --setting 1 --fold 0 --output results"
+    parser = add_command(commands, "evaluate", "score a model by a protocol", example, DETAILS)
     protocols = parser.add_subparsers(title="protocols", metavar="PROTOCOL", required=True)
-    p = add_command(
+
+    p = add_command(protocols, "p", "the paper's Tables 1 and 2: Dice by structure", example, DETAILS)
+    _add_common(p)
+    _add_refinement(p)
+    p.add_argument("--alpha", type=float, metavar="A", help="weight of the fine path (default: the model's)")
+    p.add_argument(
+        "--gallery", type=Path, metavar="FILE", help="PNG to draw (Figure 3): a slice of each structure"
+    )
+    p.set_defaults(run=run_p)
+
+    alpha = add_command(
         protocols,
-        "p",
-        "the paper's tables: one fold of one data set",
-        "qnetseg evaluate p --dataset chaos --setting 1 --fold 0 --output results",
+        "p-alpha",
+        "the paper's Table 3: Dice for a range of alpha",
+        _like(example, "p-alpha"),
         DETAILS,
     )
-    p.add_argument("--dataset", choices=("chaos", "cmr"), required=True)
-    p.add_argument(
+    _add_common(alpha)
+    _add_refinement(alpha)
+    alpha.set_defaults(run=run_alpha)
+
+    iterations = add_command(
+        protocols,
+        "p-iterations",
+        "the paper's Figure 4: Dice by refinement iterations, for every refinement mode",
+        _like(example, "p-iterations"),
+        DETAILS,
+    )
+    _add_common(iterations)
+    iterations.add_argument(
+        "--iterations", type=int, default=10, metavar="N", help="last number of iterations (default: 10)"
+    )
+    iterations.set_defaults(run=run_iterations)
+    evaluate_r.add(protocols)
+
+
+def _like(example: str, name: str) -> str:
+    return example.replace(" p ", f" {name} ")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        metavar="NAME|FOLDER",
+        help="chaos, cmr, or a folder made by `qnetseg data prepare`",
+    )
+    parser.add_argument(
         "--setting",
         type=int,
         choices=(1, 2),
         required=True,
-        help="2: the weights were trained without slices that show the test classes",
+        help="2: the weights were trained without slices that show the scored structures",
     )
-    p.add_argument("--fold", type=int, choices=range(5), required=True)
-    p.add_argument(
+    parser.add_argument(
+        "--fold", choices=[*map(str, FOLDS), "all"], required=True, help="test fold; all: one after another"
+    )
+    parser.add_argument(
         "--scheme",
         choices=("released", "strict"),
         default="released",
         help="folds and support of the released code, or disjoint folds with every support (default: "
         "released)",
     )
-    p.add_argument(
+    parser.add_argument(
+        "--structures",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="score these only (default: all; in Setting 2 those that training left out)",
+    )
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=[None],
+        metavar="NAME|FILE",
+        help="names of `qnetseg weights list` or .safetensors files of any method, scored one after another; "
+        "{fold} in a path stands for the fold's number (default: the shipped model)",
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the result files")
+    add_device(parser)
+    add_precision(parser)
+    add_json(parser)
+
+
+def _add_refinement(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--refinement",
         choices=("none", "closed_form", "reconstruction", "released"),
         default="none",
         help="refinement of the prototypes at test time (default: none)",
     )
-    p.add_argument("--output", type=Path, metavar="DIR", help="folder for the result file")
-    add_model(p)
-    add_device(p)
-    add_precision(p)
-    add_json(p)
-    p.set_defaults(run=run_p)
-    evaluate_r.add(protocols)
 
 
 def run_p(arguments: argparse.Namespace) -> int:
-    """Score one fold."""
-    from ..evaluation import protocol_p
-    from ..model import Refinement
-    from ..models import resolve_model
+    """Score folds and models, and draw them."""
+    from ..evaluation import gallery, protocol_p
 
-    protocol = protocol_p.ProtocolP(
-        dataset=arguments.dataset,
-        setting=arguments.setting,
-        fold=arguments.fold,
-        scheme=arguments.scheme,
-        refinement=Refinement.usual(arguments.refinement),
-        device=arguments.device,
-        precision=arguments.precision,
-    )
-    weights = resolve_model(arguments.model)
-    output = None
     if arguments.output is not None:
-        make_folder(arguments.output)
-        output = arguments.output / f"{_run_name(protocol, weights)}.json"
-    content = protocol_p.run(protocol, weights, output, report=say if arguments.json else print)
-    if arguments.json:
-        print_json(content)
-    elif output is not None:
-        print(f"result     {output}")
+        make_folder(arguments.output)  # the picture may go there, too
+    if arguments.gallery is not None:
+        require_writable(arguments.gallery, (".png",))
+        if arguments.fold == "all":
+            raise InputError("A gallery shows one fold.", "Give --fold a number.")
+
+    def variant(protocol: ProtocolP) -> str:
+        alpha = "" if protocol.alpha is None else f"-alpha{protocol.alpha:g}"
+        return f"p-{{where}}-{protocol.refinement.mode}{alpha}"
+
+    contents = _run(arguments, variant, protocol_p.run)
+    if len(contents) > 1 and not arguments.json:
+        for line in _together(arguments.dataset, contents):
+            print(line)
+    if arguments.gallery is not None:
+        planned = list(_planned(arguments))
+        gallery.gallery(planned[0][0], [weights for _, weights in planned], arguments.gallery)
+        if not arguments.json:
+            print(f"gallery    {arguments.gallery}")
     return 0
 
 
-def _run_name(protocol: ProtocolP, weights: Path) -> str:
-    """Name of a result file; weights are told apart by their run's folder where training named the file."""
-    model = weights.resolve().parent.name if weights.stem == "model" else weights.stem
-    where = f"{protocol.dataset}-setting{protocol.setting}-fold{protocol.fold}-{protocol.scheme}"
-    return f"p-{where}-{protocol.refinement.mode}-{model}"
+def run_alpha(arguments: argparse.Namespace) -> int:
+    """Sweep alpha."""
+    from ..evaluation import sweeps
+
+    _run(arguments, lambda protocol: f"p-alpha-{{where}}-{protocol.refinement.mode}", sweeps.run_alpha)
+    return 0
+
+
+def run_iterations(arguments: argparse.Namespace) -> int:
+    """Sweep the refinement's iterations."""
+    from ..evaluation import sweeps
+
+    def run(protocol: ProtocolP, weights: Path, output: Path | None, report: Any) -> dict[str, Any]:
+        return sweeps.run_iterations(protocol, weights, output, report, arguments.iterations)
+
+    _run(arguments, lambda protocol: "p-iterations-{where}", run)
+    return 0
+
+
+def _run(
+    arguments: argparse.Namespace, name: Callable[[ProtocolP], str], score: Callable[..., dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Score every planned fold and model; all weights are looked for before the first is scored."""
+    if arguments.output is not None:
+        make_folder(arguments.output)
+    contents = []
+    for protocol, weights in list(_planned(arguments)):
+        output = None
+        if arguments.output is not None:
+            output = arguments.output / f"{_run_name(protocol, weights, name(protocol))}.json"
+        content = score(protocol, weights, output, report=say if arguments.json else print)
+        contents.append(content)
+        if output is not None and not arguments.json:
+            print(f"result     {output}")
+    if arguments.json:
+        print_json(contents[0] if len(contents) == 1 else contents)
+    return contents
+
+
+def _planned(arguments: argparse.Namespace) -> Iterator[tuple[ProtocolP, Path]]:
+    """Folds and weights in the order of scoring."""
+    from ..evaluation.protocol_p import ProtocolP
+    from ..model import Refinement
+    from ..models import resolve_model
+
+    for model in arguments.model:
+        for fold in FOLDS if arguments.fold == "all" else [int(arguments.fold)]:
+            protocol = ProtocolP(
+                dataset=arguments.dataset,
+                setting=arguments.setting,
+                fold=fold,
+                scheme=arguments.scheme,
+                refinement=Refinement.usual(getattr(arguments, "refinement", "none")),
+                alpha=getattr(arguments, "alpha", None),
+                structures=tuple(arguments.structures),
+                device=arguments.device,
+                precision=arguments.precision,
+            )
+            yield protocol, resolve_model(model if model is None else model.replace("{fold}", str(fold)))
+
+
+def _together(chosen: str, contents: list[dict[str, Any]]) -> Iterator[str]:
+    """Lines on all files of each method: means over all rows, every patient once."""
+    from ..data import dataset
+    from ..evaluation.summary import summarise
+
+    for method in dict.fromkeys(content["method"] for content in contents):
+        own = [content for content in contents if content["method"] == method]
+        rows = [row for content in own for row in content["rows"]]
+        if len(own) > 1:
+            yield f"{method}, {len(own)} result files together"
+            for structure, entry in summarise(rows, dataset(chosen).labels).items():
+                low, high = entry["interval"]
+                yield (
+                    f"{structure:16s} Dice {entry['dice']:.1f}  95 % interval {low:.1f} to {high:.1f}"
+                    f"  {entry['patients']} patients"
+                )
+
+
+def _run_name(protocol: ProtocolP, weights: Path, pattern: str = "p-{where}-none") -> str:
+    """Name of a result file."""
+    from ..data import dataset
+    from ..evaluation.results import run_name
+
+    name = dataset(protocol.dataset).name
+    where = f"{name}-setting{protocol.setting}-fold{protocol.fold}-{protocol.scheme}"
+    only = "".join(f"-{structure.replace(' ', '_')}" for structure in protocol.structures)
+    return f"{pattern.format(where=where)}{'-only' + only if only else ''}-{run_name(weights)}"

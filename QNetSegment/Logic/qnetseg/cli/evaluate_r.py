@@ -10,7 +10,7 @@ from .common import add_command, add_device, add_json, add_model, add_precision,
 from .outputs import make_folder
 
 if TYPE_CHECKING:
-    from ..evaluation.protocol_r import RealRun
+    from ..evaluation.whole_volume.run import WholeVolumeRun
 
 DATA = """
 The data set is chaos, cmr or sunnybrook, found below the environment variable QNETSEG_DATA, or a folder
@@ -140,8 +140,8 @@ def label_values(text: str) -> dict[str, int]:
 
 def run_r1(arguments: argparse.Namespace) -> int:
     """Score one drawn slice."""
-    from ..evaluation import r1
-    from ..evaluation.drawings import CHOICES
+    from ..evaluation.whole_volume import r1
+    from ..evaluation.whole_volume.drawings import CHOICES
 
     choices = CHOICES if arguments.choice == "both" else (arguments.choice,)
     run = r1.R1(**_settings(arguments, "r1"), choices=choices, seeds=arguments.seeds)
@@ -151,7 +151,7 @@ def run_r1(arguments: argparse.Namespace) -> int:
 
 def run_r2(arguments: argparse.Namespace) -> int:
     """Score corrections."""
-    from ..evaluation import r2
+    from ..evaluation.whole_volume import r2
 
     picks = r2.PICKS if arguments.pick == "both" else (arguments.pick,)
     run = r2.R2(**_settings(arguments, "r2"), rounds=arguments.rounds, picks=picks)
@@ -160,7 +160,7 @@ def run_r2(arguments: argparse.Namespace) -> int:
 
 def run_r3(arguments: argparse.Namespace) -> int:
     """Score pairs of patients."""
-    from ..evaluation import r3
+    from ..evaluation.whole_volume import r3
 
     run = r3.R3(
         **_settings(arguments, "r3"),
@@ -178,7 +178,7 @@ def run_r3(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace, protocol: str) -> dict[str, Any]:
     """What all three protocols are told."""
-    from ..evaluation.rivals import chosen_methods, needs_model
+    from ..evaluation.whole_volume.rivals import chosen_methods, needs_model
     from ..models import resolve_model
 
     methods = chosen_methods(arguments.method, protocol)
@@ -197,9 +197,9 @@ def _settings(arguments: argparse.Namespace, protocol: str) -> dict[str, Any]:
     }
 
 
-def _execute(arguments: argparse.Namespace, function: Any, run: RealRun, parts: list[str]) -> int:
+def _execute(arguments: argparse.Namespace, function: Any, run: WholeVolumeRun, parts: list[str]) -> int:
     """Run a protocol, print its table and say where the result file is."""
-    from ..evaluation.report_r import summary_lines
+    from ..evaluation.whole_volume.tables import summary_lines
 
     output = None
     if arguments.output is not None:
@@ -215,15 +215,13 @@ def _execute(arguments: argparse.Namespace, function: Any, run: RealRun, parts: 
     return 0
 
 
-def _run_name(run: RealRun, parts: list[str]) -> str:
-    """Name of a result file: what is scored, by whom, with which weights.
+def _run_name(run: WholeVolumeRun, parts: list[str]) -> str:
+    """Name of a result file: what is scored, by whom, with which weights."""
+    from ..evaluation.results import run_name
 
-    Weights are told apart by their run's folder where training named the file.
-    """
     where = [] if run.fold is None else [f"fold{run.fold}-{run.scheme}"]
     where += ["-".join(run.cases)] if run.cases else []
     methods = run.methods if len(run.methods) <= 2 else (run.methods[0], f"and{len(run.methods) - 1}")
-    weights = [Path(run.weights)] if run.weights else []
-    models = [p.resolve().parent.name if p.stem == "model" else p.stem for p in weights]
+    models = [run_name(Path(run.weights))] if run.weights else []
     words = [run.protocol, Path(run.dataset).resolve().name, *where, *parts, *methods, *models]
     return "-".join(words).replace(" ", "-")

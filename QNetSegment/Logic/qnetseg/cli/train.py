@@ -12,7 +12,10 @@ from .outputs import make_folder
 
 DETAILS = """
 The folder receives checkpoints, scalars.csv (and TensorBoard's files) and, after the last step,
-model.safetensors. The same command again goes on after the last checkpoint."""
+model.safetensors. The same command again goes on after the last checkpoint.
+
+Several GPUs, or machines that share DIR, train together with
+  torchrun --nproc-per-node GPUS -m qnetseg.cli train RECIPE --output DIR"""
 
 
 def add(commands: Any) -> None:
@@ -34,8 +37,22 @@ def add(commands: Any) -> None:
         metavar="N",
         help="leave out the test cases of this fold (default: as in the recipe)",
     )
+    parser.add_argument(
+        "--scheme",
+        choices=("released", "strict"),
+        help="folds of the released code, or every patient scored once (default: as in the recipe)",
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="number of steps instead of the recipe's")
     parser.add_argument("--start", metavar="START", help="start weights or file instead of the recipe's")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="another value of a recipe's entry, e.g. model.depth=101; data.KEY is meant for every source,"
+        " data.NAME.KEY for one; may be given several times",
+    )
     add_device(parser)
     parser.set_defaults(run=run)
 
@@ -53,19 +70,22 @@ def find_recipe(name: str) -> Path:
 def run(arguments: argparse.Namespace) -> int:
     """Train to the last step, or on from the last checkpoint."""
     recipe = find_recipe(arguments.recipe)
-    from ..segment.device import choose_device
-    from ..training import Trainer, read_recipe
+    from ..training import Trainer, distributed, parse_setting, read_recipe
 
-    overrides = {"fold": arguments.fold, "steps": arguments.steps, "start": arguments.start}
-    settings = read_recipe(recipe, {key: value for key, value in overrides.items() if value is not None})
-    device, warning = choose_device(arguments.device)
+    overrides = {key: getattr(arguments, key) for key in ("fold", "scheme", "steps", "start")}
+    overrides = {key: value for key, value in overrides.items() if value is not None}
+    settings = read_recipe(recipe, {**dict(map(parse_setting, arguments.settings)), **overrides})
     make_folder(arguments.output)
-    if warning:
-        say(f"warning: {warning}")
     try:
-        Trainer(settings, arguments.output, device, report=lambda line: print(line, flush=True)).run()
+        with distributed.joined(arguments.device) as (device, warning):
+            if warning:
+                say(f"warning: {warning}")
+            run = Trainer(settings, arguments.output, device, report=lambda line: print(line, flush=True))
+            run.run()
+            leads = distributed.Processes.current().rank == 0
     except KeyboardInterrupt:
         say("Stopped; the same command goes on after the last checkpoint.")
         return 130
-    print(f"model      {arguments.output / 'model.safetensors'}")
+    if leads:
+        print(f"model      {arguments.output / 'model.safetensors'}")
     return 0

@@ -150,11 +150,14 @@ def run_download(arguments: argparse.Namespace) -> int:
 def run_convert(arguments: argparse.Namespace) -> int:
     """Official checkpoint, or a model of ours, to a file of the chosen storage."""
     require_writable(arguments.output, (".safetensors",))
-    from ..model import load_model, save_model
+    from ..methods import load_method
+    from ..model import FewShotMethod, save_model
     from ..model.convert import convert_official, read_official
 
+    network: FewShotMethod
     if arguments.checkpoint.suffix == ".safetensors":
-        network, _, provenance = load_model(arguments.checkpoint)
+        model = load_method(arguments.checkpoint)
+        network, provenance = model.network, model.provenance
     else:
         network = convert_official(read_official(arguments.checkpoint))
         provenance = {"source": "official Q-Net checkpoint", "licence": "that of the checkpoint"}

@@ -1,5 +1,15 @@
-"""The development data sets: where they lie, what is labelled, how they are split."""
+"""Data sets: where they lie, what is labelled, how they are split."""
 
-from .catalogue import CATALOGUE, Case, DataSet, data_root, dataset
+from .catalogue import CATALOGUE, FOLDS, Case, DataSet, data_root, dataset
+from .description import CaseDescription, Description
 
-__all__ = ["CATALOGUE", "Case", "DataSet", "data_root", "dataset"]
+__all__ = [
+    "CATALOGUE",
+    "FOLDS",
+    "Case",
+    "CaseDescription",
+    "DataSet",
+    "Description",
+    "data_root",
+    "dataset",
+]

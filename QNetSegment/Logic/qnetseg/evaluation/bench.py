@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from ..model import QNet, QNetConfig, Refinement, load_model
+from ..provenance import peak_gib
 from ..segment import SegmentOptions, segment_volume
 from ..segment.device import choose_device
 from ..volume import support_from_mask
@@ -102,7 +102,7 @@ def _time_ours(weights: str, slices: int, device: str) -> dict[str, Any]:
         began = time.perf_counter()
         result = segment_volume(support, volume, model, SegmentOptions(device=device))
         seconds.append(time.perf_counter() - began)
-    peak = _peak_gib()
+    peak = peak_gib()
     exact = segment_volume(support, volume, model, SegmentOptions(device=device, precision="fp32"))
     return {
         "first": seconds[0],
@@ -112,16 +112,6 @@ def _time_ours(weights: str, slices: int, device: str) -> dict[str, Any]:
         "precision": result.report.precision,
         "dice_against_fp32": dice(result.mask, exact.mask),
     }
-
-
-def _peak_gib() -> float:
-    """Largest resident size of this process so far; not a number on Windows, which does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def _in_fresh_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:

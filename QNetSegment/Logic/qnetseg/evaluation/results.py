@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..data import dataset
 from ..errors import OutputError
+from ..model import Model
 from ..models import sha256
+from ..provenance import processor, revision
 
 
 def describe_run(weights: Path | None, device: str, seed: int = 0) -> dict[str, Any]:
     """What every result file says about where its figures come from."""
     return {
         "weights_sha256": sha256(weights) if weights else None,
-        "revision": _revision(),
+        "revision": revision(),
         "device": device,
         "seed": seed,
         "torch": torch.__version__,
@@ -30,39 +33,35 @@ def describe_run(weights: Path | None, device: str, seed: int = 0) -> dict[str, 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores and GPU, without anything that names the host."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "system": platform.system(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def training_sources(name: str, model: Model[Any]) -> list[dict[str, Any]]:
+    """What the weights say of their training on a data set; empty if they say nothing."""
+    sources = (model.provenance.get("recipe") or {}).get("data", [])
+    return [source for source in sources if source["name"] == name]
 
 
-def _revision() -> str:
-    """Git revision of the project, "+" if its files were changed since; "unknown" outside a checkout."""
-    folder = Path(__file__).resolve().parent
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--", "."],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("+" if changed else "")
+def has_seen(name: str, cases: Collection[str], model: Model[Any]) -> bool | None:
+    """Whether one of a data set's cases was a training case; None if the weights do not say what was."""
+    if "recipe" not in model.provenance:
+        return None
+    for source in training_sources(name, model):
+        held_out = source.get("fold", -1)
+        scheme = source.get("scheme", "released")
+        left_out = dataset(name).fold(held_out, scheme) if held_out >= 0 else []
+        if not set(cases) <= set(left_out):
+            return True
+    return False
+
+
+def run_name(weights: Path) -> str:
+    """Name of a model in result files: its run's folder where training named the file, else the file's."""
+    return weights.resolve().parent.name if weights.stem == "model" else weights.stem
 
 
 def write_json(path: str | Path, content: dict[str, Any]) -> Path:
@@ -85,3 +84,60 @@ def write_text(path: str | Path, text: str) -> Path:
             "Choose another folder or free some space.",
         ) from error
     return path
+
+
+class RowLog:
+    """Finished rows of a run, one JSON a line in a file beside its output, so that a killed run goes on.
+
+    The first line says what the run is; rows of another run are dropped, and so is a line cut off.
+
+    Attributes:
+        path: the file; None where none is kept.
+    """
+
+    def __init__(self, output: str | Path | None, identity: dict[str, Any]) -> None:
+        """identity: JSON-able; what must be the same for rows to be taken over. output None keeps no file."""
+        self.path = None if output is None else Path(output).with_suffix(".part.jsonl")
+        self._rows: dict[str, dict[str, Any]] = {}
+        first = json.dumps(identity, sort_keys=True)
+        if self.path is not None:
+            lines = self._lines(self.path)
+            if lines and lines[0] == first:
+                for line in lines[1:]:
+                    entry = json.loads(line)
+                    self._rows[entry["key"]] = entry["row"]
+            # Written anew without what was cut off.
+            kept = [json.dumps({"key": key, "row": row}) for key, row in self._rows.items()]
+            write_text(self.path, "".join(line + "\n" for line in (first, *kept)))
+
+    @staticmethod
+    def _lines(path: Path) -> list[str]:
+        try:
+            text = path.read_bytes().decode("utf-8", errors="replace")
+        except OSError:
+            return []
+        return [line for line in text.split("\n")[:-1] if line]  # what follows the last newline was cut off
+
+    def get(self, key: dict[str, str]) -> dict[str, Any] | None:
+        """The row of this key, or None."""
+        return self._rows.get(json.dumps(key, sort_keys=True))
+
+    def add(self, key: dict[str, str], row: dict[str, Any]) -> None:
+        """Keep a row. Raises `OutputError`."""
+        name = json.dumps(key, sort_keys=True)
+        self._rows[name] = row
+        if self.path is None:
+            return
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": name, "row": row}) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"The rows of an unfinished run cannot be kept in {self.path} ({error.strerror}).",
+                "Choose another folder or free some space.",
+            ) from error
+
+    def remove(self) -> None:
+        """The run is finished."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

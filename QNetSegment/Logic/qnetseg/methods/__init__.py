@@ -1,16 +1,39 @@
 """Q-Net and its rivals by name: networks behind one interface, `FewShotMethod`."""
 
-from ..errors import RecipeError
-from ..model import FewShotMethod, QNet, QNetConfig
+from pathlib import Path
 
-METHODS: dict[str, type[FewShotMethod]] = {"qnet": QNet}
+from ..errors import RecipeError
+from ..model import FewShotMethod, Model, QNet, QNetConfig
+from ..model.weights import read_model
+from .adnet import ADNet
+from .alpnet import ALPNet
+from .panet import PANet
+from .senet import SENet
+
+METHODS: dict[str, type[FewShotMethod]] = {
+    method.name: method for method in (QNet, PANet, ALPNet, ADNet, SENet)
+}
 
 
 def build_method(name: str, config: QNetConfig) -> FewShotMethod:
-    """A network with random weights. Raises `RecipeError` for an unknown name."""
+    """A network with random weights.
+
+    Raises:
+        RecipeError: for an unknown name.
+        WeightsError: the method cannot be made with this configuration.
+    """
     if name not in METHODS:
         raise RecipeError(f"There is no method {name!r}.", f"Use one of {', '.join(METHODS)}.")
     return METHODS[name](config)
 
 
-__all__ = ["METHODS", "build_method"]
+def load_method(path: str | Path) -> Model[FewShotMethod]:
+    """Read a weights file of any method, written by `qnetseg.model.save_model`.
+
+    Raises:
+        WeightsError: missing, damaged, of another format, or its tensors do not fit its configuration.
+    """
+    return read_model(path, METHODS)
+
+
+__all__ = ["METHODS", "build_method", "load_method"]

@@ -1,4 +1,4 @@
-"""What defines a Q-Net: topology, constants of its equations and its input contract."""
+"""What defines a Q-Net or a rival: topology, constants of its equations and its input contract."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ from ..errors import WeightsError
 
 DEPTHS = (50, 101, 152)
 PATHS = ("dual", "fine", "coarse")
-THRESHOLDS = ("shared", "per_path")
+THRESHOLDS = ("shared", "per_path", "fixed")
 
 
 @dataclass(frozen=True)
 class QNetConfig:
     """Configuration of a `QNet`, stored in the metadata of its weights file.
 
+    The other methods read from it what they have in common with Q-Net: encoder, input contract, constants
+    of the same name.
+
     Attributes:
         depth: ResNet depth: 50, 101 (paper) or 152.
         downsample_layer: residual layer that halves the resolution last: 4 (paper's best), 3 or 2
-            (paper, Table 2, "DS on Layer n"). The layer before it gives the fine features.
-        paths: "dual", or one path only (paper, Table 2, rows "64 x 64" and "32 x 32").
+            (paper, Table 2, "DS on Layer n"). The layer before it gives the fine features. 2 is as in
+            ADNet and SSL-ALPNet.
+        paths: "dual", or one path only: "fine" (paper, Table 2, row "64 x 64") or "coarse" ("32 x 32").
         feature_channels: channels of both paths after the 1x1 reduction (released code: 512).
-        threshold: one threshold for both paths ("shared", released code) or one a path ("per_path", paper).
+        threshold: from the query, one for both paths ("shared", released code) or one a path ("per_path",
+            paper); or "fixed", a learned number as in ADNet (paper, Table 2, rows without "TA").
         threshold_hidden: width of the hidden fully connected layer (paper, appendix A.1: 1000).
-        threshold_bias: initial value of the last bias. -10 is ADNet's start and keeps early training
-            stable; the released code leaves it near 0.
+        threshold_bias: initial value of the last bias, or of the learned number. -10 is ADNet's start and
+            keeps early training stable; the released code leaves it near 0.
         cosine_scale: a of Eq. 2.
         sharpness: factor inside the sigmoid of Eq. 3; 0.5 in the released code, 1 in the paper.
         alpha: weight of the fine path in Eq. 6; the paper's best for Setting 1.

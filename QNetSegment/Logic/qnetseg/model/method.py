@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from .config import QNetConfig
-from .encoder import DualPathEncoder
+from .encoder import Encoder
 
 
 class EpisodeLoss(NamedTuple):
-    """Mean losses over the valid structures of a batch of episodes (Eq. 11 to 13); scalars."""
+    """Mean losses over the valid structures of a batch of episodes (Eq. 11 to 13); scalars.
+
+    The total is what is minimised; a method may add a term of its own to the other two.
+    """
 
     total: Tensor
     segmentation: Tensor
@@ -25,10 +29,27 @@ class FewShotMethod(nn.Module, ABC):
     What `encode` and `condition` return is the method's own affair; it is a NamedTuple of tensors whose first
     dimension is the image, so that anyone can choose images from it. The support is encoded once and used for
     any number of query images.
+
+    Attributes:
+        name: in recipes, weights files and `qnetseg.methods`.
+        title: in tables.
+        config: topology, constants and input contract.
+        encoder: what the start's weights go into; it holds most of the work.
     """
 
+    name: ClassVar[str]
+    title: ClassVar[str]
     config: QNetConfig
-    encoder: DualPathEncoder
+    encoder: Encoder
+
+    def backbones(self) -> list[nn.ModuleDict]:
+        """Every ResNet of the network; all begin with the tensors of the start."""
+        return [self.encoder.backbone]
+
+    def network_input(self, images: Tensor) -> Tensor:
+        """(B, H, W) z-scored images as (B, 3, H, W) in the range that the start was trained on."""
+        x = self.config.input_scale * images + self.config.input_shift
+        return x[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
     @abstractmethod
     def encode(self, images: Tensor) -> Any:

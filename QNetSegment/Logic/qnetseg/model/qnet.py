@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .config import QNetConfig
 from .encoder import DualPathEncoder, Features
-from .loss import alignment_loss, segmentation_loss
+from .loss import alignment_loss, mean_over_valid, segmentation_loss
 from .method import EpisodeLoss, FewShotMethod
 from .prototype import (
     Prototypes,
@@ -20,7 +20,7 @@ from .prototype import (
     resize_probability,
 )
 from .refinement import Refinement, refine
-from .threshold import ThresholdHead
+from .threshold import build_threshold
 
 NO_REFINEMENT = Refinement()
 
@@ -45,16 +45,18 @@ class QNet(FewShotMethod):
     The support is encoded once (`encode`, `condition`) and used for any number of query images.
     """
 
+    name: ClassVar[str] = "qnet"
+    title: ClassVar[str] = "Q-Net"
+
     def __init__(self, config: QNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = DualPathEncoder(config)
-        self.threshold = ThresholdHead(config)
+        self.encoder: DualPathEncoder = DualPathEncoder(config, pooled=config.threshold != "fixed")
+        self.threshold = build_threshold(config)
 
     def encode(self, images: Tensor) -> Features:
         """images: (B, H, W) float, z-scored; H and W multiples of 8."""
-        x = self.config.input_scale * images + self.config.input_shift
-        return self.encoder(x[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))
+        return self.encoder(self.network_input(images))
 
     def condition(self, features: Features, masks: Tensor) -> Prototypes:
         """Foreground prototypes (Eq. 1). masks: (B, N, H, W) float in [0, 1]."""
@@ -77,8 +79,7 @@ class QNet(FewShotMethod):
         """
         config, result = self.config, {}
         with full_precision(query.fine):
-            threshold = self.threshold(query.pooled.to(self.threshold.hidden.weight.dtype)).float()
-            threshold = threshold + threshold_offset
+            threshold = self.threshold(query.pooled) + threshold_offset
             for column, path in enumerate(Prototypes._fields):
                 features = getattr(query, path)
                 p = getattr(prototypes, path).expand(features.shape[0], -1, -1)
@@ -132,7 +133,6 @@ class QNet(FewShotMethod):
         # The support is predicted with the query's threshold, as in the released code.
         inverse = support_features._replace(pooled=query_features.pooled)
         aligned = self.predict(prototypes_from(query_features, found), inverse, size)
-        count = valid.sum().clamp(min=1)
-        segmentation = (segmentation_loss(predicted, query_masks) * valid).sum() / count
-        alignment = (alignment_loss(aligned, support_masks, found) * valid).sum() / count
+        segmentation = mean_over_valid(segmentation_loss(predicted, query_masks), valid)
+        alignment = mean_over_valid(alignment_loss(aligned, support_masks, found), valid)
         return EpisodeLoss(segmentation + alignment, segmentation, alignment)

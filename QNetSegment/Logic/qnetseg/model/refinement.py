@@ -76,8 +76,20 @@ def refine(
     Returns:
         (B, N, C) float32. A prototype whose predicted mask is empty stays as it is.
     """
+    return trajectory(prototypes, features, threshold, refinement, scale, sharpness)[-1]
+
+
+def trajectory(
+    prototypes: Tensor,
+    features: Tensor,
+    threshold: Tensor,
+    refinement: Refinement,
+    scale: float,
+    sharpness: float,
+) -> list[Tensor]:
+    """The prototypes before and after each step of `refine` (Figure 4): steps + 1 of them."""
     if refinement.mode == "none" or refinement.steps == 0:
-        return prototypes
+        return [prototypes]
     features, prototypes = features.float(), prototypes.float()
 
     def predicted_mask(p: Tensor) -> Tensor:
@@ -88,12 +100,14 @@ def refine(
     if refinement.mode == "released":
         return _released(prototypes, features, predicted_mask, refinement)
     step = _reconstruction_step if refinement.mode == "reconstruction" else _closed_form_step
+    passed = [prototypes]
     for _ in range(refinement.steps):
         mask = predicted_mask(prototypes)
         area = mask.sum(dim=(-2, -1))[..., None]
         mean = torch.einsum("bnhw,bchw->bnc", mask, features) / area.clamp(min=1)
         prototypes = torch.where(area > 0, step(prototypes, mean, features, refinement), prototypes)
-    return prototypes
+        passed.append(prototypes)
+    return passed
 
 
 def _closed_form_step(prototypes: Tensor, mean: Tensor, features: Tensor, refinement: Refinement) -> Tensor:
@@ -119,7 +133,7 @@ def _reconstruction_step(
 
 def _released(
     prototypes: Tensor, features: Tensor, predicted_mask: Callable[[Tensor], Tensor], refinement: Refinement
-) -> Tensor:
+) -> list[Tensor]:
     """The released code's update: Adam on BCE(input = query features, target = rebuilt features).
 
     Each structure of each image is its own optimisation problem, as in the released code; they share one
@@ -130,6 +144,7 @@ def _released(
         low, high = (extreme(x, dim=(-3, -2, -1), keepdim=True) for extreme in (torch.amin, torch.amax))
         return torch.sigmoid((x - low) / (high - low))
 
+    passed = [prototypes]
     # Tensors of inference mode cannot take part in gradients, their clones can.
     with torch.inference_mode(False), torch.enable_grad():
         p = prototypes.detach().clone().requires_grad_(True)
@@ -144,5 +159,6 @@ def _released(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+            passed.append(p.detach().clone())
             mask = predicted_mask(p)[:, :, None]
-    return p.detach()
+    return passed

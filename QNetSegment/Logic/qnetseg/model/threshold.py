@@ -1,7 +1,8 @@
-"""Query-informed threshold (paper, Eq. 5 and appendix A.1)."""
+"""Query-informed threshold (paper, Eq. 5 and appendix A.1), and the fixed one of its rivals."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from .config import QNetConfig
@@ -22,6 +23,23 @@ class ThresholdHead(nn.Module):
         nn.init.constant_(self.out.bias, config.threshold_bias)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """pooled: (B, 2048). Returns T as (B, 2), one column a path (fine, coarse)."""
-        threshold = self.out(self.hidden(pooled))
+        """pooled: (B, 2048). Returns T as (B, 2) float32, one column a path (fine, coarse)."""
+        threshold = self.out(self.hidden(pooled.to(self.hidden.weight.dtype))).float()
         return threshold.expand(-1, 2) if self.shared else threshold
+
+
+class FixedThreshold(nn.Module):
+    """One learned number for every image and both paths (ADNet, https://arxiv.org/abs/2203.02048)."""
+
+    def __init__(self, config: QNetConfig) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor([config.threshold_bias]))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """pooled: (B, C), only counted. Returns T as (B, 2) float32, one column a path (fine, coarse)."""
+        return self.value.float().expand(len(pooled), 2)
+
+
+def build_threshold(config: QNetConfig) -> nn.Module:
+    """The threshold of `config.threshold`: from (B, 2048) pooled features to (B, 2) float32."""
+    return FixedThreshold(config) if config.threshold == "fixed" else ThresholdHead(config)

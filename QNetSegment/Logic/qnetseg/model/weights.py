@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,8 +24,11 @@ FORMAT = "qnetseg-1"
 STORAGES = ("fp32", "bf16", "int8")
 _SCALE = ".int8_scale"  # suffix of the companion tensor of a weight stored as int8
 
+Network = TypeVar("Network", bound=FewShotMethod)
 
-class Model(NamedTuple):
+
+@dataclass(frozen=True)
+class Model(Generic[Network]):
     """A network ready for use and what is known of it.
 
     Attributes:
@@ -33,7 +37,7 @@ class Model(NamedTuple):
         provenance: data, recipe, revision, licence, scores.
     """
 
-    network: QNet
+    network: Network
     name: str
     provenance: dict[str, Any]
 
@@ -59,6 +63,7 @@ def save_model(
         raise WeightsError(f"There is no storage {storage!r}.", f"Use one of {', '.join(STORAGES)}.")
     metadata = {
         "format": FORMAT,
+        "method": network.name,
         "config": json.dumps(network.config.to_dict(), sort_keys=True),
         "provenance": json.dumps(provenance, sort_keys=True),
     }
@@ -81,8 +86,9 @@ def save_model(
 
 
 def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
-    """SHA-256 over configuration, provenance and tensors; safetensors checks only the form of its header."""
-    digest = hashlib.sha256((metadata["config"] + metadata["provenance"]).encode())
+    """SHA-256 over metadata and tensors; safetensors checks only the form of its header."""
+    described = metadata.get("method", "") + metadata["config"] + metadata["provenance"]
+    digest = hashlib.sha256(described.encode())
     for key, value in sorted(tensors.items()):
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
@@ -150,11 +156,23 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def load_model(path: str | Path) -> Model:
-    """Read a weights file written by `save_model`.
+def load_model(path: str | Path) -> Model[QNet]:
+    """Read a weights file of Q-Net, written by `save_model`; `qnetseg.methods.load_method` reads any's.
 
     Raises:
-        WeightsError: missing, damaged, of another format, or its tensors do not fit its configuration.
+        WeightsError: missing, damaged, of another format or method, or its tensors do not fit its
+            configuration.
+    """
+    return read_model(path, {QNet.name: QNet})
+
+
+def read_model(path: str | Path, methods: Mapping[str, type[Network]]) -> Model[Network]:
+    """Read a weights file of one of the given methods, which are named as in `FewShotMethod.name`.
+
+    A file without an entry "method" is from before there were others, and Q-Net's.
+
+    Raises:
+        WeightsError: as `load_model`.
     """
     path = Path(path)
     tensors, metadata = read_safetensors(path)
@@ -169,18 +187,26 @@ def load_model(path: str | Path) -> Model:
                 f"The file {path.name} is damaged: its content does not match its checksum.",
                 "Get it again from its source.",
             )
+        method = metadata.get("method", QNet.name)
+        if method not in methods:
+            raise WeightsError(
+                f"The file {path.name} holds weights of the method {method!r}, which cannot be used here.",
+                f"Choose weights of {', '.join(known.title for known in methods.values())}.",
+            )
         config = QNetConfig.from_dict(json.loads(metadata["config"]))
         provenance = json.loads(metadata["provenance"])
     except (KeyError, json.JSONDecodeError, TypeError) as error:
         raise WeightsError(
             f"The file {path.name} has no readable configuration.", "Get it again from its source."
         ) from error
-    network = QNet(config)
+    network = methods[method](config)
     fill(network, _unpack(tensors), path.name)
     return Model(network.eval(), path.stem, provenance)
 
 
-def fill(network: QNet, state: dict[str, Tensor], source: str, name_in: Callable[[str], str] = str) -> None:
+def fill(
+    network: FewShotMethod, state: dict[str, Tensor], source: str, name_in: Callable[[str], str] = str
+) -> None:
     """Copy a state dict into the network; every tensor must be there, fit, and be wanted.
 
     Args:
@@ -208,7 +234,7 @@ def fill(network: QNet, state: dict[str, Tensor], source: str, name_in: Callable
             if keys
         )
         raise WeightsError(
-            f"The tensors of {source} do not fit a ResNet-{network.config.depth} Q-Net: {listed}.",
+            f"The tensors of {source} do not fit a ResNet-{network.config.depth} {network.title}: {listed}.",
             "Use the configuration that it was trained with.",
         )
     network.load_state_dict({key: state[name] for key, name in own.items()}, strict=False)

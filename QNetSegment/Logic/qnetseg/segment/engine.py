@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..model import Model, Scores
+from ..model import Model, QNet, Scores
 from ..model.encoder import Features
 from ..model.prototype import Prototypes
 from ..volume import SupportSet, Volume, obliqueness
@@ -92,7 +92,7 @@ class _Prepared:
     @classmethod
     def build(
         cls,
-        runner: Runner,
+        runner: Runner[QNet],
         images: np.ndarray,
         masks: np.ndarray,
         options: SegmentOptions,
@@ -131,7 +131,7 @@ def _slices_to_look_at(options: SegmentOptions, count: int) -> np.ndarray:
 
 
 def _predict(
-    runner: Runner,
+    runner: Runner[QNet],
     prepared: _Prepared,
     stack: Stack,
     looked_at: np.ndarray,

@@ -5,31 +5,31 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import Cancelled, is_out_of_memory
-from ..model import QNet
-from ..model.encoder import Features
+from ..model import FewShotMethod
 from .device import choose_device, computes_bf16
 from .options import SegmentOptions
 
+Network = TypeVar("Network", bound=FewShotMethod)
 Work = TypeVar("Work")
 ProgressCallback = Callable[[int, int, str], None]
 CancelCallback = Callable[[], bool]
 
 
-class Runner:
+class Runner(Generic[Network]):
     """A network on a device. Falls back to smaller batches, then to the CPU, and says so in `warnings`.
 
     The caller's network stays as it is: the runner works on a copy whose batch normalisation is folded into
     its convolutions and whose encoder holds the precision that it computes in.
     """
 
-    def __init__(self, network: QNet, options: SegmentOptions) -> None:
+    def __init__(self, network: Network, options: SegmentOptions) -> None:
         self.device, warning = choose_device(options.device)
         self.warnings = [warning] if warning else []
         self.batch_size = options.batch_size
@@ -49,16 +49,16 @@ class Runner:
             return "bf16" if computes_bf16(self.device) else "fp32"
         return self._wanted_precision
 
-    def encode(self, images: Tensor) -> Features:
-        """Features of (B, H, W) float32 images, float32 on the runner's device."""
+    def encode(self, images: Tensor) -> Any:
+        """Features of (B, H, W) float32 images by the network's method, float32 on the runner's device."""
         with torch.no_grad():
             features = self.network.encode(images.to(self.device, self._dtype))
-        return Features(*(part.float() for part in features))
+        return type(features)(*(part.float() for part in features))
 
     def batches(
         self,
         images: Tensor,
-        work: Callable[[slice, Features], Work],
+        work: Callable[[slice, Any], Work],
         stage: str,
         progress: ProgressCallback | None,
         cancel: CancelCallback | None,
@@ -106,13 +106,13 @@ class Runner:
     def _dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
-    def _place(self) -> QNet:
+    def _place(self) -> Network:
         network = fold_batch_norm(copy.deepcopy(self._original).eval()).to(self.device)
         network.encoder.to(dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
 
 
-def fold_batch_norm(network: QNet) -> QNet:
+def fold_batch_norm(network: Network) -> Network:
     """Fold every frozen batch normalisation of the encoder into the convolution before it, in place."""
     for module in list(network.encoder.modules()):
         children = list(module.named_children())

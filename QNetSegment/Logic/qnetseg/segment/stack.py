@@ -67,12 +67,15 @@ def support_images(support: SupportSet, stack: Stack) -> tuple[np.ndarray, np.nd
             (part.mask.shape[0], part.mask.shape[1]), part.spacing, stack.grid.spacing, stack.grid.size
         )
         images.append(grid.to_model(part.image[None], fill=float(part.image.min()))[0])
-        coverage = grid.to_model(part.mask[None].astype(np.float32))[0]
-        mask = (coverage >= 0.5).astype(np.float32)
-        if not mask.any():
-            mask = (coverage >= coverage.max()).astype(np.float32)
-        masks.append(mask)
+        masks.append(model_mask(part.mask, grid))
     return np.stack(images), np.stack(masks)
+
+
+def model_mask(mask: np.ndarray, grid: InPlaneGrid) -> np.ndarray:
+    """A drawn mask (H, W) on the network's grid: (size, size) float32, 0 or 1, never empty."""
+    coverage = grid.to_model(mask[None].astype(np.float32))[0]
+    inside = coverage >= 0.5
+    return (inside if inside.any() else coverage >= coverage.max()).astype(np.float32)
 
 
 def _reordered(spacing: tuple[float, float, float], axis: int) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,47 +13,74 @@ from .episodes import Episodes
 from .recipe import AugmentationRecipe
 
 
-def augment(episodes: Episodes, recipe: AugmentationRecipe, generator: torch.Generator) -> Episodes:
+class Draws(NamedTuple):
+    """The random numbers of a batch of B pairs; a part of a batch takes its part of each.
+
+    Attributes:
+        gamma_slice, warp_slice: (B,) int64, which slice of the pair (0 or 1) is changed.
+        gamma: (B,) float32, exponent.
+        affine: (B, 2, 3) float32, in normalised coordinates.
+        noise: (B, 2, H, W) float32 in -1..1, from which the elastic displacement is made.
+        flip: (B,) bool, whether both slices are turned up-down.
+    """
+
+    gamma_slice: Tensor
+    gamma: Tensor
+    warp_slice: Tensor
+    affine: Tensor
+    noise: Tensor
+    flip: Tensor
+
+
+def draw(
+    batch: int, size: tuple[int, int] | torch.Size, recipe: AugmentationRecipe, generator: torch.Generator
+) -> Draws:
+    """Random numbers for `batch` pairs of H x W pixels.
+
+    They come from the CPU generator, so that a run is the same on every device and in any number of
+    processes.
+    """
+    height, width = size
+    gamma_slice = torch.randint(2, (batch,), generator=generator)
+    gamma = _uniform(batch, recipe.gamma[0], recipe.gamma[1], generator)
+    warp_slice = torch.randint(2, (batch,), generator=generator)
+    affine = _random_affine(batch, (height, width), recipe, generator)
+    noise = 2 * torch.rand(batch, 2, height, width, generator=generator) - 1
+    flip = torch.rand(batch, generator=generator) < recipe.flip_rows
+    return Draws(gamma_slice, gamma, warp_slice, affine, noise, flip)
+
+
+def augment(episodes: Episodes, draws: Draws, recipe: AugmentationRecipe) -> Episodes:
     """Gamma on one slice of each pair, affine and elastic warp on one of them, both chosen at random.
 
-    Random numbers come from the CPU generator, so that a run is the same on every device.
+    Episodes and draws lie on one device.
     """
     images, masks, valid = episodes
-    batch, device = images.shape[0], images.device
-    rows = torch.arange(batch, device=device)
-
-    def which() -> Tensor:
-        return torch.randint(2, (batch,), generator=generator).to(device)
-
-    target = which()
+    rows = torch.arange(images.shape[0], device=images.device)
     images, masks = images.clone(), masks.clone()
-    images[rows, target] = random_gamma(images[rows, target], recipe.gamma, generator)
-    target = which()
-    grid = random_warp(batch, images.shape[-2:], recipe, generator, device)
-    images[rows, target], masks[rows, target] = warp(images[rows, target], masks[rows, target], grid)
-    flip = (torch.rand(batch, generator=generator) < recipe.flip_rows).to(device)
-    images = torch.where(flip[:, None, None, None], images.flip(-2), images)
-    masks = torch.where(flip[:, None, None, None, None], masks.flip(-2), masks)
+    target = rows, draws.gamma_slice
+    images[target] = raise_to(images[target], draws.gamma)
+    target = rows, draws.warp_slice
+    grid = sampling_grid(draws.affine, draws.noise, recipe)
+    images[target], masks[target] = warp(images[target], masks[target], grid)
+    flip = draws.flip[:, None, None, None]
+    images = torch.where(flip, images.flip(-2), images)
+    masks = torch.where(flip[..., None], masks.flip(-2), masks)
     found = (masks.sum(dim=(-2, -1)) > 0).all(dim=1).float()  # a warp can push a structure out of the image
     return Episodes(images, masks, valid * found)
 
 
-def random_gamma(images: Tensor, limits: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """(B, H, W) images with their range raised to a random power, minimum and range kept."""
-    gamma = _uniform(images.shape[0], limits[0], limits[1], generator).to(images.device)[:, None, None]
+def raise_to(images: Tensor, gamma: Tensor) -> Tensor:
+    """(B, H, W) images with their range raised to the power (B,), minimum and range kept."""
     low = images.amin(dim=(1, 2), keepdim=True)
     extent = images.amax(dim=(1, 2), keepdim=True) - low + 1e-5
-    return extent * ((images - low + 1e-5) / extent).clamp(min=0).pow(gamma) + low
+    return extent * ((images - low + 1e-5) / extent).clamp(min=0).pow(gamma[:, None, None]) + low
 
 
-def random_warp(
-    batch: int,
-    size: tuple[int, int] | torch.Size,
-    recipe: AugmentationRecipe,
-    generator: torch.Generator,
-    device: torch.device,
+def _random_affine(
+    batch: int, size: tuple[int, int], recipe: AugmentationRecipe, generator: torch.Generator
 ) -> Tensor:
-    """Sampling grid (B, H, W, 2) on `device`, in normalised coordinates: a random affine and elastic warp."""
+    """(B, 2, 3) matrices of a random rotation, shear, scale and shift."""
     height, width = size
 
     def radians(limit: float) -> Tensor:
@@ -68,11 +96,16 @@ def random_warp(
     rotation = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
     shearing = torch.eye(2).repeat(batch, 1, 1)
     shearing[:, 0, 1] = torch.tan(shear)
-    matrix = torch.cat([scale[:, None, None] * rotation @ shearing, shift[..., None]], dim=2)
-    grid = F.affine_grid(matrix.to(device), [batch, 1, height, width], align_corners=False)
-    noise = 2 * torch.rand(batch, 2, height, width, generator=generator).to(device) - 1
+    return torch.cat([scale[:, None, None] * rotation @ shearing, shift[..., None]], dim=2)
+
+
+def sampling_grid(affine: Tensor, noise: Tensor, recipe: AugmentationRecipe) -> Tensor:
+    """Where each pixel comes from, (B, H, W, 2) in normalised coordinates; see `Draws` for the arguments."""
+    batch, _, height, width = noise.shape
+    grid = F.affine_grid(affine, [batch, 1, height, width], align_corners=False)
     displacement = recipe.elastic_alpha * gaussian_blur(noise, recipe.elastic_sigma)
-    return grid + displacement.permute(0, 2, 3, 1) * torch.tensor([2 / width, 2 / height], device=device)
+    across, down = displacement.unbind(dim=1)
+    return grid + torch.stack([across * (2 / width), down * (2 / height)], dim=3)
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Episodes: pairs of adjacent slices with the supervoxels that they share (paper, section 3.1)."""
+"""Episodes: two slices, support and query, with the pseudo-labels that they share (paper, section 3.1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from torch import Tensor
 from ..data import Case, dataset
 from ..errors import DatasetError
 from ..volume.normalise import normalise
+from .checks import require_usable
+from .pairs import adjacent_pairs, excluded_slices, same_slices
 from .recipe import DataRecipe, EpisodeRecipe
+
+_NONE = -1  # the label where a pair has fewer structures than the batch has room for
 
 
 class Episodes(NamedTuple):
@@ -29,6 +33,21 @@ class Episodes(NamedTuple):
     valid: Tensor
 
 
+class PairPlan(NamedTuple):
+    """What a pair shows: case, supervoxels (one drawn, the others beside it), two slices and a window."""
+
+    case: TrainingCase
+    labels: list[int]
+    slices: tuple[int, int]
+    window: tuple[slice, slice]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """H and W of what is encoded."""
+        rows, columns = self.window
+        return rows.stop - rows.start, columns.stop - columns.start
+
+
 @dataclass(frozen=True)
 class TrainingCase:
     """One volume on the training device.
@@ -37,32 +56,18 @@ class TrainingCase:
         name: set and case, for messages.
         image: (K, H, W) float16 tensor, z-scored.
         supervoxels: (K, H, W) int16 tensor, 0 is background; 0 everywhere on excluded slices.
-        pairs: supervoxel -> lower slice indices k such that k and k+1 hold it and one of them has at
-            least `min_pixels` of it.
+        pairs: supervoxel -> slice indices k of its usable pairs, k with k + `step`; see `adjacent_pairs` and
+            `same_slices`.
+        centres: (K, L, 2) float, mean row and column of every supervoxel on every slice.
+        step: from the pair's first slice to its other one, 1 or 0.
     """
 
     name: str
     image: Tensor
     supervoxels: Tensor
     pairs: dict[int, list[int]]
-
-
-def excluded_slices(labels: np.ndarray, values: list[int], rule: str) -> np.ndarray:
-    """Which slices Setting 2 removes: (K,) bool from (K, H, W) labels; rule "any" or "all"."""
-    present = np.stack([(labels == value).any(axis=(1, 2)) for value in values])
-    combine = np.any if rule == "any" else np.all
-    return np.asarray(combine(present, axis=0))
-
-
-def adjacent_pairs(supervoxels: np.ndarray, min_pixels: int) -> dict[int, list[int]]:
-    """For each supervoxel of (K, H, W) labels the lower indices of its usable slice pairs."""
-    flat = supervoxels.reshape(len(supervoxels), -1)
-    area = np.stack([np.bincount(plane, minlength=flat.max() + 1) for plane in flat])
-    usable = (area[:-1] > 0) & (area[1:] > 0) & (np.maximum(area[:-1], area[1:]) >= min_pixels)
-    usable[:, 0] = False
-    return {
-        int(label): np.flatnonzero(usable[:, label]).tolist() for label in np.flatnonzero(usable.any(axis=0))
-    }
+    centres: np.ndarray
+    step: int = 1
 
 
 def prepare_case(
@@ -81,21 +86,41 @@ def prepare_case(
     supervoxels = case.supervoxels.copy()
     if exclude[0]:
         supervoxels[excluded_slices(case.labels, *exclude)] = 0
-    pairs = adjacent_pairs(supervoxels, recipe.min_pixels)
+    same = recipe.partner == "same"
+    pairs = (same_slices if same else adjacent_pairs)(supervoxels, recipe.min_pixels)
     if not pairs:
         raise DatasetError(
-            f"{name} has no supervoxel of {recipe.min_pixels} pixels on two adjacent slices.",
+            f"{name} has no supervoxel of {recipe.min_pixels} pixels"
+            f"{'' if same else ' on two adjacent slices'}.",
             "Lower min_pixels or leave the volume out.",
         )
-    image = torch.from_numpy(normalise(case.image, top_percent)).half()
-    labels = torch.from_numpy(supervoxels.astype(np.int16))
-    return TrainingCase(name, image.to(device), labels.to(device), pairs)
+    images = torch.from_numpy(np.ascontiguousarray(normalise(case.image, top_percent))).half()
+    labels = torch.from_numpy(np.ascontiguousarray(supervoxels, np.int16))
+    return TrainingCase(
+        name, images.to(device), labels.to(device), pairs, centres(supervoxels), 0 if same else 1
+    )
+
+
+def centres(supervoxels: np.ndarray) -> np.ndarray:
+    """Mean row and column of every supervoxel on every slice of (K, H, W) labels: (K, L, 2) or NaN."""
+    rows, columns = np.indices(supervoxels.shape[1:])
+    size = int(supervoxels.max()) + 1
+    found = np.empty((len(supervoxels), size, 2))
+    with np.errstate(invalid="ignore"):
+        for plane, own in zip(supervoxels, found, strict=True):
+            area = np.bincount(plane.ravel(), minlength=size)
+            for axis, position in enumerate((rows, columns)):
+                own[:, axis] = np.bincount(plane.ravel(), position.ravel(), minlength=size) / area
+    return found
 
 
 def load_cases(
     source: DataRecipe, recipe: EpisodeRecipe, device: torch.device, top_percent: float
 ) -> list[TrainingCase]:
-    """Training cases of one source: every case that is not in its test fold."""
+    """Training cases of one source: every case that is not in its test fold.
+
+    Raises `DatasetError`, with the file's name, for the first thing that is wrong with the data.
+    """
     data = dataset(source.name)
     test = set(data.fold(source.fold, source.scheme)) if source.fold >= 0 else set()
     unknown = sorted(set(source.exclude) - set(data.labels))
@@ -104,24 +129,30 @@ def load_cases(
             f"{data.name} has no structure {unknown[0]!r}.", f"It has {', '.join(data.labels)}."
         )
     values = [data.labels[name] for name in source.exclude]
-    return [
-        prepare_case(
-            _with_supervoxels(data.load(name), data.supervoxel_size, recipe.supervoxels),
-            f"{data.name} case {name}",
-            recipe,
-            device,
-            top_percent,
-            (values, source.exclude_rule),
+    cases = []
+    for name in data.case_names():
+        if name in test:
+            continue
+        case = data.load(name)
+        require_usable(data, case, recipe)
+        case = _with_supervoxels(case, data.supervoxel_size, recipe.supervoxels)
+        excluded = values, source.exclude_rule
+        cases.append(prepare_case(case, f"{data.name} case {name}", recipe, device, top_percent, excluded))
+    if not cases:
+        raise DatasetError(
+            f"{data.name} has no case for training beside fold {source.fold}.", "Train without a fold."
         )
-        for name in data.case_names()
-        if name not in test
-    ]
+    return cases
 
 
-def _with_supervoxels(case: Case, min_size: int, method: str) -> Case:
+def _with_supervoxels(case: Case, min_size: int | None, method: str) -> Case:
     """The case with its supervoxels from files, or computed as the recipe says."""
     if method == "files":
         return case
+    if method == "superpixels":
+        from .superpixels import superpixels
+
+        return replace(case, supervoxels=superpixels(case.image))
     from .supervoxels import supervoxels  # needs numba, which files do without
 
     return replace(case, supervoxels=supervoxels(case.image, case.spacing, min_size, method))
@@ -139,21 +170,53 @@ class EpisodeSampler:
 
     def batch(self, step: int) -> Episodes:
         """Episodes of one step, on the cases' device."""
-        rng = np.random.default_rng([self.seed, step])
-        drawn = [self._pair(rng) for _ in range(self.recipe.pairs)]
-        return Episodes(*(torch.stack(part) for part in zip(*drawn, strict=True)))
+        return build(self.plan(step), self.recipe.structures)
 
-    def _pair(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def plan(self, step: int) -> list[PairPlan]:
+        """What the pairs of a step show."""
+        rng = np.random.default_rng([self.seed, step])
+        return [self._plan_pair(rng) for _ in range(self.recipe.pairs)]
+
+    def _plan_pair(self, rng: np.random.Generator) -> PairPlan:
         _, cases = self.sources[rng.choice(len(self.sources), p=self.shares)]
         case = cases[rng.integers(len(cases))]
         anchor = int(rng.choice(list(case.pairs)))
         lower = int(rng.choice(case.pairs[anchor]))
         others = [label for label, lowers in case.pairs.items() if label != anchor and lower in lowers]
         labels = [anchor, *rng.permutation(others)[: self.recipe.structures - 1].tolist()]
-        order = [lower, lower + 1] if rng.random() < 0.5 else [lower + 1, lower]
-        supervoxels = case.supervoxels[order]
-        masks = torch.stack([supervoxels == label for label in labels], dim=1).float()
-        missing = self.recipe.structures - len(labels)
-        masks = torch.nn.functional.pad(masks, (0, 0, 0, 0, 0, missing))
-        valid = torch.tensor([1.0] * len(labels) + [0.0] * missing, device=masks.device)
-        return case.image[order].float(), masks, valid
+        other = lower + case.step
+        slices = (lower, other) if rng.random() < 0.5 else (other, lower)
+        return PairPlan(case, labels, slices, self._window(rng, case, anchor, lower))
+
+    def _window(
+        self, rng: np.random.Generator, case: TrainingCase, anchor: int, lower: int
+    ) -> tuple[slice, slice]:
+        """Rows and columns that are encoded: all, or a square around the drawn supervoxel's centre."""
+        size = np.array(case.image.shape[1:])
+        if not self.recipe.crop:
+            return slice(0, size[0]), slice(0, size[1])
+        side = np.minimum(self.recipe.crop, size)
+        wanted = case.centres[lower, anchor] - side / 2 + side / 4 * rng.uniform(-1, 1, 2)
+        first = np.clip(np.round(wanted).astype(int), 0, size - side)
+        rows, columns = (slice(start, start + extent) for start, extent in zip(first, side, strict=True))
+        return rows, columns
+
+
+def build(plans: list[PairPlan], structures: int) -> Episodes:
+    """Episodes of planned pairs, with room for `structures` in each.
+
+    Nothing here waits for a GPU: slices are taken by number, labels are compared all at once.
+    """
+    shown = [(plan.case, (k, *plan.window)) for plan in plans for k in plan.slices]
+    supervoxels = torch.stack([case.supervoxels[where] for case, where in shown])
+    images = torch.stack([case.image[where] for case, where in shown]).float()
+    padded = [plan.labels + [_NONE] * (structures - len(plan.labels)) for plan in plans]
+    labels = to_device(torch.tensor(padded, dtype=supervoxels.dtype), images.device)
+    size = images.shape[-2:]
+    masks = supervoxels.view(-1, 2, 1, *size) == labels[:, None, :, None, None]
+    return Episodes(images.view(-1, 2, *size), masks.float(), (labels != _NONE).float())
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device, without waiting for what a GPU is still computing."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import RecipeError, WeightsError
+from ..methods import METHODS
 from ..model import QNetConfig
 
 if sys.version_info >= (3, 11):
@@ -44,13 +46,31 @@ class EpisodeRecipe:
 
     Attributes:
         min_pixels: of a supervoxel on one of the two slices.
-        supervoxels: "files" beside the images, or computed before training: "felzenszwalb" or "slic".
+        supervoxels: "files" beside the images, or computed before training: "felzenszwalb" or "slic" in 3-D,
+            "superpixels" by Felzenszwalb's method on each slice (SSL-ALPNet).
+        partner: the query is the "adjacent" slice (ADNet, Q-Net) or the "same" slice, augmented (SSL-ALPNet).
+        crop: side in pixels, a multiple of 8, of the window around the drawn supervoxel that is encoded; 0
+            encodes whole slices.
     """
 
     pairs: int = 1
     structures: int = 1
     min_pixels: int = 200
     supervoxels: str = "files"
+    partner: str = "adjacent"
+    crop: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop < 0 or self.crop % 8:
+            raise RecipeError(
+                f"The recipe crops slices to {self.crop} pixels.",
+                "Write a multiple of 8, or 0 for whole slices.",
+            )
+        if self.supervoxels == "superpixels" and self.partner != "same":
+            raise RecipeError(
+                "The recipe asks for superpixels, which end with their slice, on adjacent slices.",
+                'Write partner = "same".',
+            )
 
 
 @dataclass(frozen=True)
@@ -134,12 +154,14 @@ _SECTIONS = {
     "optimiser": OptimiserRecipe,
 }
 _CHOICES = {
+    "method": tuple(METHODS),
     "precision": ("fp32", "bf16"),
     "batch_norm": ("train", "frozen"),
     "schedule": ("step", "cosine"),
     "exclude_rule": ("any", "all"),
     "scheme": ("released", "strict"),
-    "supervoxels": ("files", "felzenszwalb", "slic"),
+    "supervoxels": ("files", "felzenszwalb", "slic", "superpixels"),
+    "partner": ("adjacent", "same"),
 }
 _POSITIVE = ("steps", "pairs", "structures", "share", "rate", "every", "elastic_sigma")
 
@@ -181,8 +203,8 @@ def _fits(value: Any, default: Any) -> bool:
     """Whether a value has the type of its field's default, or is text for a field without one."""
     if isinstance(default, tuple):  # an empty default is a list of any length
         return isinstance(value, list | tuple) and len(value) == (len(default) or len(value))
-    if isinstance(value, bool):
-        return False
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
     if isinstance(default, float):
         return isinstance(value, int | float)
     return isinstance(value, int if isinstance(default, int) else str)
@@ -191,9 +213,55 @@ def _fits(value: Any, default: Any) -> bool:
 def _expected(default: Any) -> str:
     if isinstance(default, tuple):
         return "a list of two numbers" if default else "a list"
+    if isinstance(default, bool):
+        return "true or false"
     if isinstance(default, float):
         return "a number"
     return "a whole number" if isinstance(default, int) else "text"
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Key and value of "section.key=value" for `read_recipe`'s overrides.
+
+    The value is TOML; a bare word, for which TOML wants quotes that a shell removes, is text.
+
+    Raises:
+        RecipeError: it is not of this form.
+    """
+    key, equals, value = (part.strip() for part in text.partition("="))
+    try:
+        parsed = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        parsed = {"value": value} if re.fullmatch(r"[A-Za-z][\w.:/+-]*", value) else {}
+    if not equals or not re.fullmatch(r"\w+(\.\w+)*", key) or len(parsed) != 1:
+        raise RecipeError(
+            f"The setting {text!r} is not of the form section.key=value.",
+            "Write, for example, model.depth=101, data.exclude='[\"liver\"]' or steps=500.",
+        )
+    return key, parsed["value"]
+
+
+def _override(values: dict[str, Any], sources: list[Any], key: str, value: Any) -> None:
+    """Replace one entry of a recipe's content, in place; what it may be is checked later."""
+    section, _, entry = key.rpartition(".")
+    if key in ("fold", "scheme"):
+        section, entry = "data", key
+    if not section:
+        values[entry] = value
+    elif section in _SECTIONS:
+        place = values.setdefault(section, {})
+        if isinstance(place, dict):  # anything else is refused later
+            place[entry] = value
+    else:
+        group, _, name = section.partition(".")
+        chosen = [s for s in sources if isinstance(s, dict) and name in ("", s.get("name"))]
+        if group != "data" or not chosen:
+            raise RecipeError(
+                f"The recipe has no section {section!r} for the setting {key!r}.",
+                f"Use {', '.join(_SECTIONS)}, data, or data.NAME for one of several sources.",
+            )
+        for source in chosen:
+            source[entry] = value
 
 
 def read_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -201,8 +269,9 @@ def read_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> Re
 
     Args:
         path: TOML file.
-        overrides: entries at the top level that replace the file's, e.g. {"steps": 10}; "fold" replaces
-            the fold of every data source.
+        overrides: entries that replace the file's by their names: {"steps": 10} at the top level,
+            {"model.depth": 101} in a section, {"data.share": 1} in every source, {"data.cmr.share": 1} in
+            the source of that name; "fold" and "scheme" are those of every source.
 
     Raises:
         RecipeError: the file is missing, is not TOML or has an unknown or impossible entry.
@@ -216,15 +285,13 @@ def read_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> Re
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.", "Correct that line.") from error
-    overrides = dict(overrides or {})
-    fold = overrides.pop("fold", None)
-    values.update(overrides)
     sources = values.pop("data", [])
     if not sources or not isinstance(sources, list):
         raise RecipeError(f"The recipe {path.name} names no list of data.", "Add a [[data]] section.")
+    for key, value in (overrides or {}).items():
+        _override(values, sources, key, value)
     for name, cls in _SECTIONS.items():
         if name in values:
             values[name] = _build(cls, values[name], f"[{name}]")
-    built = [_build(DataRecipe, source, "[[data]]") for source in sources]
-    values["data"] = built if fold is None else [dataclasses.replace(source, fold=fold) for source in built]
+    values["data"] = [_build(DataRecipe, source, "[[data]]") for source in sources]
     return _build(Recipe, {"name": path.stem, **values}, "its top level")

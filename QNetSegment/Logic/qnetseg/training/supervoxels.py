@@ -3,19 +3,21 @@
 A supervoxel is a connected group of voxels of similar intensity. The default is the efficient
 graph-based segmentation of Felzenszwalb and Huttenlocher ("Efficient Graph-Based Image
 Segmentation", IJCV 59, 2004), carried from pixels with 8 neighbours to voxels with 26 and made
-aware of thick slices as in the pipeline that Q-Net and ADNet train on. Needs the `training` extra.
+aware of thick slices as in the pipeline that Q-Net and ADNet train on (https://github.com/sha168/ADNet,
+folder `supervoxels`). That pipeline's order of equal edges and its rounding decide where supervoxels end on
+images of whole numbers, so both are kept here. Needs the `training` extra.
 """
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.sparse import coo_matrix
 from skimage.segmentation import relabel_sequential, slic
 
-from ..errors import InputError, RecipeError, VolumeError
+from ..errors import InputError, RecipeError
+from .body import foreground_mask, scaled
 
 try:
     from numba import njit
@@ -25,34 +27,46 @@ except ModuleNotFoundError as error:  # pragma: no cover - the tests install num
         'Install the training extra: pip install "qnetseg[training]".',
     ) from error
 
-_HALF_OF_26 = sorted(
-    (step for step in itertools.product((-1, 0, 1), repeat=3) if step > (0, 0, 0)),
-    key=lambda step: (np.count_nonzero(step), step),
+_HALF_OF_26 = (
+    *((0, 1, 0), (0, 1, 1), (0, 0, 1), (0, 1, -1), (1, 1, 0), (1, 1, 1), (1, 0, 1)),
+    *((1, -1, 0), (1, -1, -1), (1, 0, -1), (1, 1, -1), (1, -1, 1), (1, 0, 0)),
 )
-"""One (k, j, i) step for every pair of opposite neighbours. Straight ones come first: edges of equal
-weight, frequent where intensities are whole numbers, are taken in this order and change the result."""
+"""One (k, j, i) step for every pair of opposite neighbours, in the order of ADNet's released code: edges of
+equal weight, frequent where intensities are whole numbers, are sorted from this order, which decides."""
+
+_INSERTION = 16  # NumPy's quicksort leaves parts this short to an insertion sort
+
+BODY_SHARE = 1 / 200
+"""Smallest supervoxel over the body, about what the paper's sizes are on its data sets."""
 
 _SLIC_COMPACTNESS = 0.1
 
 
 def supervoxels(
-    image: NDArray, spacing: tuple[float, float, float], min_size: int, method: str = "felzenszwalb"
+    image: NDArray,
+    spacing: tuple[float, float, float],
+    min_size: int | None = None,
+    method: str = "felzenszwalb",
 ) -> NDArray[np.int32]:
     """Divide the body in `image` into supervoxels.
 
     `image` is a (K, J, I) volume in any intensity unit, `spacing` its (k, j, i) voxel size in mm,
     `min_size` a number of voxels (the paper's pseudo-labels have 5000 for abdominal and 1000 for
-    cardiac MR). Returns (K, J, I) labels 1..n, 0 outside `foreground_mask`.
+    cardiac MR); None takes `BODY_SHARE` of the body. Returns (K, J, I) labels 1..n, 0 outside
+    `foreground_mask`.
     `method` is "felzenszwalb", whose supervoxels have at least `min_size` voxels before the outside
     is cut away, or "slic" (Achanta et al. 2012), whose supervoxels have about that size.
     Raises VolumeError for an image, and InputError for a parameter, that cannot be used.
     """
+    body = foreground_mask(image)
+    if min_size is None:
+        min_size = max(1, round(np.count_nonzero(body) * BODY_SHARE))
     if method == "felzenszwalb":
         labels = felzenszwalb_3d(image, spacing, min_size)
     elif method == "slic":
         _check_parameters(spacing, min_size)
         labels = slic(
-            _scaled(image) / 255,
+            scaled(image) / 255,
             n_segments=max(1, np.size(image) // min_size),
             compactness=_SLIC_COMPACTNESS,
             spacing=spacing,
@@ -61,23 +75,26 @@ def supervoxels(
         )
     else:
         raise InputError(f'"{method}" is no supervoxel method.', 'Use "felzenszwalb" or "slic".')
-    inside, _, _ = relabel_sequential(np.where(foreground_mask(image), labels, 0))
+    inside, _, _ = relabel_sequential(np.where(body, labels, 0))
     return inside.astype(np.int32)
 
 
-def foreground_mask(image: NDArray, threshold: float = 10.0) -> NDArray[np.bool_]:
-    """The body: in every slice the largest connected region brighter than `threshold`, holes filled.
+def adjusted_rand_index(one: NDArray, other: NDArray) -> float:
+    """Agreement of two divisions of the same voxels: 1 for the same, about 0 for unrelated ones.
 
-    `image` is a (K, J, I) volume; `threshold` counts on its 0..255 scale. Returns (K, J, I) bool.
+    Hubert and Arabie, "Comparing partitions", Journal of Classification 2, 1985. Both are arrays of one shape
+    with whole numbers from 0.
     """
-    mask = np.zeros(np.shape(image), dtype=bool)
-    touching = np.ones((3, 3))
-    for index, bright in enumerate(_scaled(image) > threshold):
-        regions, count = ndimage.label(bright, touching)
-        if count:
-            largest = 1 + np.argmax(np.bincount(regions.ravel())[1:])
-            mask[index] = ndimage.binary_fill_holes(regions == largest)
-    return mask
+    table = coo_matrix((np.ones(one.size), (np.ravel(one), np.ravel(other)))).tocsr()
+
+    def pairs(counts: NDArray) -> float:
+        return float((counts * (counts - 1) / 2).sum())
+
+    together = pairs(table.data)
+    rows, columns = (pairs(np.asarray(table.sum(axis=axis))) for axis in (0, 1))
+    chance = rows * columns / max(pairs(np.array([one.size])), 1)
+    largest = (rows + columns) / 2
+    return 1.0 if largest == chance else (together - chance) / (largest - chance)
 
 
 def felzenszwalb_3d(
@@ -96,26 +113,27 @@ def felzenszwalb_3d(
     Gaussian that smooths the image first. Returns (K, J, I) labels 1..n in raster order.
     """
     _check_parameters(spacing, min_size)
-    scaled = _scaled(image)
+    volume = scaled(image)
     if sigma > 0:
-        scaled = ndimage.gaussian_filter(scaled, [sigma / width for width in spacing])
-    weights, order = _sorted_edges(scaled, spacing)
-    offsets = np.array([np.dot(step, _strides(scaled.shape)) for step in _HALF_OF_26])
-    parent = np.arange(scaled.size)
-    size = np.ones(scaled.size, dtype=np.int64)
+        volume = ndimage.gaussian_filter(volume, [sigma / width for width in spacing])
+    weights, order = _sorted_edges(volume, spacing)
+    offsets = np.array([np.dot(step, _strides(volume.shape)) for step in _HALF_OF_26])
+    parent = np.arange(volume.size)
+    size = np.ones(volume.size, dtype=np.int64)
     _join_similar(order, weights, offsets, parent, size, scale / 255)
     _join_small(order, offsets, parent, size, min_size)
     _, labels = np.unique(_roots(parent), return_inverse=True)
-    return (labels + 1).astype(np.int32).reshape(scaled.shape)
+    return (labels + 1).astype(np.int32).reshape(volume.shape)
 
 
 def step_factor(step: tuple[int, ...], spacing: tuple[float, float, float]) -> float:
     """Weight of an edge along `step`: its length over that of the same step among in-plane voxels.
 
-    1 within a slice, more across slices that are thicker than the pixels are wide.
+    1 within a slice, more across slices that are thicker than the pixels are wide. The spacing counts to six
+    digits, as text headers have it, whether a file stores 7.7 mm in 32 or in 64 bits.
     """
-    anisotropy = spacing[0] / spacing[1]
-    return float(np.linalg.norm((step[0] * anisotropy, step[1], step[2])) / np.linalg.norm(step))
+    across, within = (float(f"{width:.6g}") for width in spacing[:2])
+    return float(np.linalg.norm((step[0] * across / within, step[1], step[2])) / np.linalg.norm(step))
 
 
 def _check_parameters(spacing: tuple[float, float, float], min_size: int) -> None:
@@ -123,18 +141,6 @@ def _check_parameters(spacing: tuple[float, float, float], min_size: int) -> Non
         raise InputError(f"The spacing {spacing} is not three positive lengths in mm.")
     if min_size < 1:
         raise InputError(f"A supervoxel cannot have a minimum size of {min_size} voxels.")
-
-
-def _scaled(image: NDArray) -> NDArray[np.float64]:
-    """`image` on the scale 0..255 that thresholds and parameters refer to."""
-    volume = np.asarray(image, dtype=np.float64)
-    if volume.ndim != 3 or not np.isfinite(volume).all():
-        raise VolumeError("Supervoxels need a 3-D volume without NaN or infinite values.")
-    lowest, highest = volume.min(), volume.max()
-    if lowest == highest:
-        raise VolumeError("Supervoxels need contrast, and all voxels of this volume are equal.")
-    # Multiplied before the division: the last bits order edges of otherwise equal weight.
-    return 255 * (volume - lowest) / (highest - lowest)
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -154,10 +160,61 @@ def _sorted_edges(
     for weight, step in zip(weights, _HALF_OF_26, strict=True):
         here = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip(step, volume.shape, strict=True))
         there = tuple(slice(max(0, d), n - max(0, -d)) for d, n in zip(step, volume.shape, strict=True))
-        weight[here] = np.abs(volume[there] - volume[here]) * step_factor(step, spacing)
+        weight[here] = np.sqrt(step_factor(step, spacing) ** 2 * (volume[there] - volume[here]) ** 2)
     flat = weights.ravel()
-    existing = np.count_nonzero(flat < np.inf)
-    return flat, np.argsort(flat, kind="stable")[:existing]
+    existing = np.flatnonzero(flat < np.inf)
+    return flat, existing[_argsort(flat[existing])]
+
+
+@njit
+def _argsort(values):
+    """Indices in ascending order of value, equal ones in the order of NumPy's quicksort of before 1.25.
+
+    Newer ones use whatever vector instructions a processor has, and equal values then lie in an order of its
+    own. Hoare's partition around the median of the first, middle and last value; short parts are inserted.
+    """
+    order = np.arange(values.size)
+    parts = [(0, values.size - 1)]
+    while parts:
+        first, last = parts.pop()
+        while last - first > _INSERTION:
+            middle = first + (last - first) // 2
+            _order_two(values, order, first, middle)
+            _order_two(values, order, middle, last)
+            _order_two(values, order, first, middle)
+            pivot = values[order[middle]]
+            low, high = first, last - 1
+            order[middle], order[high] = order[high], order[middle]
+            while True:
+                low, high = low + 1, high - 1
+                while values[order[low]] < pivot:
+                    low += 1
+                while pivot < values[order[high]]:
+                    high -= 1
+                if low >= high:
+                    break
+                order[low], order[high] = order[high], order[low]
+            order[low], order[last - 1] = order[last - 1], order[low]
+            if low - first < last - low:
+                parts.append((low + 1, last))
+                last = low - 1
+            else:
+                parts.append((first, low - 1))
+                first = low + 1
+        for index in range(first + 1, last + 1):
+            moved, place = order[index], index
+            while place > first and values[moved] < values[order[place - 1]]:
+                order[place] = order[place - 1]
+                place -= 1
+            order[place] = moved
+    return order
+
+
+@njit
+def _order_two(values, order, here, there):
+    """Swap two places of `order` unless their values ascend."""
+    if values[order[there]] < values[order[here]]:
+        order[here], order[there] = order[there], order[here]
 
 
 @njit
@@ -183,7 +240,9 @@ def _join_similar(order, weights, offsets, parent, size, scale):
     """Join groups that differ by less than either varies inside, with `scale / size` to spare.
 
     Edges come in ascending order, so the weight that joins two groups is the largest of the
-    minimum spanning tree of their union: its internal difference.
+    minimum spanning tree of their union: its internal difference. The limit for joining is rounded
+    to 32 bits as in the released code: in a large group, where `scale / size` is lost, that decides
+    between edges of equal weight.
     """
     voxels = parent.size
     variation = np.zeros(voxels)
@@ -193,7 +252,8 @@ def _join_similar(order, weights, offsets, parent, size, scale):
         other = _root(parent, voxel + offsets[edge // voxels])
         if one != other:
             weight = weights[edge]
-            if weight < min(variation[one] + scale / size[one], variation[other] + scale / size[other]):
+            limit = np.float32(variation[one] + scale / size[one])
+            if weight < limit and weight < np.float32(variation[other] + scale / size[other]):
                 variation[_join(parent, size, one, other)] = weight
 
 

@@ -1,9 +1,8 @@
-"""The training loop: batched episodes, mixed precision, checkpoints that resume exactly."""
+"""The training run: a folder with checkpoints that resume exactly, scalars and, at the end, the weights."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable
@@ -11,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from ..errors import OutputError, RecipeError, WeightsError
+from ..errors import OutputError, RecipeError, TrainingError, WeightsError
 from ..methods import build_method
-from ..model import FewShotMethod, save_model
+from ..model import EpisodeLoss, FewShotMethod, save_model
 from ..model.starts import load_start
-from .augment import augment
+from ..provenance import revision
+from .distributed import Processes
 from .episodes import EpisodeSampler, load_cases
-from .recipe import OptimiserRecipe, Recipe
+from .learner import Learner, learning_rate, set_mode, tuned_convolutions
+from .recipe import DataRecipe, Recipe
+from .scalars import Scalars
 
 CHECKPOINT = "checkpoint.pt"
-CHECKPOINT_SECONDS = 110
+CHECKPOINT_SECONDS = 110.0
 LOG_EVERY = 10
 
 
@@ -37,123 +38,179 @@ class Progress:
         return (time.monotonic() - self.began) / max(done - self.first, 1) * (self.total - done)
 
 
-def learning_rate(recipe: OptimiserRecipe, step: int, steps: int) -> float:
-    """Learning rate of one step: warm-up, then steps of the released code or a cosine to zero."""
-    warm = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
-    if recipe.schedule == "cosine":
-        return recipe.rate * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
-    return recipe.rate * warm * recipe.gamma ** (step // recipe.every)
-
-
-def build_optimiser(network: nn.Module, recipe: OptimiserRecipe) -> torch.optim.Optimizer:
-    """SGD with momentum (released code) or AdamW, over everything that can be trained."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    if recipe.name == "adamw":
-        return torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
-    return torch.optim.SGD(parameters, lr=recipe.rate, momentum=recipe.momentum, weight_decay=recipe.decay)
-
-
 class Trainer:
     """One training run in one folder.
 
     The state after step n depends on the recipe and n alone: episodes and augmentation are drawn from
-    (seed, step). A run that is killed resumes from its last checkpoint to the same weights.
+    (seed, step). A run that is killed, at any moment, resumes from its last checkpoint to the same weights,
+    on the CPU to the same bits with the same torch and number of threads, which decide the order of sums.
+
+    In a process group of torch (see `distributed.joined`) the processes share each step's pairs; all read the
+    folder, the first one writes it. Their weights are those of one process but for rounding.
     """
 
     def __init__(
-        self, recipe: Recipe, folder: str | Path, device: torch.device, report: Callable[[str], None] = print
+        self,
+        recipe: Recipe,
+        folder: str | Path,
+        device: torch.device,
+        report: Callable[[str], None] = print,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
     ) -> None:
         """Loads data and start, or the checkpoint if `folder` has one.
 
+        Args:
+            recipe: what to train.
+            folder: made if it does not exist.
+            device: where to compute.
+            report: receives a line now and then.
+            checkpoint_seconds: least time between two checkpoints.
+
         Raises:
-            RecipeError: the folder holds a run of another recipe.
+            RecipeError: the folder holds a run of another recipe, or processes cannot share this one.
+            OutputError: the folder cannot be made, or the processes do not share it.
             DatasetError, WeightsError: data or start are missing, or the checkpoint is damaged.
         """
-        self.recipe, self.folder, self.device, self.report = recipe, Path(folder), device, report
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.processes = Processes.current()
+        self.leads = self.processes.rank == 0
+        self.recipe, self.folder, self.device = recipe, Path(folder), device
+        self.report: Callable[[str], None] = report if self.leads else lambda line: None
+        self.checkpoint_seconds = checkpoint_seconds
+        self._make_folder()
         torch.manual_seed(recipe.seed)
         network = build_method(recipe.method, recipe.model)
         state = self._read_checkpoint()
         if state is None:
-            report(load_start(network, recipe.start))
-        self.network: FewShotMethod = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = build_optimiser(self.network, recipe.optimiser)
-        self.step = 0
-        if state is not None:
-            self.network.load_state_dict(state["network"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.step = state["step"]
-            report(f"Resuming after step {self.step} of {recipe.steps}.")
+            self.report(load_start(network, recipe.start))
+        else:
+            network.load_state_dict(state["network"])
         sources = [
             (source.share, load_cases(source, recipe.episodes, device, recipe.model.top_percent))
             for source in recipe.data
         ]
-        self.sampler = EpisodeSampler(sources, recipe.episodes, recipe.seed)
+        sampler = EpisodeSampler(sources, recipe.episodes, recipe.seed)
+        self.learner = Learner(network, recipe, sampler, device, self.processes)
+        self.step = 0 if state is None else int(state["step"])
+        if state is not None:
+            self.learner.optimiser.load_state_dict(state["optimiser"])
+            self.report(f"Resuming after step {self.step} of {recipe.steps}.")
+            self._tell_changes(state.get("setting", {}))
+        self.processes.require_same(self.step, device)
+        self._unseen: list[tuple[int, torch.Tensor]] = []
+
+    @property
+    def network(self) -> FewShotMethod:
+        """The network that learns."""
+        return self.learner.network
 
     def run(self, stop_after: int | None = None) -> FewShotMethod:
-        """Train to the recipe's last step (or `stop_after`), write checkpoints and the final weights."""
+        """Train to the recipe's last step (or `stop_after`), write checkpoints and the final weights.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+            OutputError: the disk is full; the last checkpoint is still there.
+        """
         last = min(self.recipe.steps, stop_after or self.recipe.steps)
+        set_mode(self.network, self.recipe.batch_norm)
+        with tuned_convolutions():
+            if self.leads:
+                self._run_leading(last)
+            else:
+                while self.step < last:
+                    self._learn()
+        if self.leads and self.step == self.recipe.steps:
+            save_model(self.folder / "model.safetensors", self.network, self.provenance())
+        self.processes.wait()
+        return self.network
+
+    def _run_leading(self, last: int) -> None:
+        """The steps of the process that writes and reports."""
         progress, saved = Progress(self.step, last), time.monotonic()
-        self._set_mode()
-        with _Scalars(self.folder, self.step) as scalars:
+        with Scalars(self.folder, self.step) as scalars:
             while self.step < last:
-                losses = self.train_step()
+                loss = self._learn()
+                self._unseen.append((self.step, loss.total))  # looking at each would wait for a GPU each time
                 if self.step % LOG_EVERY == 0 or self.step == last:
-                    scalars.write(self.step, losses)
+                    self._require_numbers()
+                    losses = {name: float(value) for name, value in loss._asdict().items()}
+                    rate = learning_rate(self.recipe.optimiser, self.step - 1, self.recipe.steps)
+                    scalars.write(self.step, {"rate": rate, **losses})
                     self.report(
                         f"step {self.step}/{self.recipe.steps}  loss {losses['total']:.4f}"
                         f"  segmentation {losses['segmentation']:.4f}"
                         f"  alignment {losses['alignment']:.4f}"
                         f"  eta {progress.eta(self.step) / 60:.1f} min"
                     )
-                if time.monotonic() - saved > CHECKPOINT_SECONDS or self.step == last:
+                if time.monotonic() - saved > self.checkpoint_seconds or self.step == last:
                     self._write_checkpoint()
                     saved = time.monotonic()
-        if self.step == self.recipe.steps:
-            save_model(self.folder / "model.safetensors", self.network, self.provenance())
-        return self.network
 
-    def train_step(self) -> dict[str, float]:
-        """One optimiser step on one batch of episodes; returns the losses."""
-        rate = learning_rate(self.recipe.optimiser, self.step, self.recipe.steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
-        images, masks, valid = augment(self.sampler.batch(self.step), self.recipe.augmentation, generator)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            loss = self.network.episode_loss(images[:, 0], masks[:, 0], images[:, 1], masks[:, 1], valid)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()
-        if self.recipe.optimiser.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.clip)
-        self.optimiser.step()
+    def _learn(self) -> EpisodeLoss:
+        loss = self.learner.learn(self.step)
         self.step += 1
-        return {"rate": rate, **{name: float(value.detach()) for name, value in loss._asdict().items()}}
+        return loss
 
     def provenance(self) -> dict[str, Any]:
         """What the weights file says about its making."""
         return {
             "recipe": self.recipe.to_dict(),
+            "data": [_described(source) for source in self.recipe.data],
+            "seed": self.recipe.seed,
             "steps": self.step,
-            "torch": torch.__version__,
+            "revision": revision(),
+            **self._setting(),
             "licence": "research use only",
             "scores": {},
         }
 
-    def _set_mode(self) -> None:
-        """Training mode; frozen batch normalisation keeps the statistics of the start."""
-        self.network.train()
-        if self.recipe.batch_norm == "frozen":
-            for module in self.network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+    def _setting(self) -> dict[str, Any]:
+        """What, beside the recipe, the last bits of the weights depend on."""
+        threads = torch.get_num_threads() if self.device.type == "cpu" else None
+        return {
+            "torch": str(torch.__version__),  # a plain string, because checkpoints are read without code
+            "device": self.device.type,
+            "threads": threads,
+            "processes": self.processes.count,
+        }
 
-    def _fingerprint(self) -> str:
-        """The recipe without its name, so that a renamed file still resumes."""
-        return json.dumps({**self.recipe.to_dict(), "name": ""}, sort_keys=True, default=list)
+    def _tell_changes(self, before: dict[str, Any]) -> None:
+        now = self._setting()
+        changed = [
+            f"{key} {was} before, {now.get(key)} now" for key, was in before.items() if was != now.get(key)
+        ]
+        if changed:
+            self.report(f"The last bits will not be those of a run without the stop: {'; '.join(changed)}.")
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"The folder {self.folder} cannot be made ({error.strerror}).",
+                "Choose another output folder.",
+            ) from error
+
+    def _require_numbers(self) -> None:
+        """Raise TrainingError if a loss since the last look is not a number."""
+        unseen, self._unseen = self._unseen, []
+        if unseen:
+            numbers = torch.isfinite(torch.stack([loss for _, loss in unseen])).tolist()
+            for (step, _), number in zip(unseen, numbers, strict=True):
+                if not number:
+                    raise self._diverged(step)
+
+    def _diverged(self, step: int) -> TrainingError:
+        kept = "; the checkpoint before it is still there" if self._checkpoint_path().is_file() else ""
+        return TrainingError(
+            f"The loss is no longer a finite number at step {step}{kept}.",
+            "Lower the rate, set clip, or use more warm-up steps, in another output folder.",
+        )
+
+    def _checkpoint_path(self) -> Path:
+        return self.folder / CHECKPOINT
 
     def _read_checkpoint(self) -> dict[str, Any] | None:
-        path = self.folder / CHECKPOINT
+        path = self._checkpoint_path()
         if not path.is_file():
             return None
         try:
@@ -162,20 +219,31 @@ class Trainer:
             raise WeightsError(
                 f"The checkpoint {path} is damaged.", "Delete it to start the run again."
             ) from error
-        if state["recipe"] != self._fingerprint():
+        if _telling(json.loads(state["recipe"])) != _telling(json.loads(self._fingerprint())):
             raise RecipeError(
                 f"The folder {self.folder} holds a run of another recipe.",
                 "Choose another output folder or delete that one.",
             )
         return state
 
+    def _fingerprint(self) -> str:
+        return json.dumps(self.recipe.to_dict(), sort_keys=True, default=list)
+
     def _write_checkpoint(self) -> None:
-        path, part = self.folder / CHECKPOINT, self.folder / (CHECKPOINT + ".part")
+        """Replace the checkpoint, unless the run has gone astray.
+
+        The name of the unfinished file is fixed, so that a run that is killed often leaves one at most.
+        """
+        self._require_numbers()
+        if not all(bool(torch.isfinite(p.detach()).all()) for p in self.network.parameters()):
+            raise self._diverged(self.step)
+        path, part = self._checkpoint_path(), self.folder / (CHECKPOINT + ".part")
         state = {
             "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.learner.optimiser.state_dict(),
             "step": self.step,
             "recipe": self._fingerprint(),
+            "setting": self._setting(),
         }
         try:
             torch.save(state, part)
@@ -189,42 +257,27 @@ class Trainer:
             part.unlink(missing_ok=True)
 
 
-class _Scalars:
-    """TensorBoard scalars where tensorboard is installed, and always a readable CSV.
+def _telling(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The entries that decide a run: no name, so that a renamed file still resumes, and none with its default
+    value, so that a run goes on when a later version knows more entries."""
+    defaults = json.loads(json.dumps(Recipe(name="").to_dict(), default=list))
+    source = json.loads(json.dumps(DataRecipe(name="").__dict__, default=list))
 
-    What a killed run wrote after its last checkpoint is dropped, because it is computed again.
-    """
+    def differing(values: Any, usual: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(usual, dict):
+            return values
+        return {
+            key: differing(value, usual.get(key))
+            for key, value in values.items()
+            if key not in usual or value != usual[key]
+        }
 
-    def __init__(self, folder: Path, done: int) -> None:
-        self.folder, self.done = folder, done
+    kept: dict[str, Any] = differing({**recipe, "name": "", "data": []}, defaults)
+    return {**kept, "data": [differing(entry, source) for entry in recipe["data"]]}
 
-    def __enter__(self) -> _Scalars:
-        path = self.folder / "scalars.csv"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-        self.csv = open(path, "w", encoding="utf-8")
-        self.csv.writelines(
-            line
-            for line in lines
-            if line.endswith("\n") and (line.startswith("step") or int(line.split(",")[0]) <= self.done)
-        )
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self.board = None
-        else:
-            self.board = SummaryWriter(str(self.folder), purge_step=self.done + 1)
-        return self
 
-    def write(self, step: int, values: dict[str, float]) -> None:
-        if self.csv.tell() == 0:
-            self.csv.write("step," + ",".join(values) + "\n")
-        self.csv.write(f"{step}," + ",".join(f"{value:.6g}" for value in values.values()) + "\n")
-        self.csv.flush()
-        for name, value in values.items():
-            if self.board is not None:
-                self.board.add_scalar(name, value, step)
-
-    def __exit__(self, *_: object) -> None:
-        self.csv.close()
-        if self.board is not None:
-            self.board.close()
+def _described(source: DataRecipe) -> str:
+    """One source of the training data, for readers of a weights file."""
+    left_out = f"without test fold {source.fold} ({source.scheme})" if source.fold >= 0 else "all cases"
+    unseen = f", {', '.join(source.exclude)} unseen ({source.exclude_rule})" if source.exclude else ""
+    return f"{source.name}: {left_out}{unseen}"

@@ -1,0 +1,179 @@
+"""Result files put together: the folds of one model and variant are one run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...data import CATALOGUE
+from ...errors import InputError
+
+QNET = {"layer": 4, "paths": "dual", "threshold": "shared"}  # what files say that have no configuration
+SEEN = {False: "", True: "trained on scored cases: not counted", None: "training cases unknown"}
+GENERATED = ("experiments.json",)  # written by the report itself
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What must be the same for two result files to be folds of one run.
+
+    Attributes:
+        method: name in `qnetseg.methods`.
+        recipe: name, without the group of Setting 2; "" where the weights do not say.
+        steps: of training; None where unknown.
+        scheme: "released" or "strict".
+        mode, alpha: options at test time.
+        layer, paths, threshold: of the model's configuration (Table 2).
+        rule: Setting 2, "any" or "all".
+        seen: whether training saw scored cases; None if unknown.
+    """
+
+    method: str
+    recipe: str
+    steps: int | None
+    scheme: str
+    mode: str
+    alpha: float | None
+    layer: int
+    paths: str
+    threshold: str
+    rule: str | None
+    seen: bool | None
+
+    @classmethod
+    def of(cls, result: dict[str, Any]) -> Variant:
+        """That of a result file, old ones included."""
+        options, config = result.get("options") or {}, result.get("model_config") or {}
+        return cls(
+            method=str(result.get("method", "qnet")).lower().replace("-", ""),
+            recipe=base_name(result.get("recipe_name") or ""),
+            steps=result.get("steps"),
+            scheme=result["scheme"],
+            mode=(options.get("refinement") or {}).get("mode", "none"),
+            alpha=options.get("alpha"),
+            layer=config.get("downsample_layer", QNET["layer"]),
+            paths=config.get("paths", QNET["paths"]),
+            threshold=config.get("threshold", QNET["threshold"]),
+            rule=result.get("exclude_rule"),
+            seen=result.get("trained_on_scored_cases"),
+        )
+
+    def trained_like(self, other: Variant) -> bool:
+        """Whether a plan is the same training and variant as a run; the scores' rule and alpha aside."""
+        mine, others = (replace(v, rule=None, alpha=None, seen=False) for v in (self, other))
+        if mine.steps is None or others.steps is None:
+            mine, others = replace(mine, steps=None), replace(others, steps=None)
+        return mine == others
+
+    def refinement(self) -> str:
+        """How tables name what was done at test time."""
+        return self.mode + ("" if self.alpha is None else f", alpha {self.alpha:g}")
+
+    def training(self) -> str:
+        """How tables name recipe and rule."""
+        rule = ", leaky filter" if self.rule == "all" else ""
+        return (self.recipe or "not recorded") + rule
+
+
+def base_name(recipe: str) -> str:
+    """A recipe's name without the group of classes that Setting 2 leaves out."""
+    return re.sub(r"-(upper|lower)$", "", recipe)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A row of a table: which result files and which entries of the queue belong to it."""
+
+    protocol: str
+    dataset: str
+    setting: int
+    fits: Callable[[Variant], bool]
+
+
+@dataclass
+class Run:
+    """Result files of one variant.
+
+    Attributes:
+        variant: what they have in common.
+        files: their contents, no structure of a fold twice.
+    """
+
+    variant: Variant
+    files: list[dict[str, Any]] = field(default_factory=list)
+
+    def covered(self) -> set[tuple[int, str]]:
+        """Pairs of fold and structure."""
+        return {pair for content in self.files for pair in _covered(content)}
+
+    def folds(self) -> int:
+        """Number of folds, complete or not."""
+        return len({content["fold"] for content in self.files})
+
+    def patients(self) -> int | None:
+        """Number of different scored patients; None where the files have no rows."""
+        names = {row["query"] for content in self.files for row in content.get("rows", [])}
+        return len(names) or None
+
+    def dice(self, structure: str) -> list[float]:
+        """Dice of a structure in per cent, a value a fold; "mean": over all structures of complete folds."""
+        if structure != "mean":
+            entries = (content["summary"].get(structure, {}).get("dice") for content in self.files)
+            return [value for value in entries if value is not None]
+        names = list(CATALOGUE[self.files[0]["dataset"]].labels)
+        by_fold: dict[int, dict[str, float]] = {}
+        for content in self.files:
+            own = {n: content["summary"][n].get("dice") for n in names if n in content["summary"]}
+            by_fold.setdefault(content["fold"], {}).update({n: v for n, v in own.items() if v is not None})
+        return [float(np.mean(list(fold.values()))) for fold in by_fold.values() if len(fold) == len(names)]
+
+
+def read_results(folder: str | Path) -> list[dict[str, Any]]:
+    """All result files of a folder, by name. Raises `InputError` for a file that is not one."""
+    results = []
+    for path in sorted(Path(folder).glob("*.json")):
+        if path.name in GENERATED:
+            continue
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"The result file {path.name} cannot be read ({error}).", "Make it again."
+            ) from error
+        if not isinstance(content, dict):
+            raise InputError(f"{path.name} is not a result file.", "Move it elsewhere.")
+        results.append({**content, "file": path.name})
+    return results
+
+
+def find_runs(results: list[dict[str, Any]], question: Question) -> list[Run]:
+    """Runs that answer a question, most steps first; a second model of the same recipe is its own run."""
+    runs: list[Run] = []
+    for content in results:
+        if content.get("protocol") != question.protocol:
+            continue
+        if (content["dataset"], content["setting"]) != (question.dataset, question.setting):
+            continue
+        variant = Variant.of(content)
+        if not question.fits(variant):
+            continue
+        free = (r for r in runs if r.variant == variant and not r.covered() & _covered(content))
+        run = next(free, None)
+        if run is None:
+            run = Run(variant)
+            runs.append(run)
+        run.files.append(content)
+    return sorted(runs, key=lambda run: (run.variant.seen is not False, -(run.variant.steps or 0)))
+
+
+def _covered(content: dict[str, Any]) -> set[tuple[int, str]]:
+    figures = content.get("summary") or content.get("dice")
+    if figures is None:
+        figures = {name for curves in content["curves"].values() for name in curves}
+    return {(content["fold"], name) for name in figures if name != "mean"}
