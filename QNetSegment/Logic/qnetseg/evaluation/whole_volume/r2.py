@@ -56,7 +56,6 @@ def run(run: R2, output: Path | None = None, jobs: int = 1, report: Report = pri
     """Score all studies; returns the content of the result file. See `run.execute`."""
     run = prepared(run)
     units: list[Unit] = [{"query": name} for name in run.collection().files]
-
     summary = partial(figures, rounds=run.rounds)
     return execute(run, units, partial(score_study, run), summary, output, jobs, report)
 
@@ -128,7 +127,7 @@ def _next_slice(
         if pick == FLAG:
             raise InputError(
                 "The first method does not say how sure it is of each slice.",
-                "Name qnet first, or use --picks worst.",
+                "Name qnet first, or use --pick worst.",
             )
         return worst, {}
     flag = min(left, key=lambda index: found.confidence[index])
