@@ -139,6 +139,22 @@ def test_weights_convert_takes_an_official_checkpoint(bed, capsys, monkeypatch):
     assert "Use .safetensors" in capsys.readouterr().err
 
 
+def test_weights_average_writes_the_mean_and_names_its_parts(bed, capsys):
+    from qnetseg import models
+    from qnetseg.model import QNet, QNetConfig, load_model, save_model
+
+    parts = [bed.results / "a.safetensors", bed.results / "b.safetensors"]
+    parts[0].parent.mkdir(parents=True, exist_ok=True)
+    network = QNet(QNetConfig(feature_channels=4, threshold_hidden=3))
+    for path in parts:
+        save_model(path, network, {"steps": 1}, "bf16")
+    output = bed.results / "mean.safetensors"
+    assert main(["weights", "average", *map(str, parts), "--output", str(output), "--storage", "int8"]) == 0
+    assert load_model(output).provenance["mean_of_sha256"] == [models.sha256(path) for path in parts]
+    assert str(output) in capsys.readouterr().out
+    assert main(["weights", "average", str(parts[0]), "--output", str(output)]) == 2
+
+
 def test_weights_convert_refuses_what_is_no_checkpoint(bed, capsys):
     checkpoint = bed.folder / "official.pth"
     checkpoint.write_bytes(b"no checkpoint")

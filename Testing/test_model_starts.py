@@ -12,7 +12,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from qnetseg.errors import WeightsError
-from qnetseg.model import QNet, QNetConfig
+from qnetseg.model import QNet, QNetConfig, save_model
 from qnetseg.model.starts import deflate, load_start, radiology_state, thin_blocks
 
 
@@ -149,3 +149,12 @@ def test_a_failed_download_is_a_sentence(network, monkeypatch, error):
 def test_a_missing_start_file_is_refused(network, tmp_path):
     with pytest.raises(WeightsError, match="does not exist"):
         load_start(network, str(tmp_path / "none.pth"))
+
+
+def test_training_goes_on_from_a_whole_model(network, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_model(path, network, {}, "fp32")
+    other = QNet(network.config)
+    assert "whole network" in load_start(other, str(path))
+    wanted = network.state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in other.state_dict().items())

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from qnetseg.errors import OutputError, WeightsError
 from qnetseg.model import QNet, QNetConfig, load_model, save_model
 from qnetseg.model import weights as weights_module
+from qnetseg.model.average import average
 from qnetseg.model.weights import read_safetensors, read_state_dict
 from qnetseg.models import sha256
 
@@ -234,3 +235,22 @@ def test_state_dicts_of_both_formats_are_read(tmp_path):
         assert torch.equal(state["weight"], tensors["weight"])
     with pytest.raises(WeightsError, match="does not exist"):
         read_state_dict(tmp_path / "none.pth")
+
+
+def test_the_mean_of_two_models(small, tmp_path):
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    with torch.no_grad():
+        for path, value in zip(paths, (1.0, 4.0), strict=True):
+            for tensor in small.parameters():
+                tensor.fill_(value)
+            save_model(path, small, PROVENANCE, "fp32")
+    mean = average([load_model(path) for path in paths])
+    assert all((tensor == 2.5).all() for tensor in mean.network.parameters())
+    assert mean.provenance == PROVENANCE
+
+
+def test_models_of_two_kinds_have_no_mean(small, network, tmp_path):
+    models = [weights_module.Model(part, "a", {}) for part in (small, network)]
+    for chosen in (models, models[:1]):
+        with pytest.raises(WeightsError):
+            average(chosen)

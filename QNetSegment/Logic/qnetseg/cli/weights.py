@@ -57,13 +57,19 @@ def add(commands: Any) -> None:
         "checkpoint", type=Path, metavar="CHECKPOINT", help="official .pth file, or a .safetensors model"
     )
     convert.add_argument("output", type=Path, metavar="OUT", help=".safetensors file to write")
-    convert.add_argument(
-        "--storage",
-        choices=("fp32", "bf16", "int8"),
-        default="fp32",
-        help="precision in the file (default: fp32)",
-    )
+    _add_storage(convert)
     convert.set_defaults(run=run_convert)
+
+    mean = add_command(
+        actions,
+        "average",
+        "average the weights of several trainings from one start",
+        "qnetseg weights average a.safetensors b.safetensors --output mean.safetensors --storage int8",
+    )
+    mean.add_argument("models", type=Path, nargs="+", metavar="FILE")
+    mean.add_argument("--output", type=Path, required=True, metavar="FILE", help="file to write")
+    _add_storage(mean)
+    mean.set_defaults(run=run_average)
 
     remove = add_command(
         actions,
@@ -83,6 +89,15 @@ def add(commands: Any) -> None:
     )
     register.add_argument("file", type=Path, metavar="FILE")
     register.set_defaults(run=run_register)
+
+
+def _add_storage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--storage",
+        choices=("fp32", "bf16", "int8"),
+        default="fp32",
+        help="precision in the file (default: fp32)",
+    )
 
 
 def run_list(arguments: argparse.Namespace) -> int:
@@ -163,6 +178,20 @@ def run_convert(arguments: argparse.Namespace) -> int:
         provenance = {"source": "official Q-Net checkpoint", "licence": "that of the checkpoint"}
     provenance["converted_from_sha256"] = models.sha256(arguments.checkpoint)
     save_model(arguments.output, network, provenance, storage=arguments.storage)
+    print(f"{arguments.output}: {_size(arguments.output.stat().st_size)}")
+    return 0
+
+
+def run_average(arguments: argparse.Namespace) -> int:
+    """Write the mean of several models; its provenance is the last one's and names all."""
+    require_writable(arguments.output, (".safetensors",))
+    from ..methods import load_method
+    from ..model import save_model
+    from ..model.average import average
+
+    model = average([load_method(path) for path in arguments.models])
+    provenance = {**model.provenance, "mean_of_sha256": [models.sha256(path) for path in arguments.models]}
+    save_model(arguments.output, model.network, provenance, storage=arguments.storage)
     print(f"{arguments.output}: {_size(arguments.output.stat().st_size)}")
     return 0
 

