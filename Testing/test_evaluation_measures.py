@@ -100,7 +100,7 @@ def test_every_patient_counts_once_and_undefined_values_do_not():
         row("liver", "2", "3", 0.9, None),
         row("spleen", "2", "3", 0.4, None),
     ]
-    summary = summarise(rows, dataset("chaos"))
+    summary = summarise(rows, dataset("chaos").labels)
     assert list(summary) == ["liver", "spleen", "mean"]
     assert summary["liver"]["dice"] == pytest.approx(75) and summary["liver"]["patients"] == 2
     assert summary["liver"]["hd95"] == 4.0 and summary["spleen"]["hd95"] is None

@@ -79,7 +79,7 @@ def test_released_scheme_scores_four_queries_from_the_third_case(data):
     assert {row["support"] for row in rows} == {"3"}
     assert [row["query"] for row in rows if row["structure"] == "liver"] == ["1", "2", "4", "5"]
     assert all(row["dice"] > 0.5 for row in rows)
-    summary = summarise(rows, data)
+    summary = summarise(rows, data.labels)
     assert summary["liver"]["patients"] == 4
     assert summary["mean"]["dice"] == pytest.approx(np.mean([summary[name]["dice"] for name in data.labels]))
 
@@ -88,7 +88,7 @@ def test_strict_scheme_counts_every_patient_once_over_all_supports(data):
     protocol = ProtocolP(scheme="strict", device="cpu", precision="fp32")
     rows = [row for row in rows_of(protocol, intensity_model()) if row["structure"] == "liver"]
     assert len(rows) == 12
-    assert summarise(rows, data)["liver"]["patients"] == 4
+    assert summarise(rows, data.labels)["liver"]["patients"] == 4
 
 
 def test_only_slices_with_the_organ_are_scored(data):

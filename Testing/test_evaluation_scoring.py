@@ -276,8 +276,8 @@ def test_rows_of_another_run_are_not_taken_over(tmp_path):
 
 def test_rows_that_cannot_be_kept_are_an_error(tmp_path, monkeypatch):
     log = RowLog(tmp_path / "p.json", {})
-    log._path.unlink()
-    log._path.mkdir()
+    log.path.unlink()
+    log.path.mkdir()
     with pytest.raises(OutputError, match="cannot be kept"):
         log.add({}, {})
     assert json.loads(results.write_json(tmp_path / "r.json", {"a": 1}).read_text()) == {"a": 1}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from . import evaluate_r
 from .common import add_command, add_device, add_json, add_precision, print_json, say
 from .outputs import make_folder, require_writable
 
@@ -60,6 +61,7 @@ def add(commands: Any) -> None:
         "--iterations", type=int, default=10, metavar="N", help="last number of iterations (default: 10)"
     )
     iterations.set_defaults(run=run_iterations)
+    evaluate_r.add(protocols)
 
 
 def _like(example: str, name: str) -> str:
@@ -218,7 +220,7 @@ def _together(chosen: str, contents: list[dict[str, Any]]) -> Iterator[str]:
         rows = [row for content in own for row in content["rows"]]
         if len(own) > 1:
             yield f"{method}, {len(own)} result files together"
-            for structure, entry in summarise(rows, dataset(chosen)).items():
+            for structure, entry in summarise(rows, dataset(chosen).labels).items():
                 low, high = entry["interval"]
                 yield (
                     f"{structure:16s} Dice {entry['dice']:.1f}  95 % interval {low:.1f} to {high:.1f}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .metrics import bootstrap_interval, bootstrap_mean_interval
+from .metrics import bootstrap_mean_interval
 from .summary import FACTORS
 
 SAME = ("protocol", "dataset", "setting", "scheme")  # what both sides must have in common
@@ -111,12 +111,8 @@ def compare(
     patients = list(dict.fromkeys(patient for patient, _ in values))
     structures = list(dict.fromkeys(structure for _, structure in values))
     table = np.array([[np.mean(values.get((p, s), [np.nan])) for s in structures] for p in patients])
-    entries = {}
-    for column, structure in enumerate(structures):
-        own = table[:, column][~np.isnan(table[:, column])]
-        entries[structure] = _entry(float(own.mean()), bootstrap_interval(own.tolist()), len(own))
-    mean = float(np.mean([entry["difference"] for entry in entries.values()]))
-    overall = _entry(mean, bootstrap_mean_interval(table), len(patients))
+    entries = {name: difference(table[:, [column]]) for column, name in enumerate(structures)}
+    overall = difference(table)
     names = [_name(side) for side in (first, second)]
     return {
         "comparison": "P",
@@ -135,13 +131,21 @@ def compare(
     }
 
 
-def _entry(difference: float, interval: tuple[float, float], patients: int) -> dict[str, Any]:
+def difference(table: np.ndarray) -> dict[str, Any]:
+    """{difference, interval, patients, excludes_zero} of a table of differences.
+
+    table: (patients, structures), not a number where a patient lacks a structure; at least one number. The
+    difference is the mean over structures of their means over patients.
+    """
+    table = table[~np.isnan(table).all(axis=1)]
+    low, high = bootstrap_mean_interval(table)
+    columns = table[:, ~np.isnan(table).all(axis=0)]
     return {
-        "difference": difference,
-        "interval": list(interval),
-        "patients": patients,
+        "difference": float(np.nanmean(columns, axis=0).mean()),
+        "interval": [low, high],
+        "patients": len(table),
         # With one patient there is nothing to resample, and the interval is no interval.
-        "excludes_zero": patients > 1 and not interval[0] <= 0 <= interval[1],
+        "excludes_zero": len(table) > 1 and not low <= 0 <= high,
     }
 
 

@@ -23,7 +23,7 @@ from ..segment import SegmentOptions
 from ..segment.device import choose_device
 from .features import Predict, Scorer
 from .metrics import measures
-from .results import RowLog, describe_run, run_name, write_json
+from .results import RowLog, describe_run, has_seen, run_name, training_sources, write_json
 from .summary import summarise
 
 SUPPORT_SLICES = 3
@@ -122,12 +122,6 @@ def support_slice_indices(occupied: np.ndarray, count: int = SUPPORT_SLICES) -> 
     return occupied[(fractions * len(occupied)).astype(int)]
 
 
-def training_sources(protocol: ProtocolP, model: Model[Any]) -> list[dict[str, Any]]:
-    """What the weights say of their training on the protocol's data set; empty if they say nothing."""
-    sources = (model.provenance.get("recipe") or {}).get("data", [])
-    return [source for source in sources if source["name"] == protocol.dataset]
-
-
 def scored_structures(protocol: ProtocolP, model: Model[Any]) -> list[str]:
     """The protocol's structures in the data set's order.
 
@@ -137,7 +131,7 @@ def scored_structures(protocol: ProtocolP, model: Model[Any]) -> list[str]:
     wanted = [name for name in dataset(protocol.dataset).labels if name in asked or not asked]
     if protocol.setting == 1:
         return wanted
-    sources = training_sources(protocol, model)
+    sources = training_sources(protocol.dataset, model)
     if asked and "recipe" not in model.provenance:
         return wanted  # an official checkpoint says nothing of its training: the caller vouches
     unseen = [s for s in wanted if sources and all(s in source.get("exclude", ()) for source in sources)]
@@ -152,7 +146,7 @@ def scored_structures(protocol: ProtocolP, model: Model[Any]) -> list[str]:
 
 def exclude_rule(protocol: ProtocolP, model: Model[Any]) -> str | None:
     """Setting 2: which slices training left out, "any" or "all" (the weaker rule if sources differ)."""
-    rules = {source.get("exclude_rule", "any") for source in training_sources(protocol, model)}
+    rules = {source.get("exclude_rule", "any") for source in training_sources(protocol.dataset, model)}
     if protocol.setting == 1 or not rules:
         return None
     return "all" if "all" in rules else "any"
@@ -160,16 +154,9 @@ def exclude_rule(protocol: ProtocolP, model: Model[Any]) -> str | None:
 
 def has_seen_the_fold(protocol: ProtocolP, model: Model[Any]) -> bool | None:
     """Whether cases of the fold were training cases; None if the weights do not say what was."""
-    if "recipe" not in model.provenance:
-        return None
-    data, sources = dataset(protocol.dataset), training_sources(protocol, model)
-    fold = set(data.fold(protocol.fold, protocol.scheme)) if sources else set()
-    for source in sources:
-        held_out = source.get("fold", -1)
-        left_out = data.fold(held_out, source.get("scheme", "released")) if held_out >= 0 else []
-        if not fold <= set(left_out):
-            return True
-    return False
+    data, sources = dataset(protocol.dataset), training_sources(protocol.dataset, model)
+    fold = data.fold(protocol.fold, protocol.scheme) if sources else []
+    return has_seen(protocol.dataset, fold, model)
 
 
 def pairs(protocol: ProtocolP, structures: list[str], cases: list[Case]) -> Iterator[Pair]:
@@ -344,7 +331,7 @@ def run(
     log = RowLog(output, {"protocol": asdict(protocol), "weights": content["weights_sha256"]})
     rows = score_fold(protocol, model, predict, measure_pair, log, report)
     content |= {
-        "summary": summarise(rows, dataset(protocol.dataset)),
+        "summary": summarise(rows, dataset(protocol.dataset).labels),
         "rows": rows,
         "seconds": round(time.monotonic() - began, 1),
     }

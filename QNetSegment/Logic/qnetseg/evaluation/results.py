@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..data import dataset
 from ..errors import OutputError
+from ..model import Model
 from ..models import sha256
 from ..provenance import processor, revision
 
@@ -35,6 +38,25 @@ def describe_machine() -> dict[str, Any]:
         "system": platform.system(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def training_sources(name: str, model: Model[Any]) -> list[dict[str, Any]]:
+    """What the weights say of their training on a data set; empty if they say nothing."""
+    sources = (model.provenance.get("recipe") or {}).get("data", [])
+    return [source for source in sources if source["name"] == name]
+
+
+def has_seen(name: str, cases: Collection[str], model: Model[Any]) -> bool | None:
+    """Whether one of a data set's cases was a training case; None if the weights do not say what was."""
+    if "recipe" not in model.provenance:
+        return None
+    for source in training_sources(name, model):
+        held_out = source.get("fold", -1)
+        scheme = source.get("scheme", "released")
+        left_out = dataset(name).fold(held_out, scheme) if held_out >= 0 else []
+        if not set(cases) <= set(left_out):
+            return True
+    return False
 
 
 def run_name(weights: Path) -> str:
@@ -68,22 +90,25 @@ class RowLog:
     """Finished rows of a run, one JSON a line in a file beside its output, so that a killed run goes on.
 
     The first line says what the run is; rows of another run are dropped, and so is a line cut off.
+
+    Attributes:
+        path: the file; None where none is kept.
     """
 
     def __init__(self, output: str | Path | None, identity: dict[str, Any]) -> None:
         """identity: JSON-able; what must be the same for rows to be taken over. output None keeps no file."""
-        self._path = None if output is None else Path(output).with_suffix(".part.jsonl")
+        self.path = None if output is None else Path(output).with_suffix(".part.jsonl")
         self._rows: dict[str, dict[str, Any]] = {}
         first = json.dumps(identity, sort_keys=True)
-        if self._path is not None:
-            lines = self._lines(self._path)
+        if self.path is not None:
+            lines = self._lines(self.path)
             if lines and lines[0] == first:
                 for line in lines[1:]:
                     entry = json.loads(line)
                     self._rows[entry["key"]] = entry["row"]
             # Written anew without what was cut off.
             kept = [json.dumps({"key": key, "row": row}) for key, row in self._rows.items()]
-            write_text(self._path, "".join(line + "\n" for line in (first, *kept)))
+            write_text(self.path, "".join(line + "\n" for line in (first, *kept)))
 
     @staticmethod
     def _lines(path: Path) -> list[str]:
@@ -101,18 +126,18 @@ class RowLog:
         """Keep a row. Raises `OutputError`."""
         name = json.dumps(key, sort_keys=True)
         self._rows[name] = row
-        if self._path is None:
+        if self.path is None:
             return
         try:
-            with self._path.open("a", encoding="utf-8") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"key": name, "row": row}) + "\n")
         except OSError as error:
             raise OutputError(
-                f"The rows of an unfinished run cannot be kept in {self._path} ({error.strerror}).",
+                f"The rows of an unfinished run cannot be kept in {self.path} ({error.strerror}).",
                 "Choose another folder or free some space.",
             ) from error
 
     def remove(self) -> None:
         """The run is finished."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

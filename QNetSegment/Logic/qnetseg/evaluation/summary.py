@@ -1,29 +1,34 @@
-"""Means over patients of the rows of protocol P."""
+"""Means over patients of the rows of a protocol."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..data import DataSet
 from .metrics import bootstrap_interval, bootstrap_mean_interval
 
 # Measures of a row, and what turns them into the units of tables: per cent, and mm.
 FACTORS = {"dice": 100.0, "iou": 100.0, "surface_dice": 100.0, "hd95": 1.0}
 
 
-def summarise(rows: list[dict[str, Any]], data: DataSet) -> dict[str, Any]:
+def summarise(rows: Sequence[dict[str, Any]], structures: Iterable[str]) -> dict[str, Any]:
     """Per structure and overall: mean Dice, IoU and surface Dice in per cent, mean HD95 in mm, the 95 %
     interval of the Dice over patients, and their number.
 
     Every patient counts once: rows of the same query under several supports are averaged first, without
     undefined values.
+
+    Args:
+        rows: {query, structure, and measures: fractions, or mm}; a measure that rows lack is None.
+        structures: names in the order of the result; those without rows are left out.
     """
-    tables = {key: patient_table(rows, list(data.labels), key) * factor for key, factor in FACTORS.items()}
+    names = list(structures)
+    tables = {key: patient_table(rows, names, key) * factor for key, factor in FACTORS.items()}
     there = [not np.isnan(column).all() for column in tables["dice"].T]
     summary: dict[str, Any] = {}
-    for column, structure in enumerate(data.labels):
+    for column, structure in enumerate(names):
         if there[column]:
             scores = tables["dice"][:, column]
             scores = scores[~np.isnan(scores)]
@@ -40,9 +45,15 @@ def summarise(rows: list[dict[str, Any]], data: DataSet) -> dict[str, Any]:
     return summary
 
 
-def patient_table(rows: list[dict[str, Any]], structures: list[str], key: str) -> np.ndarray:
-    """(patients, structures) means of a measure over supports; not a number where there is none."""
-    patients = list(dict.fromkeys(row["query"] for row in rows))
+def patient_table(
+    rows: Sequence[dict[str, Any]], structures: Sequence[str], key: str, patients: Sequence[str] | None = None
+) -> np.ndarray:
+    """(patients, structures) means of a measure over supports; not a number where there is none.
+
+    patients: in the order of the result; None for those of the rows.
+    """
+    if patients is None:
+        patients = list(dict.fromkeys(row["query"] for row in rows))
     cells: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         if row.get(key) is not None:

@@ -1,7 +1,7 @@
 """Pages from result files: `docs/results/index.md` and `experiments.md` are written here only.
 
 `published` holds the paper's figures, `runs` puts the folds of a run together, `queue` reads what waits for a
-GPU; `tables`, `sweep_tables` and `benchmarks` make sections, `experiments` a page of its own.
+GPU; `tables`, `sweep_tables`, `whole_volume` and `benchmarks` make sections, `experiments` a page of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .queue import read_queue
 from .runs import read_results
 from .sweep_tables import figure3, figure4, table3
 from .tables import table1, table2
+from .whole_volume import r_tables
 
 
 def write_index(folder: str | Path, queue: str | Path | None = None) -> Path:
@@ -39,6 +40,7 @@ def write_index(folder: str | Path, queue: str | Path | None = None) -> Path:
     try:
         parts = [_head(folder, results), table1(results, planned), table2(results, planned)]
         parts += [table3(results, planned), figure3(folder), figure4(results, planned, folder)]
+        parts += [r_tables(results)]
         sections = (comparisons, inference, training, supervoxels, result_files)
         parts += [make(results) for make in sections]
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
@@ -46,7 +48,7 @@ def write_index(folder: str | Path, queue: str | Path | None = None) -> Path:
             f"A result file of {folder} lacks an entry that the tables need ({error!r}).",
             "Make it again with this version, or move it elsewhere.",
         ) from error
-    return write_text(folder / "index.md", "\n\n".join(parts) + "\n")
+    return write_text(folder / "index.md", "\n\n".join(part for part in parts if part) + "\n")
 
 
 def _head(folder: Path, results: list[dict[str, Any]]) -> str:

@@ -1,0 +1,32 @@
+"""Our method, called exactly as a user would call it, and its network alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....model import Model
+from ....segment import SegmentOptions, segment_volume
+from ....volume import SupportSet, support_from_mask
+from .task import Answer, Task
+
+
+def segment(task: Task, model: Model, options: SegmentOptions) -> Answer:
+    """`segment_volume` on the whole native volume.
+
+    Slices drawn as empty cannot be told to it; they are emptied in the result, as a user would erase them.
+    """
+    source = task.support or task
+    result = segment_volume(drawing(source, model), task.study.volume, model, options)
+    mask = task.as_drawn(np.asarray(task.study.stack(result.mask) > 0))
+    return Answer(mask, {entry.index: entry.score for entry in result.report.slices})
+
+
+def drawing(task: Task, model: Model) -> SupportSet:
+    """What is drawn, as the engine takes it."""
+    return support_from_mask(
+        task.study.volume,
+        task.study.native(task.mask),
+        name=task.structure,
+        plane=task.study.plane,
+        top_percent=model.network.config.top_percent,
+    )
