@@ -173,6 +173,12 @@ def test_a_gain_within_the_spread_is_no_difference():
     assert low < 0 < high
 
 
+def test_few_patients_prove_nothing():
+    few = [result([row("liver", str(n), "9", value) for n in range(5)]) for value in (0.9, 0.5)]
+    found = compare(few[:1], few[1:])
+    assert not found["mean"]["excludes_zero"] and found["sentence"].startswith("Too few patients")
+
+
 def test_one_patient_proves_nothing():
     one, other = result([row("liver", "1", "3", 0.9)]), result([row("liver", "1", "3", 0.5)])
     assert not compare([one], [other])["mean"]["excludes_zero"]
@@ -190,11 +196,11 @@ def test_rows_are_paired_by_structure_query_and_support():
 
 def test_less_hd95_is_better_and_undefined_pairs_are_left_out():
     one = result(
-        [row("liver", str(n), "9", 0.5, 5.0) for n in range(5)] + [row("liver", "6", "9", 0.5, None)]
+        [row("liver", str(n), "9", 0.5, 5.0) for n in range(6)] + [row("liver", "6", "9", 0.5, None)]
     )
     other = result([row("liver", str(n), "9", 0.5, 7.0) for n in range(7)], model="z")
     found = compare([one], [other], "hd95")
-    assert found["mean"]["difference"] == pytest.approx(-2) and found["patients"] == 5
+    assert found["mean"]["difference"] == pytest.approx(-2) and found["patients"] == 6
     assert "a is better than z: -2.0 mm" in found["sentence"]
     with pytest.raises(InputError, match="no measure"):
         compare([one], [other], "beauty")

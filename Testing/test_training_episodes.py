@@ -105,7 +105,7 @@ def test_no_pair_touches_an_excluded_slice():
 
 def test_a_case_is_normalised_and_needs_supervoxels():
     case = prepare_case(_case(tiny.supervoxels()), "case", EpisodeRecipe(min_pixels=20), CPU, 0.0)
-    assert (case.image.dtype, case.supervoxels.dtype) == (torch.float16, torch.int16)
+    assert (case.image.dtype, case.supervoxels.dtype) == (torch.float16, torch.int32)
     assert float(case.image.float().mean()) == pytest.approx(0, abs=1e-3)
     assert float(case.image.float().std()) == pytest.approx(1, abs=1e-3)
     with pytest.raises(DatasetError, match="no supervoxels"):

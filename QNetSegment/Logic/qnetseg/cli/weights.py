@@ -188,9 +188,15 @@ def run_average(arguments: argparse.Namespace) -> int:
     from ..methods import load_method
     from ..model import save_model
     from ..model.average import average
+    from ..model.weights import lineage
 
-    model = average([load_method(path) for path in arguments.models])
-    provenance = {**model.provenance, "mean_of_sha256": [models.sha256(path) for path in arguments.models]}
+    parts = [load_method(path) for path in arguments.models]
+    model = average(parts)
+    provenance = {
+        **model.provenance,
+        "ancestors": [recipe for part in parts for recipe in lineage(part.provenance)],
+        "mean_of_sha256": [models.sha256(path) for path in arguments.models],
+    }
     save_model(arguments.output, model.network, provenance, storage=arguments.storage)
     print(f"{arguments.output}: {_size(arguments.output.stat().st_size)}")
     return 0

@@ -15,6 +15,8 @@ from .summary import FACTORS
 
 SAME = ("protocol", "dataset", "setting", "scheme")  # what both sides must have in common
 UNITS = {"dice": "points", "iou": "points", "surface_dice": "points", "hd95": "mm"}
+# With fewer, a bootstrap interval is far too narrow, and differences of one sign may be chance (sign test).
+LEAST_PATIENTS = 6
 NOISE = 2.0  # points; a smaller gain on 20 patients is noise unless its interval excludes zero
 
 
@@ -144,8 +146,7 @@ def difference(table: np.ndarray) -> dict[str, Any]:
         "difference": float(np.nanmean(columns, axis=0).mean()),
         "interval": [low, high],
         "patients": len(table),
-        # With one patient there is nothing to resample, and the interval is no interval.
-        "excludes_zero": len(table) > 1 and not low <= 0 <= high,
+        "excludes_zero": len(table) >= LEAST_PATIENTS and not low <= 0 <= high,
     }
 
 
@@ -165,6 +166,8 @@ def _sentence(names: list[str], overall: dict[str, Any], metric: str) -> str:
     figures = (
         f"{difference:+.1f} {unit} (95 % interval {low:+.1f} to {high:+.1f}, {overall['patients']} patients)"
     )
+    if overall["patients"] < LEAST_PATIENTS:
+        return f"Too few patients to claim a difference: {names[0]} minus {names[1]} is {figures}."
     if not overall["excludes_zero"]:
         return f"No difference can be claimed: {names[0]} minus {names[1]} is {figures}, which includes zero."
     better = (difference > 0) != (metric == "hd95")

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from ..data import dataset
+from ..data import CATALOGUE, dataset
 from ..errors import OutputError
 from ..model import Model
+from ..model.weights import lineage
 from ..models import sha256
 from ..provenance import processor, revision
 
@@ -41,22 +42,27 @@ def describe_machine() -> dict[str, Any]:
 
 
 def training_sources(name: str, model: Model[Any]) -> list[dict[str, Any]]:
-    """What the weights say of their training on a data set; empty if they say nothing."""
-    sources = (model.provenance.get("recipe") or {}).get("data", [])
-    return [source for source in sources if source["name"] == name]
+    """What the weights say of their training on a data set, and that of their starts; empty if nothing."""
+    recipes = [recipe for recipe in lineage(model.provenance) if recipe]
+    return [source for recipe in recipes for source in recipe.get("data", []) if _same(source["name"], name)]
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names are one data set: the catalogue's by name, prepared folders by where they are."""
+    return one == other or (
+        not {one, other} & set(CATALOGUE) and Path(one).resolve() == Path(other).resolve()
+    )
 
 
 def has_seen(name: str, cases: Collection[str], model: Model[Any]) -> bool | None:
     """Whether one of a data set's cases was a training case; None if the weights do not say what was."""
-    if "recipe" not in model.provenance:
-        return None
     for source in training_sources(name, model):
         held_out = source.get("fold", -1)
         scheme = source.get("scheme", "released")
         left_out = dataset(name).fold(held_out, scheme) if held_out >= 0 else []
         if not set(cases) <= set(left_out):
             return True
-    return False
+    return None if None in lineage(model.provenance) else False
 
 
 def run_name(weights: Path) -> str:
@@ -104,8 +110,11 @@ class RowLog:
             lines = self._lines(self.path)
             if lines and lines[0] == first:
                 for line in lines[1:]:
-                    entry = json.loads(line)
-                    self._rows[entry["key"]] = entry["row"]
+                    try:
+                        entry = json.loads(line)
+                        self._rows[entry["key"]] = entry["row"]
+                    except (ValueError, KeyError, TypeError):
+                        continue  # damaged by a crash of the machine: scored again
             # Written anew without what was cut off.
             kept = [json.dumps({"key": key, "row": row}) for key, row in self._rows.items()]
             write_text(self.path, "".join(line + "\n" for line in (first, *kept)))

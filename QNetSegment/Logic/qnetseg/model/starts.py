@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 import torchvision
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 from .method import FewShotMethod
-from .weights import fill, is_model, read_model, read_state_dict
+from .weights import fill, is_model, lineage, read_model, read_state_dict
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _SKIPPED = re.compile(r"(^fc\.|^aux_classifier\.|^classifier\.|num_batches_tracked$)")
@@ -37,7 +38,7 @@ def load_start(model: FewShotMethod, start: str) -> str:
         return "The encoder starts from random weights."
     if is_model(start):
         state = read_model(start, {model.name: type(model)}).network.state_dict()
-        fill(model, {key: value for key, value in state.items() if not _SKIPPED.search(key)}, start)
+        fill(model, {key: value for key, value in state.items() if not key.endswith("tracked")}, start)
         return f"The whole network starts from {start}."
     depth = model.config.depth
     if start == "radiology":
@@ -48,6 +49,11 @@ def load_start(model: FewShotMethod, start: str) -> str:
         state = read_state_dict(start)
     counts = [_fill_backbone(backbone, state, start, depth) for backbone in model.backbones()]
     return f"The encoder starts from {start}: {sum(counts)} of {sum(counts)} tensors matched."
+
+
+def ancestors(model: FewShotMethod, start: str) -> list[dict[str, Any] | None]:
+    """Recipes that a start was trained with, if it is a model of ours; see `lineage`."""
+    return lineage(read_model(start, {model.name: type(model)}).provenance) if is_model(start) else []
 
 
 def _fill_backbone(backbone: nn.Module, state: dict[str, Tensor], start: str, depth: int) -> int:

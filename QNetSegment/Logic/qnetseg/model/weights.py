@@ -156,6 +156,11 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
+def lineage(provenance: dict[str, Any]) -> list[dict[str, Any] | None]:
+    """Recipes of a model and of all that it came from; None stands for one that is not known."""
+    return [provenance.get("recipe"), *provenance.get("ancestors", [])]
+
+
 def is_model(path: str | Path) -> bool:
     """Whether a file is a weights file of ours, of any method; False for what does not exist."""
     path = Path(path)

@@ -55,7 +55,7 @@ class TrainingCase:
     Attributes:
         name: set and case, for messages.
         image: (K, H, W) float16 tensor, z-scored.
-        supervoxels: (K, H, W) int16 tensor, 0 is background; 0 everywhere on excluded slices.
+        supervoxels: (K, H, W) int32 tensor, 0 is background; 0 everywhere on excluded slices.
         pairs: supervoxel -> slice indices k of its usable pairs, k with k + `step`; see `adjacent_pairs` and
             `same_slices`.
         centres: (K, L, 2) float, mean row and column of every supervoxel on every slice.
@@ -95,7 +95,7 @@ def prepare_case(
             "Lower min_pixels or leave the volume out.",
         )
     images = torch.from_numpy(np.ascontiguousarray(normalise(case.image, top_percent))).half()
-    labels = torch.from_numpy(np.ascontiguousarray(supervoxels, np.int16))
+    labels = torch.from_numpy(np.ascontiguousarray(supervoxels, np.int32))
     return TrainingCase(
         name, images.to(device), labels.to(device), pairs, centres(supervoxels), 0 if same else 1
     )
@@ -133,6 +133,11 @@ def load_cases(
     for name in data.case_names():
         if name in test:
             continue
+        if values and name in data.unlabelled:
+            raise DatasetError(
+                f"{data.name} case {name} has no labels, so slices with {source.exclude[0]} would stay.",
+                "Add its labels or take the case out of the data set.",
+            )
         case = data.load(name)
         require_usable(data, case, recipe)
         case = _with_supervoxels(case, data.supervoxel_size, recipe.supervoxels)

@@ -14,7 +14,7 @@ import torch
 from ..errors import OutputError, RecipeError, TrainingError, WeightsError
 from ..methods import build_method
 from ..model import EpisodeLoss, FewShotMethod, save_model
-from ..model.starts import load_start
+from ..model.starts import ancestors, load_start
 from ..provenance import revision
 from .distributed import Processes
 from .episodes import EpisodeSampler, load_cases
@@ -82,7 +82,9 @@ class Trainer:
         state = self._read_checkpoint()
         if state is None:
             self.report(load_start(network, recipe.start))
+            self.ancestors = ancestors(network, recipe.start)
         else:
+            self.ancestors = state.get("ancestors", [])
             network.load_state_dict(state["network"])
         sources = [
             (source.share, load_cases(source, recipe.episodes, device, recipe.model.top_percent))
@@ -154,6 +156,7 @@ class Trainer:
         """What the weights file says about its making."""
         return {
             "recipe": self.recipe.to_dict(),
+            "ancestors": self.ancestors,
             "data": [_described(source) for source in self.recipe.data],
             "seed": self.recipe.seed,
             "steps": self.step,
@@ -243,6 +246,7 @@ class Trainer:
             "optimiser": self.learner.optimiser.state_dict(),
             "step": self.step,
             "recipe": self._fingerprint(),
+            "ancestors": self.ancestors,
             "setting": self._setting(),
         }
         try:

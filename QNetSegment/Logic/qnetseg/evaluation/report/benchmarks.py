@@ -82,7 +82,7 @@ def inference(results: Results) -> str:
     return section(
         "Inference",
         text,
-        table((*head, "ratio", "peak GiB", "Dice against fp32", "file"), rows) if rows else NONE,
+        table((*head, "Dice against fp32", "file"), rows) if rows else NONE,
     )
 
 
