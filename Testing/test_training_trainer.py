@@ -13,6 +13,7 @@ import torch
 from golden import dataset as tiny
 from qnetseg.errors import DatasetError, OutputError, RecipeError, TrainingError, WeightsError
 from qnetseg.model import EpisodeLoss, QNetConfig, load_model
+from qnetseg.model.threshold import FixedThreshold
 from qnetseg.training import Recipe, Trainer, trainer
 from qnetseg.training.learner import build_optimiser, learning_rate, set_mode
 from qnetseg.training.recipe import DataRecipe, EpisodeRecipe, OptimiserRecipe
@@ -105,7 +106,7 @@ def test_a_run_leaves_scalars_weights_and_a_readable_account(finished):
     assert (model.provenance["seed"], model.provenance["data"]) == (3, ["chaos: all cases"])
     assert {"revision", "torch", "device", "threads", "processes"} <= model.provenance.keys()
     trained = model.network.threshold.out.bias
-    assert torch.equal(trained, state["network"]["threshold.out.bias"].bfloat16().float())
+    assert torch.equal(trained, state["network"]["threshold.out.bias"])
     assert {file.name for file in folder.iterdir() if "tfevents" not in file.name} == {
         "checkpoint.pt",
         "model.safetensors",
@@ -266,3 +267,13 @@ def test_the_expected_time_is_the_mean_pace(monkeypatch):
     now = iter([100.0, 130.0])
     monkeypatch.setattr(trainer.time, "monotonic", lambda: next(now))
     assert Progress(first=10, total=40).eta(20) == pytest.approx(60.0)
+
+
+def test_adamw_moves_a_fixed_threshold_by_the_scale_of_scores():
+    network = torch.nn.ModuleDict(
+        {"threshold": FixedThreshold(QNetConfig(threshold="fixed")), "layer": torch.nn.Linear(2, 1)}
+    )
+    optimiser = build_optimiser(network, OptimiserRecipe(name="adamw", rate=1e-4, decay=0.5))
+    ours, fixed = optimiser.param_groups
+    assert [len(group["params"]) for group in (ours, fixed)] == [2, 1]
+    assert (fixed["factor"], fixed["weight_decay"]) == (20.0, 0.0) and "factor" not in ours

@@ -34,6 +34,7 @@ class FixedThreshold(nn.Module):
     def __init__(self, config: QNetConfig) -> None:
         super().__init__()
         self.value = nn.Parameter(torch.tensor([config.threshold_bias]))
+        self.scale = config.cosine_scale  # of the scores that it is compared with
 
     def forward(self, pooled: Tensor) -> Tensor:
         """pooled: (B, C), only counted. Returns T as (B, 2) float32, one column a path (fine, coarse)."""

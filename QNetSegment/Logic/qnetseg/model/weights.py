@@ -51,8 +51,8 @@ def save_model(
         path: file ending in .safetensors.
         network: model to write.
         provenance: JSON-able: data, recipe, revision, licence, scores.
-        storage: "fp32", "bf16", or "int8" (matrices and kernels as int8 with a scale for each output
-            channel, the rest as bf16), a quarter of fp32's size.
+        storage: "fp32"; "bf16" for matrices and kernels; or "int8" for these with a scale for each output
+            channel, a quarter of fp32's size. Biases and thresholds stay fp32.
 
     Raises:
         OutputError: the file cannot be written.
@@ -96,9 +96,9 @@ def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
 
 
 def _pack(key: str, value: Tensor, storage: str) -> dict[str, Tensor]:
-    if storage == "fp32":
+    if storage == "fp32" or value.dim() < 2:  # small, and a threshold of 10 would be rounded to sixteenths
         return {key: value.float().contiguous()}
-    if storage == "int8" and value.dim() >= 2:
+    if storage == "int8":
         scale = value.float().flatten(1).abs().amax(dim=1).clamp(min=1e-12) / 127
         levels = (value.float() / scale.reshape(-1, *[1] * (value.dim() - 1))).round()
         return {key: levels.to(torch.int8).contiguous(), key + _SCALE: scale}

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..model import EpisodeLoss, FewShotMethod
+from ..model.threshold import FixedThreshold
 from .augment import Draws, augment, draw
 from .distributed import Processes
 from .episodes import Episodes, EpisodeSampler, PairPlan, build, to_device
@@ -30,8 +32,25 @@ def build_optimiser(network: nn.Module, recipe: OptimiserRecipe) -> torch.optim.
     parameters = [p for p in network.parameters() if p.requires_grad]
     if recipe.name == "adamw":
         fused = all(p.is_cuda for p in parameters)  # one kernel instead of one for each operation
-        return torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay, fused=fused)
+        return torch.optim.AdamW(
+            _groups(network, parameters), lr=recipe.rate, weight_decay=recipe.decay, fused=fused
+        )
     return torch.optim.SGD(parameters, lr=recipe.rate, momentum=recipe.momentum, weight_decay=recipe.decay)
+
+
+def _groups(network: nn.Module, parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
+    """One group, and another one for fixed thresholds.
+
+    AdamW moves every parameter by about the rate. That suits weights, of hundredths, but would leave a
+    threshold, of about 10, where it starts; its rate is larger by the scale of the scores.
+    """
+    fixed = [module for module in network.modules() if isinstance(module, FixedThreshold)]
+    apart = {id(module.value) for module in fixed}
+    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in apart]}]
+    if fixed:
+        values = [module.value for module in fixed]
+        groups.append({"params": values, "weight_decay": 0.0, "factor": fixed[0].scale})
+    return groups
 
 
 def set_mode(network: nn.Module, batch_norm: str) -> None:
@@ -84,7 +103,8 @@ class Learner:
             Means over the valid structures of all processes' pairs, on the device: reading one waits for it.
         """
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.recipe.optimiser, step, self.recipe.steps)
+            rate = learning_rate(self.recipe.optimiser, step, self.recipe.steps)
+            group["lr"] = rate * group.get("factor", 1.0)
         episodes = self.episodes(step)
         weight = self._weight(episodes.valid)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
