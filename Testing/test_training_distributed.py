@@ -57,6 +57,7 @@ def test_two_processes_one_of_them_killed_learn_what_one_learns(data, restored, 
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(LOGIC), str(Path(__file__).parent)])},
         capture_output=True,
         text=True,
+        encoding="utf-8",
         timeout=600,
     )
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -140,10 +141,12 @@ def test_a_prepared_folder_is_a_data_set_that_training_takes(tmp_path):
     assert sorted(name for fold in folds for name in fold) == data.case_names()
     with pytest.raises(DatasetError, match="no released folds"):
         data.fold(0)
-    source = DataRecipe(str(tmp_path / "out"), fold=0, scheme="strict", exclude=("liver",))
+    source = DataRecipe(str(tmp_path / "out"), fold=0, scheme="strict")
     cases = load_cases(source, EpisodeRecipe(min_pixels=20), torch.device("cpu"), 0.5)
     assert [case.name for case in cases] == [f"out case {name}" for name in data.case_names()[2:]]
-    assert not cases[0].supervoxels[:2].any()
+    unseen = dataclasses.replace(source, exclude=("liver",))
+    with pytest.raises(DatasetError, match="case p5 has no labels"):
+        load_cases(unseen, EpisodeRecipe(min_pixels=20), torch.device("cpu"), 0.5)
 
 
 def test_a_study_is_prepared_once_and_again_when_it_changed(tmp_path):
