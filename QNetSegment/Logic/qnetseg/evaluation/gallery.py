@@ -13,6 +13,7 @@ import numpy as np
 from ..data import Case, dataset
 from ..methods import load_method
 from ..model import Model
+from ..segment.matching import thirds
 from ..volume.atomic import replacing
 from .features import Scorer
 from .metrics import dice
@@ -102,7 +103,7 @@ def _row(pair: Pair) -> Shown:
     occupied = occupied_slices(pair.query, pair.label)
     position = int(pair.target()[occupied].sum(axis=(1, 2)).argmax())
     chosen = support_slice_indices(occupied_slices(pair.support, pair.label))
-    part = np.searchsorted(np.linspace(0, len(occupied), len(chosen) + 1).astype(int), position, "right") - 1
+    part = thirds(len(occupied), len(chosen))[position]
     return Shown(pair, int(occupied[position]), int(chosen[part]), {})
 
 

@@ -68,7 +68,7 @@ class Processes:
                     'Set batch_norm = "frozen" in the recipe, or train in one process.',
                 )
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place: the network's children are replaced
-        # A network of one path leaves the other's layers without gradient, hence the search for unused ones.
+        # The search for unused parameters costs a walk over the graph, and saves methods that leave some out.
         return nn.parallel.DistributedDataParallel(
             episodes,
             device_ids=[device] if device.type == "cuda" else None,

@@ -37,7 +37,7 @@ equal weight, frequent where intensities are whole numbers, are sorted from this
 _INSERTION = 16  # NumPy's quicksort leaves parts this short to an insertion sort
 
 BODY_SHARE = 1 / 200
-"""Smallest supervoxel over the body, about what the paper's sizes are on its data sets."""
+"""Smallest supervoxel over the body, where no size is given."""
 
 _SLIC_COMPACTNESS = 0.1
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DatasetError, InputError, QNetSegmentError
+from ...errors import DatasetError, InputError
 from ..summary import summarise
 from .aggregate import average, by_method, median, paired
 from .drawings import CHOICES, LARGEST, RANDOM, from_the_middle, largest, occupied_slices
 from .parallel import Report, Unit
 from .rivals import METHODS, draw
-from .run import Findings, WholeVolumeRun, answer, execute, loaded_study, prepared
+from .run import WholeVolumeRun, answer, execute, prepared, score_structures
 from .scoring import score
 from .studies import Study
 
@@ -59,19 +59,7 @@ def run(run: R1, output: Path | None = None, jobs: int = 1, report: Report = pri
 
 def score_study(run: R1, unit: Unit) -> dict[str, Any]:
     """All structures, drawings and methods of one study."""
-    found, studies = Findings(), run.collection()
-    study = loaded_study(studies, unit["query"], found)
-    if study is None:
-        return found.to_dict()
-    for structure, label in studies.structures.items():
-        truth = study.mask(label)
-        if not truth.any():
-            continue  # this patient lacks it; nothing is wrong
-        try:
-            found.rows += _score_structure(run, study, structure, truth)
-        except QNetSegmentError as error:
-            found.skipped.append(f"{study.name}, {structure}: {error}")
-    return found.to_dict()
+    return score_structures(run, unit, partial(_score_structure, run))
 
 
 def _score_structure(run: R1, study: Study, structure: str, truth: np.ndarray) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ methods are scored on the same drawings.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError, QNetSegmentError
+from ...errors import InputError
 from ..metrics import dice
 from ..summary import summarise
 from .aggregate import by_method, paired
 from .drawings import largest, occupied_slices
 from .parallel import Report, Unit
 from .rivals import Answer, draw
-from .run import Findings, WholeVolumeRun, answer, execute, loaded_study, prepared
+from .run import WholeVolumeRun, answer, execute, prepared, score_structures
 from .scoring import score, slice_dice
 from .studies import Study
 
@@ -62,20 +63,12 @@ def run(run: R2, output: Path | None = None, jobs: int = 1, report: Report = pri
 
 def score_study(run: R2, unit: Unit) -> dict[str, Any]:
     """All structures, picks, rounds and methods of one study."""
-    found, studies = Findings(), run.collection()
-    study = loaded_study(studies, unit["query"], found)
-    if study is None:
-        return found.to_dict()
-    for structure, label in studies.structures.items():
-        truth = study.mask(label)
-        if not truth.any():
-            continue
-        try:
-            for pick in run.picks:
-                found.rows += _correct(run, study, structure, truth, pick)
-        except QNetSegmentError as error:
-            found.skipped.append(f"{study.name}, {structure}: {error}")
-    return found.to_dict()
+
+    def rows(study: Study, structure: str, truth: np.ndarray) -> Iterator[dict[str, Any]]:
+        for pick in run.picks:
+            yield from _correct(run, study, structure, truth, pick)
+
+    return score_structures(run, unit, rows)
 
 
 def _correct(run: R2, study: Study, structure: str, truth: np.ndarray, pick: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ through `segment_volume` like everywhere else.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -140,6 +140,28 @@ def loaded_study(studies: Collection, name: str, found: Findings) -> Study | Non
     except QNetSegmentError as error:
         found.skipped.append(f"{name}: {error}")
         return None
+
+
+def score_structures(
+    run: WholeVolumeRun, unit: Unit, rows_of: Callable[[Study, str, np.ndarray], Iterable[dict[str, Any]]]
+) -> dict[str, Any]:
+    """`Findings` of a unit of one study: rows of each structure, or the sentence why one has none.
+
+    rows_of: gives the rows of a study's structure, with its name and its mask of the study's shape.
+    """
+    found, studies = Findings(), run.collection()
+    study = loaded_study(studies, unit["query"], found)
+    if study is None:
+        return found.to_dict()
+    for structure, label in studies.structures.items():
+        truth = study.mask(label)
+        if not truth.any():
+            continue  # this patient lacks it; nothing is wrong
+        try:
+            found.rows += rows_of(study, structure, truth)
+        except QNetSegmentError as error:
+            found.skipped.append(f"{study.name}, {structure}: {error}")
+    return found.to_dict()
 
 
 def execute(
