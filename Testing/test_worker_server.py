@@ -200,15 +200,28 @@ def test_files_that_cannot_be_used(lasting, changes, kind):
     assert error["message"].endswith(".")
 
 
-@pytest.mark.parametrize("do", [None, "wait", "hang", "spin"])
+@pytest.mark.parametrize("do", [None, "wait", "hang"])
 def test_the_end_of_stdin_ends_it_and_the_folder_with_it(mortal, do):
     if do:
         mortal.segment("a", do)
         assert mortal.event()["event"] == "progress"
+    ends_with_its_folder(mortal)
+
+
+def test_the_end_of_stdin_ends_a_busy_one():
+    # Coverage would save its data statement by statement, and wait for the busy thread before each.
+    with RawWorker(env={"COVERAGE_PROCESS_CONFIG": ""}) as worker:
+        assert worker.hello()["event"] == "ready"
+        worker.segment("a", "spin")
+        assert worker.event()["event"] == "progress"
+        ends_with_its_folder(worker)
+
+
+def ends_with_its_folder(worker):
     start = time.monotonic()
-    assert mortal.end() == 0
+    assert worker.end() == 0
     assert time.monotonic() - start < END_GRACE + SCHEDULING
-    assert not mortal.folder.exists()
+    assert not worker.folder.exists()
 
 
 def test_shutdown_ends_it_with_stdin_still_open(mortal):
