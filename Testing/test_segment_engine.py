@@ -19,6 +19,7 @@ from support.intensity_model import intensity_model
 
 SHAPE, SPACING = (12, 64, 60), (8.0, 4.0, 4.0)
 EXACT = SegmentOptions(device="cpu", precision="fp32", batch_size=4)
+SLICES = SegmentOptions(device="cpu", precision="fp32", batch_size=4, whole=False)
 
 
 @pytest.fixture(scope="module")
@@ -164,14 +165,14 @@ def test_out_of_memory_halves_the_batch_and_gives_the_same_mask(model, phantom, 
     monkeypatch.setattr(Runner, "encode", small_memory)
     result = segment_volume(support, volume, model, EXACT)
     assert np.array_equal(result.mask, expected)
-    assert sizes[:4] == [1, 4, 2, 1]
+    assert sizes[:4] == [4, 2, 1, 1]
     assert any("1 at a time" in warning for warning in result.report.warnings)
 
 
 def test_out_of_memory_behind_the_encoder_is_handled_as_well(model, phantom, monkeypatch):
     volume, truth = phantom
     support, _ = draw(volume, truth)
-    expected = segment_volume(support, volume, model, EXACT).mask
+    expected = segment_volume(support, volume, model, SLICES).mask
     fuse = type(model.network).fuse
 
     def small_memory(self, scores, *args, **kwargs):
@@ -180,7 +181,7 @@ def test_out_of_memory_behind_the_encoder_is_handled_as_well(model, phantom, mon
         return fuse(self, scores, *args, **kwargs)
 
     monkeypatch.setattr(type(model.network), "fuse", small_memory)
-    assert np.array_equal(segment_volume(support, volume, model, EXACT).mask, expected)
+    assert np.array_equal(segment_volume(support, volume, model, SLICES).mask, expected)
 
 
 def test_a_gpu_too_small_for_the_network_gives_way_to_the_cpu(model, phantom, monkeypatch):
@@ -267,7 +268,7 @@ def test_a_field_larger_than_the_network_is_coarsened_and_mapped_back(model):
 def test_refinement_modes_run_through_the_engine(model, phantom, mode):
     volume, truth = phantom
     support, _ = draw(volume, truth)
-    options = SegmentOptions(device="cpu", refinement=Refinement(mode, steps=2))
+    options = SegmentOptions(device="cpu", refinement=Refinement(mode, steps=2), whole=False)
     assert dice(segment_volume(support, volume, model, options).mask, truth) > 0.6
 
 

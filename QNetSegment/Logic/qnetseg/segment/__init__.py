@@ -10,11 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .descriptors import FeatureCache
     from .engine import segment_volume
     from .options import SegmentOptions
     from .result import Report, Segmentation, SliceReport
 
 _HOMES = {
+    "FeatureCache": "descriptors",
     "Report": "result",
     "Segmentation": "result",
     "SegmentOptions": "options",
@@ -22,7 +24,7 @@ _HOMES = {
     "segment_volume": "engine",
 }
 
-__all__ = ["Report", "Segmentation", "SegmentOptions", "SliceReport", "segment_volume"]
+__all__ = ["FeatureCache", "Report", "Segmentation", "SegmentOptions", "SliceReport", "segment_volume"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
 import numpy as np
 import torch
 
-from ..errors import InputError
-from ..model import Model, QNet, Scores
-from ..model.encoder import Features
-from ..model.prototype import Prototypes
+from ..errors import Cancelled, InputError
+from ..model import Model, QNet
 from ..volume import SupportSet, Volume, obliqueness
 from . import matching
-from .calibration import threshold_offset
 from .cleanup import connected_parts, expected_dice, within_reach, without_noise
+from .delineation import delineate
+from .descriptors import FeatureCache, describe
 from .inference import CancelCallback, ProgressCallback, Runner
 from .options import SegmentOptions
+from .prediction import Prediction, predict
 from .result import Report, Segmentation, SliceReport
-from .stack import Stack, build_stack, support_images
+from .stack import Stack, build_stack, model_mask, support_images
 
 SMALL_PIXELS = 50  # drawings below this many network pixels are hard to see for the encoder
 COARSE = 1.5  # times the model's own spacing; beyond it organs look much smaller than in training
@@ -33,8 +32,12 @@ def segment_volume(
     options: SegmentOptions | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelCallback | None = None,
+    cache: FeatureCache | None = None,
 ) -> Segmentation:
     """Segment a volume from one or more drawn slices.
+
+    A volume that was drawn on itself is segmented as a whole (`delineation`); another patient's, or one for
+    which `options.whole` is off, slice by slice (`prediction`).
 
     Args:
         support: drawn slices, of this volume or of another patient.
@@ -43,6 +46,7 @@ def segment_volume(
         options: None for the defaults.
         progress: called as progress(done, total, stage) after every batch of slices.
         cancel: asked between batches; True stops.
+        cache: keeps the volume's features for the next call; None keeps nothing.
 
     Returns:
         Mask and confidence on the query's own grid, and a report.
@@ -55,13 +59,15 @@ def segment_volume(
     options = options or SegmentOptions()
     config = model.network.config
     stack = build_stack(support, query, config)
-    images, masks = support_images(support, stack)
+    _, masks = support_images(support, stack)
     runner = Runner(model.network, options)
     looked_at = _slices_to_look_at(options, len(stack.slices))
-    prepared = _Prepared.build(runner, images, masks, options, cancel)
-    probability, support_of = _predict(runner, prepared, stack, looked_at, support, options, progress, cancel)
     drawn = _drawn_masks(support, stack)
-    mask = _decide(probability, drawn, options)
+    if drawn is not None and options.whole and options.slices is None:
+        predicted = _as_a_whole(runner, model.network, stack, support, options, progress, cancel, cache)
+    else:
+        predicted = predict(runner, stack, support, looked_at, options, progress, cancel)
+    mask = _decide(predicted, drawn, options)
     warnings = (*_warnings(support, query, stack, config.spacing, masks, mask), *runner.warnings)
     report = Report(
         structure=support.name,
@@ -71,51 +77,16 @@ def segment_volume(
         seconds=time.monotonic() - began,
         volume_ml=float(mask.sum()) * _voxel_ml(query),
         plane=support.plane,
-        threshold_offset=prepared.offset,
+        threshold_offset=predicted.threshold_offset,
         warnings=warnings,
-        slices=_slice_reports(probability, mask, drawn, looked_at, support_of, support, stack),
+        slices=_slice_reports(predicted, mask, drawn, looked_at, support, stack),
     )
-    return Segmentation(stack.native(mask.astype(np.uint8)), stack.native(probability), report)
+    return Segmentation(stack.native(mask.astype(np.uint8)), stack.native(predicted.probability), report)
 
 
 def _voxel_ml(volume: Volume) -> float:
     """Volume of a voxel; the determinant also holds for sheared grids of a tilted gantry."""
     return abs(float(np.linalg.det(volume.ijk_to_ras[:3, :3]))) / 1000
-
-
-class _Prepared:
-    """The encoded support: prototypes, pooled features and the calibrated offset."""
-
-    def __init__(self, prototypes: Prototypes, pooled: torch.Tensor, offset: float) -> None:
-        self.prototypes, self.pooled, self.offset = prototypes, pooled, offset
-
-    @classmethod
-    def build(
-        cls,
-        runner: Runner[QNet],
-        images: np.ndarray,
-        masks: np.ndarray,
-        options: SegmentOptions,
-        cancel: CancelCallback | None,
-    ) -> _Prepared:
-        target = torch.from_numpy(masks)[:, None]
-
-        def work(part: slice, features: Features) -> tuple[Prototypes, torch.Tensor, Scores]:
-            prototypes = runner.network.condition(features, target[part].to(features.fine.device))
-            scores = runner.network.scores(prototypes, features, options.refinement)
-            return Prototypes(*_on_cpu(prototypes)), features.pooled.cpu(), Scores(*_on_cpu(scores))
-
-        batches = runner.batches(torch.from_numpy(images), work, "support", None, cancel)
-        prototypes, pooled, scores = zip(*(result for _, result in batches), strict=True)
-        offset = 0.0
-        if options.calibrate:
-            together = Scores(*map(torch.cat, zip(*scores, strict=True)))
-            offset = threshold_offset(runner.network, together, target, options.alpha)
-        return cls(Prototypes(*map(torch.cat, zip(*prototypes, strict=True))), torch.cat(pooled), offset)
-
-
-def _on_cpu(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    return [tensor.cpu() for tensor in tensors]
 
 
 def _slices_to_look_at(options: SegmentOptions, count: int) -> np.ndarray:
@@ -130,40 +101,32 @@ def _slices_to_look_at(options: SegmentOptions, count: int) -> np.ndarray:
     return chosen
 
 
-def _predict(
+def _as_a_whole(
     runner: Runner[QNet],
-    prepared: _Prepared,
+    network: QNet,
     stack: Stack,
-    looked_at: np.ndarray,
     support: SupportSet,
     options: SegmentOptions,
     progress: ProgressCallback | None,
     cancel: CancelCallback | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probability (S, H, W) float32 on the native in-plane grid, and for each slice looked at its support."""
-    kind = options.matching
-    if kind == "auto":
-        kind = "nearest" if stack.same_volume else "similar"
-    chosen = np.zeros(len(looked_at), dtype=int)
-    if kind == "nearest":
-        chosen = matching.nearest(looked_at, [part.index for part in support.slices])
-    elif kind == "thirds":
-        chosen = matching.thirds(len(looked_at), len(support.slices))
-    images = torch.from_numpy(stack.grid.to_model(stack.slices[looked_at], fill=stack.fill))
-    probability = np.zeros(stack.slices.shape, dtype=np.float32)
-    size = (stack.grid.size, stack.grid.size)
+    cache: FeatureCache | None,
+) -> Prediction:
+    """The volume that was drawn on: what is drawn is carried through it, and outlined in 3-D."""
 
-    def work(part: slice, features: Features) -> np.ndarray:
-        if kind == "similar":
-            chosen[part] = matching.most_similar(features.pooled.cpu(), prepared.pooled)
-        own = Prototypes(*(p[chosen[part]].to(features.fine.device) for p in prepared.prototypes))
-        scores = runner.network.scores(own, features, options.refinement, prepared.offset)
-        fused: np.ndarray = runner.network.fuse(scores, size, alpha=options.alpha)[:, 0].cpu().numpy()
-        return fused
+    def check() -> None:
+        if cancel is not None and cancel():
+            raise Cancelled("The segmentation was cancelled.")
 
-    for part, fused in runner.batches(images, work, "slices", progress, cancel):
-        probability[looked_at[part]] = stack.grid.to_native(fused)
-    return probability, chosen
+    images = torch.from_numpy(stack.grid.to_model(stack.slices, fill=stack.fill))
+    key = (support.volume_id, support.plane, stack.grid, runner.device.type, runner.precision)
+    descriptors = (cache or FeatureCache()).get(
+        network, key, lambda: describe(runner, images, progress, cancel)
+    )
+    check()
+    masks = {part.index: model_mask(part.mask, stack.grid) for part in support.slices}
+    found = delineate(images, masks, descriptors, (stack.spacing[0], stack.grid.spacing), check)
+    chosen = matching.nearest(np.arange(len(images)), list(masks))
+    return Prediction(stack.grid.to_native(found.numpy()), chosen, 0.0, whole=True)
 
 
 def _drawn_masks(support: SupportSet, stack: Stack) -> np.ndarray | None:
@@ -176,11 +139,14 @@ def _drawn_masks(support: SupportSet, stack: Stack) -> np.ndarray | None:
     return drawn
 
 
-def _decide(probability: np.ndarray, drawn: np.ndarray | None, options: SegmentOptions) -> np.ndarray:
-    """(S, H, W) bool; drawn slices are kept as they were drawn."""
+def _decide(predicted: Prediction, drawn: np.ndarray | None, options: SegmentOptions) -> np.ndarray:
+    """(S, H, W) bool; drawn slices are kept as they were drawn, also in the probability."""
+    probability = predicted.probability
     mask = probability > 0.5
     if options.clean_up:
-        mask = within_reach(connected_parts(probability, drawn), probability, drawn)
+        mask = connected_parts(probability, drawn)
+        if not predicted.whole:
+            mask = within_reach(mask, probability, drawn)
     if drawn is not None:
         slices = drawn.any(axis=(1, 2))
         mask[slices] = drawn[slices]
@@ -189,11 +155,10 @@ def _decide(probability: np.ndarray, drawn: np.ndarray | None, options: SegmentO
 
 
 def _slice_reports(
-    probability: np.ndarray,
+    predicted: Prediction,
     mask: np.ndarray,
     drawn: np.ndarray | None,
     looked_at: np.ndarray,
-    support_of: np.ndarray,
     support: SupportSet,
     stack: Stack,
 ) -> tuple[SliceReport, ...]:
@@ -204,13 +169,14 @@ def _slice_reports(
     )
     by_user = set() if drawn is None else {part.index for part in support.slices}
     reports = []
-    for index, chosen in zip(looked_at.tolist(), support_of.tolist(), strict=True):
+    for index, chosen in zip(looked_at.tolist(), predicted.support_of.tolist(), strict=True):
+        likely = without_noise(predicted.probability[index])
         reports.append(
             SliceReport(
                 index=index,
                 occupied=bool(mask[index].any()),
                 drawn=index in by_user,
-                score=round(expected_dice(without_noise(probability[index]), mask[index], typical), 4),
+                score=round(expected_dice(likely, mask[index], typical), 4),
                 support_index=support.slices[chosen].index,
                 area_mm2=float(mask[index].sum() * pixel),
             )

@@ -21,6 +21,7 @@ from .protocol import Segment
 
 if TYPE_CHECKING:
     from ..model import Model
+    from ..segment.descriptors import FeatureCache
     from ..segment.result import Segmentation
     from ..volume import SupportSet, Volume
 
@@ -93,19 +94,23 @@ def auto_device() -> str:
 
 
 class Backend:
-    """Segments with the real engine, and keeps the last model loaded."""
+    """Segments with the real engine; keeps the last model loaded, and the features of the last volume."""
 
     def __init__(self) -> None:
         self._key: tuple[Path, int, int] | None = None
         self._model: Model | None = None
+        self._features: FeatureCache | None = None
 
     def __call__(self, job: Job, progress: Progress, cancel: Callable[[], bool]) -> Segmentation:
         """Raises the errors of `SegmentOptions.from_dict`, `load_model` and `segment_volume`."""
-        from ..segment import SegmentOptions, segment_volume
+        from ..segment import FeatureCache, SegmentOptions, segment_volume
 
+        if self._features is None:
+            self._features = FeatureCache()
         device = {} if job.device == "auto" else {"device": job.device}
         options = SegmentOptions.from_dict({**job.options, **device})
-        return segment_volume(job.support, job.query, self.model(job.model), options, progress, cancel)
+        model = self.model(job.model)
+        return segment_volume(job.support, job.query, model, options, progress, cancel, self._features)
 
     def model(self, name: str | None) -> Model:
         """The model of this name or path, read again only when its file has changed.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ....model import Model
-from ....segment import SegmentOptions, segment_volume
+from ....segment import FeatureCache, SegmentOptions, segment_volume
 from ....volume import SupportSet, support_from_mask
 from .task import Answer, Task
+
+_FEATURES = FeatureCache()  # a process scores one drawing after another on the same volume, as a user draws them
 
 
 def segment(task: Task, model: Model, options: SegmentOptions) -> Answer:
@@ -16,7 +18,8 @@ def segment(task: Task, model: Model, options: SegmentOptions) -> Answer:
     Slices drawn as empty cannot be told to it; they are emptied in the result, as a user would erase them.
     """
     source = task.support or task
-    result = segment_volume(drawing(source, model), task.study.volume, model, options)
+    support = drawing(source, model)
+    result = segment_volume(support, task.study.volume, model, options, cache=_FEATURES)
     mask = task.as_drawn(np.asarray(task.study.stack(result.mask) > 0))
     return Answer(mask, {entry.index: entry.score for entry in result.report.slices})
 

@@ -1,0 +1,122 @@
+"""What a slice looks like at each place: features of the encoder in few numbers, beside the intensities.
+
+Computed once for a volume, whatever is drawn on it: a correction or another structure starts from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..model.encoder import Features
+from .inference import CancelCallback, ProgressCallback, Runner
+
+DIMENSIONS = 64  # of the features' principal axes that are kept; more changed nothing on training cases
+SAMPLE = 5  # slices that the axes are found on
+INTENSITY = 0.6  # weight of a z-score's difference beside the cosine of two features
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Principal axes of unit feature vectors.
+
+    Attributes:
+        centre: (C,) float32, their mean.
+        axes: (C, D) float32, orthonormal.
+    """
+
+    centre: Tensor
+    axes: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Basis:
+        """The axes along which (B, C, h, w) features vary most."""
+        vectors = F.normalize(features.float(), dim=1).movedim(1, -1).flatten(0, 2)
+        centre = vectors.mean(dim=0)
+        _, axes = torch.linalg.eigh((vectors - centre).T @ (vectors - centre))  # ascending
+        return cls(centre, axes[:, -DIMENSIONS:])
+
+    def unit(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) features as unit vectors (B, D, h, w) along the axes."""
+        vectors = F.normalize(features.float(), dim=1).movedim(1, -1) - self.centre
+        return F.normalize(vectors @ self.axes, dim=-1).movedim(-1, 1).contiguous()
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Of S slices; the likeness of two places is the product of their features minus the squared distance of
+    their intensities.
+
+    Attributes:
+        features: (S, D, h, w) float32, unit vectors.
+        intensities: (S, 9, h, w) float32, the neighbourhood of 3 x 3, weighted.
+    """
+
+    features: Tensor
+    intensities: Tensor
+
+
+def neighbourhoods(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Weighted 3 x 3 intensities (B, 9, h, w) of (B, H, W) images averaged to `size` (h, w)."""
+    small = F.adaptive_avg_pool2d(images[:, None].float(), size)
+    around = F.unfold(F.pad(small, (1, 1, 1, 1), mode="replicate"), 3)
+    return INTENSITY / 3 * around.unflatten(-1, size)
+
+
+class FeatureCache:
+    """Descriptors of the volume that was looked at last, for one segmentation after another.
+
+    A further drawn slice or another structure of the same volume then needs no encoder. The result is the
+    same with and without.
+    """
+
+    def __init__(self) -> None:
+        self._network: Any = None
+        self._key: tuple[Any, ...] = ()
+        self._kept: Descriptors | None = None
+
+    def get(self, network: Any, key: tuple[Any, ...], build: Callable[[], Descriptors]) -> Descriptors:
+        """The descriptors kept under network and key, or what `build` gives; only the latest are kept."""
+        if self._kept is None or network is not self._network or key != self._key:
+            self._kept = None  # never those of two volumes in memory
+            self._kept = build()
+            self._network, self._key = network, key
+        return self._kept
+
+
+def describe(
+    runner: Runner[Any], images: Tensor, progress: ProgressCallback | None, cancel: CancelCallback | None
+) -> Descriptors:
+    """Encode (S, H, W) images. The axes are those of a few slices, the same whatever is drawn.
+
+    Raises `Cancelled` between batches.
+    """
+    count = len(images)
+    sample = np.unique(np.linspace(0, count - 1, SAMPLE + 2)[1:-1].round().astype(int))
+    rest = np.setdiff1d(np.arange(count), sample)
+
+    def report(offset: int) -> ProgressCallback | None:
+        if progress is None:
+            return None
+        return lambda done, _, stage: progress(offset + done, count, stage)
+
+    def finest(part: slice, features: Features) -> Tensor:
+        return (features.fine if features.fine.shape[1] else features.coarse).cpu()
+
+    first = [found for _, found in runner.batches(images[sample], finest, "slices", report(0), cancel)]
+    basis = Basis.of(torch.cat(first))
+    units = torch.empty(count, basis.axes.shape[1], *first[0].shape[-2:])
+    units[sample] = basis.unit(torch.cat(first))
+
+    def work(part: slice, features: Features) -> Tensor:
+        return basis.unit(finest(part, features))
+
+    for part, unit in runner.batches(images[rest], work, "slices", report(len(sample)), cancel):
+        units[rest[part]] = unit
+    return Descriptors(units, neighbourhoods(images, (units.shape[-2], units.shape[-1])))
