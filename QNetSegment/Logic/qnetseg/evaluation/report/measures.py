@@ -20,8 +20,9 @@ MEASURES = (
 )
 GOAL_TEXT = (
     "Mean Dice of Q-Net in per cent and its distance to the project's goals, which are set for `strict`, and"
-    " to the image-free floor, which is `released`: the support's mask pasted on every slice of the query."
-    " No run is chosen: all are here that were not trained on scored cases."
+    " to the image-free floor, which is `released`: the support's mask pasted on the query's slices. The"
+    " floors are protocol P's own figures, not results of a command here. No run is chosen: all are here"
+    " that were not trained on scored cases."
 )
 
 
