@@ -141,13 +141,13 @@ def test_unknown_sets_folds_and_damaged_descriptions(tmp_path):
         dataset("lungs")
     with pytest.raises(DatasetError, match="no fold 5"):
         dataclasses.replace(CATALOGUE["chaos"], cases=("1", "2")).fold(5)
-    for text in ("{", "[]", '{"format": 2}', '{"format": 1, "cases": [], "labels": {}}'):
+    for text in ("{", "[]", '{"format": 1}', '{"format": 2, "cases": [], "labels": {}}'):
         (tmp_path / "dataset.json").write_text(text)
         with pytest.raises(DatasetError, match="cannot be read"):
             dataset(str(tmp_path))
 
 
 def test_a_description_survives_its_file(tmp_path):
-    description = Description("mine", {"liver": 1}, None, ())
+    description = Description("mine", {"liver": 1}, 2.0, None, ())
     description.write(tmp_path)
     assert Description.read(tmp_path) == description

@@ -14,7 +14,7 @@ from qnetseg.errors import DatasetError, InputError, OutputError
 from qnetseg.evaluation import protocol_p, report, results
 from qnetseg.evaluation.metrics import bootstrap_interval, dice, iou
 from qnetseg.evaluation.protocol_p import ProtocolP, support_slice_indices
-from qnetseg.evaluation.results import RowLog
+from qnetseg.evaluation.results import RowLog, recorded_recipe
 from qnetseg.evaluation.summary import summarise
 from support.evaluation_bed import write_chaos_like
 from support.intensity_model import intensity_model
@@ -114,8 +114,24 @@ def test_run_writes_a_result_file_that_says_where_it_comes_from(data, tmp_path, 
     assert (content["method"], content["model"], content["exclude_rule"]) == ("qnet", tmp_path.name, None)
     assert content["model_config"]["size"] == 64 and content["options"]["refinement"]["mode"] == "none"
     for entry in content["summary"].values():
-        assert set(entry) == {"dice", "iou", "surface_dice", "hd95", "interval", "patients"}
+        measured = {"dice", "iou", "surface_dice", "hd95", "interval"}
+        assert set(entry) == measured | {"patients", "pairs", "hd95_undefined"}
         assert entry["interval"][0] <= entry["dice"] <= entry["interval"][1] and entry["patients"] == 4
+
+
+def test_a_result_file_holds_the_recipe_without_folders():
+    sources = [{"name": "chaos", "fold": 1}, {"name": "/data/of/mine", "fold": 1}]
+    for start, kept in (
+        ("radiology", "radiology"),
+        ("torchvision:resnet50.IMAGENET1K_V2", "torchvision:resnet50.IMAGENET1K_V2"),
+        ("/machine/start/radiology50.safetensors", "radiology50"),
+        ("runs/first-fold1/model.safetensors", "first-fold1"),
+    ):
+        recipe = {"name": "mine", "start": start, "steps": 3, "data": sources}
+        model = dataclasses.replace(intensity_model(), provenance={"recipe": recipe})
+        own = recorded_recipe(model)
+        assert own == {**recipe, "start": kept, "data": [sources[0], {**sources[1], "name": "mine"}]}
+    assert recorded_recipe(intensity_model()) is None
 
 
 def test_setting_2_scores_what_training_left_out_and_refuses_other_weights():

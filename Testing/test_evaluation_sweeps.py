@@ -89,18 +89,29 @@ def test_sweeps_are_for_q_net_with_what_they_vary(bed, monkeypatch):
         sweeps.run_iterations(ProtocolP(**CPU), bed / "model.safetensors", iterations=0)
 
 
-def test_a_model_of_one_path_has_iterations_too():
+@pytest.mark.parametrize("mode", ["reconstruction", "released", "closed_form"])
+@pytest.mark.parametrize("paths", ["dual", "coarse"])
+def test_one_trajectory_gives_what_separate_runs_give(mode, paths):
     torch.manual_seed(0)
-    config = dataclasses.replace(CONFIG, paths="coarse", feature_channels=8)
+    config = dataclasses.replace(CONFIG, paths=paths, feature_channels=8, threshold="fixed")
     network = build_method("qnet", config).eval()
+    refinement = dataclasses.replace(Refinement.usual(mode), steps=3)
+    size = (64, 64)
     with torch.no_grad():
-        query = network.encode(torch.randn(1, 64, 64))
-        support = network.condition(query, torch.ones(1, 1, 64, 64))
-        found = sweeps.after_each_step(
-            network, support, query, (64, 64), Refinement("closed_form", steps=3), None
-        )
-        last = network.predict(support, query, (64, 64), Refinement("closed_form", steps=3))
-    assert found.shape == (4, 1, 1, 64, 64) and torch.equal(found[-1], last)
+        query = network.encode(torch.randn(2, *size))
+        masks = torch.zeros(2, 2, *size)
+        masks[:, 0, :40], masks[:, 1, 20:] = 1, 1
+        support = network.condition(query, masks)
+        # A threshold in the midst of the scores, so that the confident mask is a part of the image.
+        network.threshold.value.fill_(network.scores(support, query).coarse.median())
+        found = sweeps.after_each_step(network, support, query, size, refinement, None)
+        assert found.shape == (4, 2, 2, *size)
+        for steps, together in enumerate(found):
+            alone = network.predict(support, query, size, dataclasses.replace(refinement, steps=steps))
+            torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+            assert 0 < (alone > 0.5).float().mean() < 1
+            assert ((together > 0.5) != (alone > 0.5)).sum() == 0
+    assert not torch.equal(found[3], found[0])
 
 
 # --- gallery -----------------------------------------------------------------------------------

@@ -41,6 +41,15 @@ def test_bench_reports_ratios_of_one_run_and_the_floor(monkeypatch):
     assert any("ratio" in line for line in lines)
 
 
+def test_a_method_that_encodes_with_the_support_can_be_timed(monkeypatch):
+    monkeypatch.setattr(bench, "MATRIX", {"cpu": 64})
+    model = QNetConfig(depth=50, downsample_layer=2, feature_channels=8)
+    episodes = EpisodeRecipe(pairs=1, structures=1)
+    recipe = dataclasses.replace(RECIPE, method="senet", model=model, episodes=episodes)
+    content = bench.training(recipe, CPU, steps=1, report=lambda line: None, size=32)
+    assert content["ratio"] > 0 and content["encoder_fraction"] > 0
+
+
 def test_the_other_side_is_the_released_code_s_arithmetic():
     paper = bench.paper_recipe(dataclasses.replace(RECIPE, precision="bf16"))
     assert (paper.precision, paper.batch_norm, paper.optimiser.name) == ("fp32", "train", "sgd")

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from qnetseg.cli import main
 from qnetseg.data import dataset
 from qnetseg.errors import DatasetError, InputError
+from qnetseg.training import Recipe, Trainer
+from qnetseg.training.checks import require_spacing
 from qnetseg.training.episodes import load_cases
 from qnetseg.training.prepare import Preparation, prepare_studies, slice_axis, to_training_grid
 from qnetseg.training.recipe import DataRecipe, EpisodeRecipe
@@ -161,7 +163,26 @@ def test_a_study_is_prepared_once_and_again_when_it_changed(tmp_path):
     assert prepare(raw, out).kept == 1
     (out / "studies" / "a.json").write_text("{")
     assert prepare(raw, out).kept == 1
+    for part in ("images", "labels", "supervoxels"):
+        lost = out / part / "a.nii.gz"
+        lost.unlink()
+        assert prepare(raw, out).kept == 1 and lost.is_file()
     assert prepare(raw, out, settings=Preparation(2.0, 32, 0.0, 60)).kept == 0
+
+
+def test_a_model_works_at_the_spacing_that_was_asked_for(tmp_path):
+    write_study(tmp_path / "raw", "a")
+    prepare(tmp_path / "raw", tmp_path / "out")
+    data = dataset(str(tmp_path / "out"))
+    assert data.spacing == 2.0
+    require_spacing(data, 2.0)
+    with pytest.raises(DatasetError, match=r"out has pixels of 2 mm, .* works at 1\.25 mm") as caught:
+        require_spacing(data, 1.25)
+    assert "--set model.spacing=2," in caught.value.advice
+    source = DataRecipe(str(tmp_path / "out"))
+    recipe = Recipe("mine", data=(source,), episodes=EpisodeRecipe(min_pixels=20))
+    with pytest.raises(DatasetError, match="works at"):
+        Trainer(recipe, tmp_path / "run", torch.device("cpu"))
 
 
 def test_a_bad_study_is_named_and_does_not_stop_the_others(tmp_path):

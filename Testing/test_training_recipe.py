@@ -189,6 +189,32 @@ def test_the_rivals_recipes_differ_from_the_default_only_in_the_method():
         ('method = "unet"\n' + DATA, "entry method is 'unet'"),
         ('[episodes]\nsupervoxels = "none"\n' + DATA, "entry supervoxels"),
         (DATA + 'exclude = "liver"\n', "entry exclude"),
+        (DATA + "exclude = [1]\n", "entry exclude"),
+        (DATA + "fold = 5\n", "entry fold"),
+        (DATA + "fold = -2\n", "entry fold"),
+        (DATA + "share = -1\n", "entry share"),
+        (DATA + "share = 0\n", "leaves out all of its data"),
+        ("seed = -1\n" + DATA, "entry seed"),
+        ("[episodes]\nmin_pixels = 0\n" + DATA, "entry min_pixels"),
+        ("[optimiser]\nwarmup = -1\n" + DATA, "entry warmup"),
+        ("[optimiser]\nrate = nan\n" + DATA, "entry rate in .* is nan"),
+        ("[optimiser]\nrate = inf\n" + DATA, "entry rate in .* is inf"),
+        ("[optimiser]\nrate = 0\n" + DATA, "entry rate"),
+        ("[optimiser]\nmomentum = 1.1\n" + DATA, "entry momentum"),
+        ("[optimiser]\ndecay = -0.1\n" + DATA, "entry decay"),
+        ("[optimiser]\ngamma = 0\n" + DATA, "entry gamma"),
+        ("[optimiser]\nclip = -1\n" + DATA, "entry clip"),
+        ("[augmentation]\nflip_rows = 1.5\n" + DATA, "entry flip_rows"),
+        ("[augmentation]\nrotate = -5\n" + DATA, "entry rotate"),
+        ("[augmentation]\nshear = 90\n" + DATA, "entry shear"),
+        ("[augmentation]\nscale = [0, 1]\n" + DATA, "entry scale"),
+        ("[augmentation]\nscale = [1.2, 0.9]\n" + DATA, "entry scale"),
+        ("[augmentation]\ngamma = [0.5, nan]\n" + DATA, "entry gamma"),
+        ('[augmentation]\ngamma = [0.5, "high"]\n' + DATA, "entry gamma"),
+        ("[model]\nalpha = 1.5\n" + DATA, "entry alpha"),
+        ("[model]\nspacing = 0\n" + DATA, "entry spacing"),
+        ("[model]\ntop_percent = 100\n" + DATA, "entry top_percent"),
+        ("[model]\nfeature_channels = 0\n" + DATA, "entry feature_channels"),
     ],
 )
 def test_an_impossible_recipe_is_refused(write, text, sentence):
@@ -196,6 +222,23 @@ def test_an_impossible_recipe_is_refused(write, text, sentence):
         read_recipe(write(text))
     assert caught.value.message.endswith(".") or "TOML" in caught.value.message
     assert caught.value.advice.endswith(".")
+
+
+def test_what_an_entry_may_be_is_said(write):
+    for text, advice in (
+        ("[optimiser]\nwarmup = -1\n", "Write a whole number of at least 0."),
+        ("[optimiser]\nrate = 0.0\n", "Write a number above 0."),
+        ("[augmentation]\nflip_rows = 2\n", "Write a number of at least 0 and at most 1."),
+        ("[augmentation]\nscale = [2, 1]\n", "Write a list of two rising numbers above 0."),
+    ):
+        with pytest.raises(RecipeError) as caught:
+            read_recipe(write(text + DATA))
+        assert caught.value.advice == advice
+
+
+def test_a_source_without_a_share_is_left_out(write):
+    path = write(DATA + '[[data]]\nname = "cmr"\n')
+    assert read_recipe(path, {"data.cmr.share": 0}).data == (DataRecipe("chaos"),)
 
 
 def test_unreadable_files_are_refused(tmp_path):

@@ -9,15 +9,24 @@ import sys
 from pathlib import Path
 
 
-def revision() -> str:
-    """Git revision of the project, "+" if its files were changed since; "unknown" outside a checkout."""
+def revision(module: str | Path = __file__) -> str:
+    """Git revision of the project, "+" if its files were changed since; "unknown" outside a checkout.
+
+    A working tree added with `git worktree` is a checkout, too. module: a file of the project, which tells
+    it from a checkout that merely surrounds an installed copy.
+    """
+    path = Path(module).resolve()
+    # Within a hook, git's own variables name the repository and index of the hook.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
 
     def git(*arguments: str) -> str:
-        folder = Path(__file__).resolve().parent
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", *arguments], cwd=path.parent, env=environment, capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", "--", path.name)
         return git("rev-parse", "--short=12", "HEAD") + (
             "+" if git("status", "--porcelain", "--", ".") else ""
         )

@@ -30,7 +30,11 @@ def add(commands: Any) -> None:
     prepare.add_argument("folder", type=Path, metavar="DIR", help="folder with the studies")
     prepare.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the data set")
     prepare.add_argument(
-        "--spacing", type=float, default=1.25, metavar="MM", help="pixel size in a slice (default: 1.25)"
+        "--spacing",
+        type=float,
+        default=1.25,
+        metavar="MM",
+        help="pixel size in a slice, which is model.spacing of the recipe (default: 1.25)",
     )
     prepare.add_argument(
         "--supervoxel-size",

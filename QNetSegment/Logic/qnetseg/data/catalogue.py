@@ -69,7 +69,8 @@ class DataSet:
         folder: None for the data root.
         cases: names in order; None for every number that the images' folder has.
         unlabelled: cases that come without labels.
-        spacings: in-plane mm of cases that do not have 1.25 mm.
+        spacing: in-plane mm, at which a model of these data works.
+        spacings: in-plane mm of the cases that have more, because the body would not fit.
     """
 
     name: str
@@ -83,6 +84,7 @@ class DataSet:
     folder: Path | None = None
     cases: tuple[str, ...] | None = None
     unlabelled: frozenset[str] = frozenset()
+    spacing: float = 1.25
     spacings: dict[str, float] = field(default_factory=dict)
 
     def path(self, pattern: str, name: str) -> Path:
@@ -207,5 +209,6 @@ def dataset(name: str) -> DataSet:
         folder=folder,
         cases=tuple(case.name for case in described.cases),
         unlabelled=frozenset(case.name for case in described.cases if not case.labelled),
+        spacing=described.spacing,
         spacings={case.name: case.spacing for case in described.cases},
     )

@@ -11,7 +11,7 @@ from ..errors import DatasetError
 from ..volume.atomic import replacing
 
 DESCRIPTION = "dataset.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,14 @@ class Description:
     Attributes:
         name: the folder's, for messages and result files.
         labels: structure name -> label value.
+        spacing: in-plane mm that was asked for.
         supervoxel_size: smallest supervoxel in voxels; None where the body's size decided.
         cases: in the order that folds are cut from.
     """
 
     name: str
     labels: dict[str, int]
+    spacing: float
     supervoxel_size: int | None
     cases: tuple[CaseDescription, ...]
 

@@ -23,7 +23,15 @@ from ..segment import SegmentOptions
 from ..segment.device import choose_device
 from .features import Predict, Scorer
 from .metrics import measures
-from .results import RowLog, describe_run, has_seen, run_name, training_sources, write_json
+from .results import (
+    RowLog,
+    describe_run,
+    has_seen,
+    recorded_recipe,
+    run_name,
+    training_sources,
+    write_json,
+)
 from .summary import summarise
 
 SUPPORT_SLICES = 3
@@ -257,6 +265,7 @@ def describe(name: str, protocol: ProtocolP, model: Model[Any], weights: Path, d
         "model": run_name(weights),
         "steps": provenance.get("steps"),
         "recipe_name": (provenance.get("recipe") or {}).get("name"),
+        "recipe": recorded_recipe(model),
         "model_config": network.config.to_dict(),
         "trained_on_scored_cases": has_seen_the_fold(protocol, model),
         **describe_run(weights, device),

@@ -65,6 +65,18 @@ def has_seen(name: str, cases: Collection[str], model: Model[Any]) -> bool | Non
     return None if None in lineage(model.provenance) else False
 
 
+def recorded_recipe(model: Model[Any]) -> dict[str, Any] | None:
+    """The recipe in the weights, files and folders named without where they lie; None if there is none."""
+    recipe = model.provenance.get("recipe")
+    if not recipe:
+        return None
+    start = recipe.get("start", "")
+    if not start.startswith("torchvision:") and Path(start).suffix:
+        start = run_name(Path(start))
+    data = [{**source, "name": Path(source["name"]).name} for source in recipe.get("data", [])]
+    return {**recipe, "start": start, "data": data}
+
+
 def run_name(weights: Path) -> str:
     """Name of a model in result files: its run's folder where training named the file, else the file's."""
     return weights.resolve().parent.name if weights.stem == "model" else weights.stem

@@ -15,7 +15,8 @@ FACTORS = {"dice": 100.0, "iou": 100.0, "surface_dice": 100.0, "hd95": 1.0}
 
 def summarise(rows: Sequence[dict[str, Any]], structures: Iterable[str]) -> dict[str, Any]:
     """Per structure and overall: mean Dice, IoU and surface Dice in per cent, mean HD95 in mm, the 95 %
-    interval of the Dice over patients, and their number.
+    interval of the Dice over patients, and their number; also the number of pairs and how many of them have
+    an undefined HD95 (an empty prediction), which its mean leaves out.
 
     Every patient counts once: rows of the same query under several supports are averaged first, without
     undefined values.
@@ -36,13 +37,19 @@ def summarise(rows: Sequence[dict[str, Any]], structures: Iterable[str]) -> dict
             summary[structure] |= {
                 "interval": bootstrap_interval(scores.tolist()),
                 "patients": len(scores),
+                **_pairs([row for row in rows if row["structure"] == structure]),
             }
     summary["mean"] = {
         key: _mean(np.array([entry[key] for entry in summary.values()], dtype=float)) for key in FACTORS
     }
     summary["mean"]["interval"] = bootstrap_mean_interval(tables["dice"][:, there])
-    summary["mean"]["patients"] = len(tables["dice"])
+    summary["mean"] |= {"patients": len(tables["dice"]), **_pairs(rows)}
     return summary
+
+
+def _pairs(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    undefined = sum("hd95" in row and row["hd95"] is None for row in rows)
+    return {"pairs": len(rows), "hd95_undefined": undefined}
 
 
 def patient_table(

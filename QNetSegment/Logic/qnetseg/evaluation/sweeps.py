@@ -111,8 +111,10 @@ def after_each_step(
                 )
             else:
                 refined[path] = [own] * (mode.steps + 1)
-        steps = [Prototypes(*both) for both in zip(*refined.values(), strict=True)]
-    return torch.stack([network.fuse(network.scores(p, query), size, alpha=alpha) for p in steps])
+        # All steps' prototypes are one query's structures: their scores share the features' normalisation.
+        together = Prototypes(*(torch.cat(passed, dim=1) for passed in refined.values()))
+        fused = network.fuse(network.scores(together, query), size, alpha=alpha)
+    return fused.unflatten(1, (mode.steps + 1, -1)).movedim(1, 0)
 
 
 def _qnet(weights: str | Path) -> Model[Any]:

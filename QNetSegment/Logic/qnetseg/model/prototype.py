@@ -75,9 +75,18 @@ def anomaly_score(features: Tensor, prototypes: Tensor, scale: float) -> Tensor:
     Returns:
         (B, N, h, w) float32 in [-scale, scale].
     """
-    unit_features = F.normalize(features.float(), dim=1, eps=1e-8)
+    return anomaly_score_of_unit(unit_features(features), prototypes, scale)
+
+
+def unit_features(features: Tensor) -> Tensor:
+    """(B, C, h, w) float32, every pixel's features of length 1."""
+    return F.normalize(features.float(), dim=1, eps=1e-8)
+
+
+def anomaly_score_of_unit(features: Tensor, prototypes: Tensor, scale: float) -> Tensor:
+    """`anomaly_score` of `unit_features`, which many prototypes of one image can share."""
     unit_prototypes = F.normalize(prototypes.float(), dim=2, eps=1e-8)
-    return -scale * torch.einsum("bnc,bchw->bnhw", unit_prototypes, unit_features)
+    return -scale * torch.einsum("bnc,bchw->bnhw", unit_prototypes, features)
 
 
 def foreground_probability(score: Tensor, threshold: Tensor, sharpness: float) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .prototype import anomaly_score, foreground_probability
+from .prototype import anomaly_score_of_unit, foreground_probability, unit_features
 
 MODES = ("none", "reconstruction", "released", "closed_form")
 
@@ -91,32 +91,31 @@ def trajectory(
     if refinement.mode == "none" or refinement.steps == 0:
         return [prototypes]
     features, prototypes = features.float(), prototypes.float()
+    directions = unit_features(features)
 
     def predicted_mask(p: Tensor) -> Tensor:
         with torch.no_grad():
-            score = anomaly_score(features, p, scale)
+            score = anomaly_score_of_unit(directions, p, scale)
             return (foreground_probability(score, threshold, sharpness) > refinement.confidence).float()
 
     if refinement.mode == "released":
         return _released(prototypes, features, predicted_mask, refinement)
-    step = _reconstruction_step if refinement.mode == "reconstruction" else _closed_form_step
+    step = _closed_form_step if refinement.mode == "closed_form" else _reconstruction_step(features)
     passed = [prototypes]
     for _ in range(refinement.steps):
         mask = predicted_mask(prototypes)
         area = mask.sum(dim=(-2, -1))[..., None]
         mean = torch.einsum("bnhw,bchw->bnc", mask, features) / area.clamp(min=1)
-        prototypes = torch.where(area > 0, step(prototypes, mean, features, refinement), prototypes)
+        prototypes = torch.where(area > 0, step(prototypes, mean, refinement), prototypes)
         passed.append(prototypes)
     return passed
 
 
-def _closed_form_step(prototypes: Tensor, mean: Tensor, features: Tensor, refinement: Refinement) -> Tensor:
+def _closed_form_step(prototypes: Tensor, mean: Tensor, refinement: Refinement) -> Tensor:
     return (1 - refinement.blend) * prototypes + refinement.blend * mean
 
 
-def _reconstruction_step(
-    prototypes: Tensor, mean: Tensor, features: Tensor, refinement: Refinement
-) -> Tensor:
+def _reconstruction_step(features: Tensor) -> Callable[[Tensor, Tensor, Refinement], Tensor]:
     """One plain gradient step on the binary cross-entropy of Eq. 9.
 
     Both feature maps are normalised with the query's own minimum and range. The loss, averaged over the
@@ -125,10 +124,14 @@ def _reconstruction_step(
     """
     low = features.amin(dim=(1, 2, 3))[:, None, None]
     extent = (features.amax(dim=(1, 2, 3))[:, None, None] - low).clamp(min=1e-8)
-    rebuilt = ((prototypes - low) / extent).clamp(1e-3, 1 - 1e-3)
-    target = (mean - low) / extent
-    gradient = (rebuilt - target) / (rebuilt * (1 - rebuilt))
-    return low + extent * (rebuilt - refinement.rate * gradient)
+
+    def step(prototypes: Tensor, mean: Tensor, refinement: Refinement) -> Tensor:
+        rebuilt = ((prototypes - low) / extent).clamp(1e-3, 1 - 1e-3)
+        target = (mean - low) / extent
+        gradient = (rebuilt - target) / (rebuilt * (1 - rebuilt))
+        return low + extent * (rebuilt - refinement.rate * gradient)
+
+    return step
 
 
 def _released(
@@ -139,26 +142,50 @@ def _released(
     Each structure of each image is its own optimisation problem, as in the released code; they share one
     Adam because its update is element-wise.
     """
-
-    def unit(x: Tensor) -> Tensor:
-        low, high = (extreme(x, dim=(-3, -2, -1), keepdim=True) for extreme in (torch.amin, torch.amax))
-        return torch.sigmoid((x - low) / (high - low))
-
     passed = [prototypes]
     # Tensors of inference mode cannot take part in gradients, their clones can.
     with torch.inference_mode(False), torch.enable_grad():
         p = prototypes.detach().clone().requires_grad_(True)
         optimiser = torch.optim.Adam([p], lr=refinement.rate)
-        query = features.detach().clone()[:, None]
-        given = unit(query)
-        log_given, log_rest = given.log(), (1 - given).log()
-        mask = predicted_mask(p)[:, :, None]
+        swapped_loss = _SwappedLoss(features.detach().clone())
         for _ in range(refinement.steps):
-            target = unit(query * (1 - mask) + p[..., None, None] * mask)
-            loss = -(target * log_given + (1 - target) * log_rest).mean(dim=(-3, -2, -1)).sum()
             optimiser.zero_grad()
-            loss.backward()
+            swapped_loss(p, predicted_mask(p)).backward()
             optimiser.step()
             passed.append(p.detach().clone())
-            mask = predicted_mask(p)[:, :, None]
     return passed
+
+
+class _SwappedLoss:
+    """The released code's loss but for a constant, without a rebuilt map where it is not needed.
+
+    The code normalises the query's features q and the rebuilt map x, in which the prototype stands wherever
+    the mask is 1, to u and t of [0, 1], and takes the mean of BCE(input = sigmoid(u), target = sigmoid(t)).
+    That is linear in its target with the factor logit(sigmoid(u)) = u: the mean of -sigmoid(t) u, plus a
+    constant. Inside the mask t is one number a channel, so there the sum of u is enough. Outside, t depends
+    on the prototype only where the prototype holds an extreme of x, which is rare.
+    """
+
+    def __init__(self, features: Tensor) -> None:
+        """features: (B, C, h, w) float, the query's."""
+        low, high = (extreme(features, dim=(1, 2, 3), keepdim=True) for extreme in (torch.amin, torch.amax))
+        self.features, self.unit = features, (features - low) / (high - low)
+        self.lows, self.highs = features.amin(dim=1)[:, None], features.amax(dim=1)[:, None]
+
+    def __call__(self, prototypes: Tensor, mask: Tensor) -> Tensor:
+        """Sum over images and structures. prototypes: (B, N, C); mask: (B, N, h, w), 0 or 1."""
+        inside, infinite = mask > 0, torch.inf
+        found = inside.any(dim=-1).any(dim=-1)
+        rest_low = self.lows.where(~inside, infinite).amin(dim=(-2, -1))
+        rest_high = self.highs.where(~inside, -infinite).amax(dim=(-2, -1))
+        own_low = prototypes.amin(dim=-1).where(found, infinite)
+        own_high = prototypes.amax(dim=-1).where(found, -infinite)
+        low = torch.minimum(rest_low, own_low)[..., None]
+        extent = torch.maximum(rest_high, own_high)[..., None] - low
+        weights = torch.einsum("bnhw,bchw->bnc", mask, self.unit)
+        total = (torch.sigmoid((prototypes - low) / extent) * weights).sum()
+        if ((own_low < rest_low) | (own_high > rest_high)).any():
+            low, extent = low[..., None, None], extent[..., None, None]
+            kept = torch.sigmoid((self.features[:, None] - low) / extent) * self.unit[:, None]
+            total = total + (kept * (1 - mask)[:, :, None]).sum()
+        return -total / self.unit[0].numel()

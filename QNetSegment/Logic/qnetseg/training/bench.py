@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -163,13 +164,17 @@ def _time_steps(
 
 
 def _encoder_gflops(learner: Learner, steps: int) -> float:
-    """GFLOP/s of the encoder alone, forward and backward, on the images of a step."""
+    """GFLOP/s of the network's ResNets alone, forward and backward, on the images of a step."""
     images = learner.episodes(0).images.flatten(0, 1)
 
     def once() -> None:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=learner.recipe.precision == "bf16"):
-            features = learner.network.encode(images)
-        sum(part.float().sum() for part in features).backward()
+            inputs = learner.network.network_input(images)
+            features = [
+                reduce(lambda x, layer: layer(x), backbone.values(), inputs)
+                for backbone in learner.network.backbones()
+            ]
+        torch.stack([part.float().sum() for part in features]).sum().backward()
 
     with FlopCounterMode(display=False) as counter:
         once()

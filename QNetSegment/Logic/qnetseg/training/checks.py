@@ -11,7 +11,6 @@ from ..errors import DatasetError
 from .pairs import adjacent_pairs, same_slices
 from .recipe import EpisodeRecipe
 
-SPACING = 1.25  # mm in a slice, of the paper's data sets and of prepared studies
 SPACING_TOLERANCE = 0.01  # relative
 MULTIPLE = 8  # of pixels, which the encoder's coarse path takes together
 MIN_FOLD = 2  # a support and a query
@@ -33,6 +32,18 @@ def require_usable(data: DataSet, case: Case, recipe: EpisodeRecipe) -> None:
     """Raise `DatasetError` with the first problem of a case that was read."""
     for problem in case_problems(data, case, recipe):
         raise DatasetError(problem, "Mend the file or leave it out; see qnetseg data validate.")
+
+
+def require_spacing(data: DataSet, spacing: float) -> None:
+    """Raise `DatasetError` where a model of this in-plane spacing in mm would see the data at another one.
+
+    Training takes slices as they are stored; whoever uses the model resamples to its spacing.
+    """
+    if not np.isclose(data.spacing, spacing, rtol=SPACING_TOLERANCE):
+        raise DatasetError(
+            f"{data.name} has pixels of {data.spacing:g} mm, but the recipe's model works at {spacing:g} mm.",
+            f"Train with --set model.spacing={data.spacing:g}, or prepare it with --spacing {spacing:g}.",
+        )
 
 
 def _file_problems(data: DataSet, name: str, recipe: EpisodeRecipe) -> Iterator[str]:
@@ -69,7 +80,7 @@ def _image_problems(
         yield f"{data.name}: {file} has a single slice, and episodes need two adjacent ones."
     if any(side % MULTIPLE for side in size):
         yield f"{data.name}: {file} has slices of {size[0]} x {size[1]} pixels, no multiples of {MULTIPLE}."
-    expected = data.spacings.get(name, SPACING)
+    expected = data.spacings.get(name, data.spacing)
     if not np.allclose(spacing[1:], expected, rtol=SPACING_TOLERANCE):
         found = " x ".join(f"{width:g}" for width in spacing[1:])
         yield f"{data.name}: {file} has pixels of {found} mm, not of {expected:g} mm."

@@ -89,7 +89,7 @@ def prepare_studies(
     names = {value: name for name, value in (labels or {}).items()}
     for number, study in enumerate(studies, start=1):
         record = folder / "studies" / f"{study.name}.json"
-        done = _read_record(record, study, settings)
+        done = _read_record(record, study, settings) if _has_files(folder, study) else None
         try:
             if done is None:
                 done = _prepare_study(study, folder, settings, record)
@@ -108,7 +108,10 @@ def prepare_studies(
     if not cases:
         raise DatasetError("No study could be prepared.", problems[0] if problems else "Check the folder.")
     named = {name: value for value, name in sorted(names.items())}
-    Description(folder.resolve().name, named, settings.supervoxel_size, tuple(cases)).write(folder)
+    description = Description(
+        folder.resolve().name, named, settings.spacing, settings.supervoxel_size, tuple(cases)
+    )
+    description.write(folder)
     return Prepared(len(cases), kept, tuple(problems))
 
 
@@ -247,6 +250,12 @@ def _cut(array: np.ndarray, top_percent: float) -> np.ndarray:
 def _fingerprint(study: Study, settings: Preparation) -> dict[str, Any]:
     """What a record is true for: settings and the sources' names, sizes and times."""
     return {"settings": asdict(settings), "sources": study.stamp()}
+
+
+def _has_files(folder: Path, study: Study) -> bool:
+    """Whether everything that was made of a prepared study is still there."""
+    parts = ("images", "supervoxels", *(["labels"] if study.labels else []))
+    return all((folder / part / f"{study.name}.nii.gz").is_file() for part in parts)
 
 
 def _read_record(path: Path, study: Study, settings: Preparation) -> dict[str, Any] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data import FOLDS
 from ..errors import RecipeError, WeightsError
 from ..methods import METHODS
 from ..model import QNetConfig
@@ -27,7 +29,7 @@ class DataRecipe:
         name: data set of `qnetseg.data`.
         fold: test fold whose cases are left out; -1 leaves none out.
         scheme: "released" or "strict" folds.
-        share: relative number of episodes.
+        share: relative number of episodes; 0 leaves the source out.
         exclude: structures that must be unseen (Setting 2).
         exclude_rule: "any" removes a slice with any of them, "all" (released code) only one with all.
     """
@@ -38,6 +40,10 @@ class DataRecipe:
     share: float = 1.0
     exclude: tuple[str, ...] = ()
     exclude_rule: str = "any"
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(structure, str) for structure in self.exclude):
+            raise RecipeError("The recipe's entry exclude is not a list of names.", 'Write, e.g., ["liver"].')
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,58 @@ _CHOICES = {
     "supervoxels": ("files", "felzenszwalb", "slic", "superpixels"),
     "partner": ("adjacent", "same"),
 }
-_POSITIVE = ("steps", "pairs", "structures", "share", "rate", "every", "elastic_sigma")
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Numbers that an entry may have; `open_low` leaves out the lowest. Both ends of a pair must be in it."""
+
+    low: float
+    high: float = math.inf
+    open_low: bool = False
+
+    def holds(self, value: Any) -> bool:
+        values = value if isinstance(value, list | tuple) else [value]
+        above = all(number > self.low or (number == self.low and not self.open_low) for number in values)
+        return above and max(values) <= self.high and list(values) == sorted(values)
+
+    def __str__(self) -> str:
+        low = f" above {self.low:g}" if self.open_low else f" of at least {self.low:g}"
+        return low + (f" and at most {self.high:g}" if self.high < math.inf else "")
+
+
+_NOT_NEGATIVE, _ABOVE_0, _AT_LEAST_1 = _Range(0), _Range(0, open_low=True), _Range(1)
+_RANGES: dict[type, dict[str, _Range]] = {
+    Recipe: {"steps": _AT_LEAST_1, "seed": _NOT_NEGATIVE},
+    DataRecipe: {"fold": _Range(-1, FOLDS - 1), "share": _NOT_NEGATIVE},
+    EpisodeRecipe: dict.fromkeys(("pairs", "structures", "min_pixels"), _AT_LEAST_1),
+    AugmentationRecipe: {
+        "gamma": _ABOVE_0,
+        "rotate": _Range(0, 180),
+        "shear": _Range(0, 80),  # at 90 degrees nothing of the image is left
+        "shift": _NOT_NEGATIVE,
+        "scale": _ABOVE_0,
+        "elastic_alpha": _NOT_NEGATIVE,
+        "elastic_sigma": _ABOVE_0,
+        "flip_rows": _Range(0, 1),
+    },
+    OptimiserRecipe: {
+        "rate": _ABOVE_0,
+        "momentum": _Range(0, 1),
+        "decay": _NOT_NEGATIVE,
+        "gamma": _Range(0, 1, open_low=True),
+        "every": _AT_LEAST_1,
+        "warmup": _NOT_NEGATIVE,
+        "clip": _NOT_NEGATIVE,
+    },
+    QNetConfig: {
+        **dict.fromkeys(("feature_channels", "threshold_hidden"), _AT_LEAST_1),
+        **dict.fromkeys(("cosine_scale", "sharpness", "input_scale", "spacing"), _ABOVE_0),
+        "alpha": _Range(0, 1),
+        "size": _Range(8),
+        "top_percent": _Range(0, 99),
+    },
+}
 
 
 def _build(cls: type, values: Any, where: str) -> Any:
@@ -182,14 +239,15 @@ def _build(cls: type, values: Any, where: str) -> Any:
     if missing:
         raise RecipeError(f"The recipe lacks the entry {missing[0]} in {where}.", "Add it.")
     for key in set(values) & set(known):
-        if not _fits(values[key], known[key]) or (key in _POSITIVE and values[key] <= 0):
+        allowed = _RANGES[cls].get(key)
+        if not _fits(values[key], known[key]) or not (allowed is None or allowed.holds(values[key])):
             raise RecipeError(
                 f"The recipe's entry {key} in {where} is {values[key]!r}.",
-                f"Write {_expected(known[key])}{' above 0' if key in _POSITIVE else ''}.",
+                f"Write {_expected(known[key])}{allowed or ''}.",
             )
-    for key, allowed in _CHOICES.items():
-        if key in values and values[key] not in allowed:
-            raise RecipeError(f"The recipe's entry {key} is {values[key]!r}.", f"Use {' or '.join(allowed)}.")
+    for key, choices in _CHOICES.items():
+        if key in values and values[key] not in choices:
+            raise RecipeError(f"The recipe's entry {key} is {values[key]!r}.", f"Use {' or '.join(choices)}.")
     if cls is OptimiserRecipe and values.get("name", "sgd") not in ("sgd", "adamw"):
         raise RecipeError(f"The recipe asks for the optimiser {values['name']!r}.", "Use sgd or adamw.")
     entries = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
@@ -202,17 +260,18 @@ def _build(cls: type, values: Any, where: str) -> Any:
 def _fits(value: Any, default: Any) -> bool:
     """Whether a value has the type of its field's default, or is text for a field without one."""
     if isinstance(default, tuple):  # an empty default is a list of any length
-        return isinstance(value, list | tuple) and len(value) == (len(default) or len(value))
+        listed = isinstance(value, list | tuple) and len(value) == (len(default) or len(value))
+        return listed and all(_fits(entry, default[0]) for entry in value if default)
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     if isinstance(default, float):
-        return isinstance(value, int | float)
+        return isinstance(value, int | float) and math.isfinite(value)
     return isinstance(value, int if isinstance(default, int) else str)
 
 
 def _expected(default: Any) -> str:
     if isinstance(default, tuple):
-        return "a list of two numbers" if default else "a list"
+        return "a list of two rising numbers" if default else "a list"
     if isinstance(default, bool):
         return "true or false"
     if isinstance(default, float):
@@ -270,7 +329,7 @@ def read_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> Re
     Args:
         path: TOML file.
         overrides: entries that replace the file's by their names: {"steps": 10} at the top level,
-            {"model.depth": 101} in a section, {"data.share": 1} in every source, {"data.cmr.share": 1} in
+            {"model.depth": 101} in a section, {"data.share": 1} in every source, {"data.cmr.share": 0} in
             the source of that name; "fold" and "scheme" are those of every source.
 
     Raises:
@@ -293,5 +352,10 @@ def read_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> Re
     for name, cls in _SECTIONS.items():
         if name in values:
             values[name] = _build(cls, values[name], f"[{name}]")
-    values["data"] = [_build(DataRecipe, source, "[[data]]") for source in sources]
+    built = [_build(DataRecipe, source, "[[data]]") for source in sources]
+    values["data"] = [source for source in built if source.share]
+    if not values["data"]:
+        raise RecipeError(
+            f"The recipe {path.name} leaves out all of its data.", "Give a source a share above 0."
+        )
     return _build(Recipe, {"name": path.stem, **values}, "its top level")

@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
+from ..data import dataset
 from ..errors import OutputError, RecipeError, TrainingError, WeightsError
 from ..methods import build_method
 from ..model import EpisodeLoss, FewShotMethod, save_model
 from ..model.starts import ancestors, load_start
 from ..provenance import revision
+from .checks import require_spacing
 from .distributed import Processes
 from .episodes import EpisodeSampler, load_cases
 from .learner import Learner, learning_rate, set_mode, tuned_convolutions
@@ -69,7 +71,8 @@ class Trainer:
         Raises:
             RecipeError: the folder holds a run of another recipe, or processes cannot share this one.
             OutputError: the folder cannot be made, or the processes do not share it.
-            DatasetError, WeightsError: data or start are missing, or the checkpoint is damaged.
+            DatasetError, WeightsError: data or start are missing, data have another spacing than the model,
+                or the checkpoint is damaged.
         """
         self.processes = Processes.current()
         self.leads = self.processes.rank == 0
@@ -77,6 +80,8 @@ class Trainer:
         self.report: Callable[[str], None] = report if self.leads else lambda line: None
         self.checkpoint_seconds = checkpoint_seconds
         self._make_folder()
+        for source in recipe.data:
+            require_spacing(dataset(source.name), recipe.model.spacing)
         torch.manual_seed(recipe.seed)
         network = build_method(recipe.method, recipe.model)
         state = self._read_checkpoint()

@@ -1,7 +1,8 @@
 """Pages from result files: `docs/results/index.md` and `experiments.md` are written here only.
 
-`published` holds the paper's figures, `runs` puts the folds of a run together, `queue` reads what waits for a
-GPU; `tables`, `sweep_tables`, `whole_volume` and `benchmarks` make sections, `experiments` a page of its own.
+`published` holds the paper's figures, `runs` puts the folds of a run together by their `recipes`, `queue`
+reads what waits for a GPU; `tables`, `measures`, `sweep_tables`, `whole_volume` and `benchmarks` make
+sections, `experiments` a page of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from ...errors import InputError
 from ..results import write_text
 from .benchmarks import comparisons, inference, result_files, supervoxels, training
 from .experiments import write_experiments
+from .measures import goals, measures
 from .queue import read_queue
 from .runs import read_results
 from .sweep_tables import figure3, figure4, table3
@@ -38,7 +40,8 @@ def write_index(folder: str | Path, queue: str | Path | None = None) -> Path:
     results = read_results(folder)
     planned = None if queue is None else read_queue(queue)
     try:
-        parts = [_head(folder, results), table1(results, planned), table2(results, planned)]
+        parts = [_head(folder, results), goals(results), table1(results, planned), measures(results)]
+        parts += [table2(results, planned)]
         parts += [table3(results, planned), figure3(folder), figure4(results, planned, folder)]
         parts += [r_tables(results)]
         sections = (comparisons, inference, training, supervoxels, result_files)

@@ -133,7 +133,7 @@ NONE = "Not measured yet."
 
 def result_files(results: Results) -> str:
     """Every result file of protocol P, fold by fold."""
-    head = ("model", "data set", "setting", "scheme", "refinement", "steps", "mean Dice", "remark", "file")
+    head = ["model", "data set", "setting", "scheme", "refinement", "steps", "mean Dice"]
     rows = []
     for r in (r for r in results if r.get("protocol") == "P" and r["dataset"] in CATALOGUE):
         variant = Variant.of(r)
@@ -147,8 +147,10 @@ def result_files(results: Results) -> str:
                 variant.refinement(),
                 variant.steps,
                 "" if mean is None else f"{mean:.1f}",
+                r.get("revision"),
                 SEEN[variant.seen],
                 link(r),
             ]
         )
+    head += ["revision", "remark", "file"]
     return section("Result files of protocol P", table(head, rows) if rows else "There are none yet.")

@@ -36,15 +36,18 @@ def write_experiments(folder: str | Path) -> Path | None:
         return None
     entries = [_entry(path) for path in sorted(source.glob("*.toml"))]
     write_text(Path(folder) / "experiments.json", json.dumps(entries, indent=1) + "\n")
-    head = ("change", "expected", "measured", "kept", "why")
+    head = ("change", "expected", "measured", "kept", "why", "revision")
     rows = [
-        [e["change"], e["expected"], e["measured"], "yes" if e["kept"] else "no", e["why"]] for e in entries
+        [e["change"], e["expected"], e["measured"], "yes" if e["kept"] else "no", e["why"], e["revision"]]
+        for e in entries
     ]
     text = (
         "# Experiments\n\nWritten by `qnetseg report` from `experiments/*.toml` and the result files beside"
         " them. Mean Dice in per cent before and after one change; the difference is paired by patient,"
         " with its 95 % bootstrap interval, which is too narrow for fewer than six patients. A fold that is"
-        " named here is scored in the tables, too.\n\n"
+        " named here is scored in the tables, too. The revision is that of the code that scored: `unknown`"
+        " where that was a copy without its git history, so that nobody can tell afterwards which code it"
+        " was.\n\n"
     )
     body = table(head, rows) if rows else "None has been recorded yet."
     return write_text(Path(folder) / "experiments.md", text + body + "\n")
@@ -79,6 +82,7 @@ def _entry(path: Path) -> dict[str, Any]:
         "dice": dice,
         "difference": overall["difference"],
         "interval": [low, high],
+        "revision": ", ".join(sorted({content.get("revision", "unknown") for content in before + after})),
     }
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from .runs import QNET, Question, Variant, base_name
+from .recipes import entries
+from .runs import QNET, Question, Variant, base_name, common_to
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,7 +21,7 @@ else:
 
 HEAD = ["#", "job", "command", "minutes", "result"]
 FORM = f"Give it one table with the columns {' | '.join(HEAD)}, the minutes being a number."
-MODEL_KEYS = {"model.downsample_layer": "layer", "model.paths": "paths", "model.threshold": "threshold"}
+MODEL_KEYS = {"downsample_layer": "layer", "paths": "paths", "threshold": "threshold"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def read_queue(path: str | Path) -> list[Planned]:
 def _calls(path: Path, number: str, commands: str) -> list[tuple[str, str, dict[str, Any]]]:
     """Trainings and evaluations of an entry: verb, recipe or protocol, options."""
     try:
-        calls = [shlex.split(call) for call in re.findall(r"qnetseg ((?:train|evaluate) [^;&]*)", commands)]
+        calls = [shlex.split(call) for call in re.findall(r"qnetseg ((?:train|evaluate) [^;&)]*)", commands)]
     except ValueError as error:
         raise InputError(
             f"The command of entry {number} of {path.name} cannot be read ({error}).", FORM
@@ -107,17 +108,16 @@ def _planned(
     options: dict[str, Any],
     trainings: dict[str, dict[str, Any]],
 ) -> Planned:
-    """An evaluation; what it scores is known from the training, in any entry, that fills the model's"
-    " folder."""
+    """An evaluation; what it scores is known from the training, in any entry, that fills the folder."""
     trained = trainings.get(_run_folder(options.get("model", "")), {"set": {}})
+    dataset, setting = options.get("dataset", ""), int(options.get("setting", "1"))
     variant = Variant(
-        **_recipe(folder, trained),
+        **_recipe(folder, trained, common_to(setting, dataset)),
         scheme=options.get("scheme", "released"),
         mode=options.get("refinement", "none"),
         alpha=float(options["alpha"]) if "alpha" in options else None,
     )
-    where = options.get("dataset", ""), int(options.get("setting", "1"))
-    return Planned(number, minutes, "P" + form[1:], *where, variant)
+    return Planned(number, minutes, "P" + form[1:], dataset, setting, variant)
 
 
 def _options(words: list[str]) -> dict[str, Any]:
@@ -132,24 +132,51 @@ def _options(words: list[str]) -> dict[str, Any]:
     return options
 
 
-def _recipe(folder: Path, trained: dict[str, Any]) -> dict[str, Any]:
+def _recipe(folder: Path, trained: dict[str, Any], dataset: str | None) -> dict[str, Any]:
     """Entries of a `Variant` that training decides, from its options and its recipe in the folder."""
     name = trained.get("recipe", "default")
     try:
         content = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
         content = {}
-    settings, model = trained["set"], content.get("model", {})
-    steps = trained.get("steps", settings.get("steps", content.get("steps")))
-    chosen = {own: settings.get(key, model.get(key[6:], QNET[own])) for key, own in MODEL_KEYS.items()}
-    rule = next((value for key, value in settings.items() if key.endswith("exclude_rule")), None)
+    _apply(content, trained)
+    steps, model = content.get("steps"), content.get("model", {})
+    rules = [source["exclude_rule"] for source in content.get("data", []) if "exclude_rule" in source]
     return {
-        "method": settings.get("method", content.get("method", "qnet")),
+        "method": content.get("method", "qnet"),
         "recipe": base_name(Path(name).stem),
+        "entries": entries(content, dataset),
         "steps": None if steps is None else int(steps),
-        "layer": int(chosen["layer"]),
-        "paths": str(chosen["paths"]),
-        "threshold": str(chosen["threshold"]),
-        "rule": rule,
+        **{own: model.get(key, QNET[own]) for key, own in MODEL_KEYS.items()},
+        "rule": rules[0] if rules else None,
         "seen": False,
     }
+
+
+def _apply(content: dict[str, Any], trained: dict[str, Any]) -> None:
+    """The options of a training replace entries of its recipe, in place."""
+    settings = {key: _value(value) for key, value in trained["set"].items()}
+    settings |= {key: _value(trained[key]) for key in ("steps", "start") if key in trained}
+    if "scheme" in trained:
+        settings["data.scheme"] = trained["scheme"]
+    for key, value in settings.items():
+        section, _, entry = key.rpartition(".")
+        group, _, name = section.partition(".")
+        if group == "data":
+            for source in content.get("data", []):
+                if name in ("", source["name"]):
+                    source[entry] = value
+        else:
+            (content.setdefault(section, {}) if section else content)[entry] = value
+    if "data" in content:
+        content["data"] = [source for source in content["data"] if source.get("share", 1)]
+    if "$" in content.get("start", ""):  # whoever runs the queue decides where the start's file lies
+        del content["start"]
+
+
+def _value(text: str) -> Any:
+    """A setting's value as TOML; a bare word is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...data import CATALOGUE
 from ...errors import InputError
+from .recipes import Entries, differences, entries
 
 QNET = {"layer": 4, "paths": "dual", "threshold": "shared"}  # what files say that have no configuration
 SEEN = {False: "", True: "trained on scored cases: not counted", None: "training cases unknown"}
@@ -26,6 +27,7 @@ class Variant:
     Attributes:
         method: name in `qnetseg.methods`.
         recipe: name, without the group of Setting 2; "" where the weights do not say.
+        entries: the recipe's; None where the file does not hold it. See `recipes.entries`.
         steps: of training; None where unknown.
         scheme: "released" or "strict".
         mode, alpha: options at test time.
@@ -36,6 +38,7 @@ class Variant:
 
     method: str
     recipe: str
+    entries: Entries | None
     steps: int | None
     scheme: str
     mode: str
@@ -53,6 +56,7 @@ class Variant:
         return cls(
             method=str(result.get("method", "qnet")).lower().replace("-", ""),
             recipe=base_name(result.get("recipe_name") or ""),
+            entries=entries(result.get("recipe"), common_to(result["setting"], result["dataset"])),
             steps=result.get("steps"),
             scheme=result["scheme"],
             mode=(options.get("refinement") or {}).get("mode", "none"),
@@ -64,9 +68,15 @@ class Variant:
             seen=result.get("trained_on_scored_cases"),
         )
 
-    def trained_like(self, other: Variant) -> bool:
-        """Whether a plan is the same training and variant as a run; the scores' rule and alpha aside."""
-        mine, others = (replace(v, rule=None, alpha=None, seen=False) for v in (self, other))
+    def trained_like(self, plan: Variant) -> bool:
+        """Whether a run is the same training and variant as a plan; the scores' rule and alpha aside.
+
+        A plan knows the entries that its recipe file and settings name, and their defaults are not among
+        them.
+        """
+        if self.entries is not None and not (plan.entries or frozenset()) <= self.entries:
+            return False
+        mine, others = (replace(v, rule=None, alpha=None, seen=False, entries=None) for v in (self, plan))
         if mine.steps is None or others.steps is None:
             mine, others = replace(mine, steps=None), replace(others, steps=None)
         return mine == others
@@ -79,6 +89,11 @@ class Variant:
         """How tables name recipe and rule."""
         rule = ", leaky filter" if self.rule == "all" else ""
         return (self.recipe or "not recorded") + rule
+
+
+def common_to(setting: int, dataset: str) -> str | None:
+    """The data set whose two groups of structures are one run, in Setting 2 only; see `recipes.entries`."""
+    return dataset if setting == 2 else None
 
 
 def base_name(recipe: str) -> str:
@@ -103,10 +118,37 @@ class Run:
     Attributes:
         variant: what they have in common.
         files: their contents, no structure of a fold twice.
+        note: what its recipe has otherwise than another run of the same name.
     """
 
     variant: Variant
     files: list[dict[str, Any]] = field(default_factory=list)
+    note: str = ""
+
+    def training(self) -> str:
+        """How tables name recipe and rule."""
+        return self.variant.training() + (f" ({self.note})" if self.note else "")
+
+    def takes(self, content: dict[str, Any]) -> bool:
+        """Whether a result file is of this run: same variant, nothing twice, and, in Setting 2, the same
+        training as the other folds of its group of structures."""
+        if Variant.of(content) != self.variant or self.covered() & _covered(content):
+            return False
+        names = {name for _, name in _covered(content)}
+        group = [other for other in self.files if names & {name for _, name in _covered(other)}]
+        return all(entries(other.get("recipe")) == entries(content.get("recipe")) for other in group)
+
+    def details(self) -> Entries | None:
+        """The entries of its recipe, also those that the groups of Setting 2 do not share."""
+        common = self.variant.entries
+        if common is None:
+            return None
+        apart = set()
+        for content in self.files:
+            group = ", ".join(sorted({name for _, name in _covered(content)}))
+            own = (entries(content["recipe"]) or common) - common
+            apart |= {(f"{key} for {group}", value) for key, value in own if not key.endswith(".exclude")}
+        return common | apart
 
     def covered(self) -> set[tuple[int, str]]:
         """Pairs of fold and structure."""
@@ -118,20 +160,39 @@ class Run:
 
     def patients(self) -> int | None:
         """Number of different scored patients; None where the files have no rows."""
-        names = {row["query"] for content in self.files for row in content.get("rows", [])}
+        names = {row["query"] for row in self.rows()}
         return len(names) or None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Those of all files."""
+        return [row for content in self.files for row in content.get("rows", [])]
 
     def dice(self, structure: str) -> list[float]:
         """Dice of a structure in per cent, a value a fold; "mean": over all structures of complete folds."""
-        if structure != "mean":
-            entries = (content["summary"].get(structure, {}).get("dice") for content in self.files)
-            return [value for value in entries if value is not None]
-        names = list(CATALOGUE[self.files[0]["dataset"]].labels)
+        if structure == "mean":
+            return [float(np.mean(list(fold.values()))) for fold in self._complete()]
+        return [fold[structure] for fold in self._by_fold() if structure in fold]
+
+    def values(self, structure: str) -> list[float]:
+        """What the published ± of a column is the spread of: a structure's folds; of "mean", all structures
+        in all complete folds."""
+        if structure == "mean":
+            return [value for fold in self._complete() for value in fold.values()]
+        return self.dice(structure)
+
+    def _complete(self) -> list[dict[str, float]]:
+        names = CATALOGUE[self.files[0]["dataset"]].labels
+        return [fold for fold in self._by_fold() if len(fold) == len(names)]
+
+    def _by_fold(self) -> list[dict[str, float]]:
+        """Dice of the structures in per cent, fold by fold."""
+        names = CATALOGUE[self.files[0]["dataset"]].labels
         by_fold: dict[int, dict[str, float]] = {}
         for content in self.files:
-            own = {n: content["summary"][n].get("dice") for n in names if n in content["summary"]}
-            by_fold.setdefault(content["fold"], {}).update({n: v for n, v in own.items() if v is not None})
-        return [float(np.mean(list(fold.values()))) for fold in by_fold.values() if len(fold) == len(names)]
+            own = {name: content["summary"].get(name, {}).get("dice") for name in names}
+            found = {name: value for name, value in own.items() if value is not None}
+            by_fold.setdefault(content["fold"], {}).update(found)
+        return list(by_fold.values())
 
 
 def read_results(folder: str | Path) -> list[dict[str, Any]]:
@@ -163,13 +224,20 @@ def find_runs(results: list[dict[str, Any]], question: Question) -> list[Run]:
         variant = Variant.of(content)
         if not question.fits(variant):
             continue
-        free = (r for r in runs if r.variant == variant and not r.covered() & _covered(content))
-        run = next(free, None)
+        run = next((run for run in runs if run.takes(content)), None)
         if run is None:
             run = Run(variant)
             runs.append(run)
         run.files.append(content)
+    for run in runs:
+        namesakes = [other for other in runs if _named(other) == _named(run)]
+        run.note = differences(other.details() for other in namesakes)[run.details()]
     return sorted(runs, key=lambda run: (run.variant.seen is not False, -(run.variant.steps or 0)))
+
+
+def _named(run: Run) -> Variant:
+    """All that the columns of tables say of a run."""
+    return replace(run.variant, entries=None, mode="", alpha=None)
 
 
 def _covered(content: dict[str, Any]) -> set[tuple[int, str]]:

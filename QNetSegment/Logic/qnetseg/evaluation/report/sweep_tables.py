@@ -28,20 +28,28 @@ Curves = dict[str, list[float]]  # by structure
 def label(run: Run) -> str:
     """A run in a few words, for the head of a column or a figure."""
     v = run.variant
-    parts = [v.training(), "" if v.steps is None else f"{v.steps} steps", f"{run.folds()} of 5 folds"]
+    parts = [run.training(), "" if v.steps is None else f"{v.steps} steps", f"{run.folds()} of 5 folds"]
     return ", ".join([part for part in parts if part] + ([SEEN[v.seen]] if SEEN[v.seen] else []))
 
 
 def by_fold(run: Run, pick: Callable[[dict[str, Any]], Curves], name: str) -> list[list[float]]:
     """A structure's curve in each fold; "mean": over all structures of the folds that have them all."""
+    if name != "mean":
+        return [fold[name] for fold in _folds(run, pick) if name in fold]
+    return [np.mean(list(fold.values()), axis=0).tolist() for fold in _whole_folds(run, pick)]
+
+
+def _folds(run: Run, pick: Callable[[dict[str, Any]], Curves]) -> list[Curves]:
     folds: dict[int, Curves] = {}
     for content in run.files:
-        folds.setdefault(content["fold"], {}).update(pick(content))
-    if name != "mean":
-        return [fold[name] for fold in folds.values() if name in fold]
-    names = list(CATALOGUE[DATASET].labels)
-    whole = [fold for fold in folds.values() if all(n in fold for n in names)]
-    return [np.mean([fold[n] for n in names], axis=0).tolist() for fold in whole]
+        own = {name: curve for name, curve in pick(content).items() if name in CATALOGUE[DATASET].labels}
+        folds.setdefault(content["fold"], {}).update(own)
+    return list(folds.values())
+
+
+def _whole_folds(run: Run, pick: Callable[[dict[str, Any]], Curves]) -> list[Curves]:
+    """The folds that have every structure."""
+    return [fold for fold in _folds(run, pick) if len(fold) == len(CATALOGUE[DATASET].labels)]
 
 
 def table3(results: list[dict[str, Any]], queue: list[Planned] | None) -> str:
@@ -66,7 +74,7 @@ def table3(results: list[dict[str, Any]], queue: list[Planned] | None) -> str:
     text = (
         "Mean Dice of CHAOST2 when the fine path weighs alpha and the coarse path the rest, on the same"
         " weights. Two published figures of Setting 1 cannot be read in our copy of the paper, whose text"
-        " says that there a larger alpha was better."
+        " says that there a larger alpha was better. ± as in Table 1's means."
     )
     return section("Table 3: weight of the fine path", text, table(head, rows))
 
@@ -78,8 +86,9 @@ def _by_alpha(run: Run) -> dict[float, str]:
         places = [content["alphas"].index(a) for a in alphas]
         return {name: [values[i] for i in places] for name, values in content["dice"].items()}
 
-    curves = by_fold(run, pick, "mean")
-    return {a: figure([curve[i] for curve in curves]) for i, a in enumerate(alphas)}
+    means = by_fold(run, pick, "mean")
+    curves = [curve for fold in _whole_folds(run, pick) for curve in fold.values()]
+    return {a: figure([m[i] for m in means], [c[i] for c in curves]) for i, a in enumerate(alphas)}
 
 
 NO_GALLERY = (

@@ -21,20 +21,25 @@ HEAD = ("row", "whose", "scheme", "recipe", "steps", "refinement", "folds", "pat
 
 INTRODUCTION = (
     "Protocol P: three drawn slices of one patient, Dice in per cent over the slices of another that hold"
-    " the structure, mean over the folds there are ± standard deviation over these folds. The published ±"
-    " is the paper's own. `released` is the authors' choice of folds and support, the one to hold against"
+    " the structure, mean over the folds there are. Each ± is what the published one is: in a structure's"
+    " column the standard deviation over folds, in the mean's column that over all structures in all folds"
+    " together, so that it holds the difference between structures, too (divided by their number, not by"
+    " one less: so the paper's columns reproduce the ± of its means). One fold alone has none."
+    " `released` is the authors' choice of folds and support, the one to hold against"
     " the published row; `strict` scores every patient once, with every support. Figures from fewer steps"
-    " or another recipe than the paper's say so in their columns. Results of models that saw scored cases"
-    " in training are shown on rows of their own and count nowhere."
+    " or another recipe than the paper's say so in their columns. Folds are one row only where their recipes"
+    " are equal but for the fold; in Setting 2 the two groups of structures may leave out other structures"
+    " and data sets. What a recipe has otherwise than another of its name stands behind the name. Results of"
+    " models that saw scored cases in training are shown on rows of their own and count nowhere."
 )
 
 # Table 2: row -> whether a variant belongs to it. DP alone is "DS on Layer 4": the paper prints both rows.
 Fits = Callable[[Variant], bool]
 
 
-def _variant(paths: str, layer: int | None = None, adapted: bool = False, refined: bool = False) -> Fits:
+def _variant(paths: str, layer: int, adapted: bool = False, refined: bool = False) -> Fits:
     def fits(v: Variant) -> bool:
-        model = v.method == "qnet" and v.paths == paths and layer in (None, v.layer)
+        model = v.method == "qnet" and v.paths == paths and v.layer == layer
         return (
             model
             and (v.threshold != "fixed") == adapted
@@ -49,8 +54,8 @@ ABLATIONS: dict[str, Fits] = {
     "DP (DS on Layer 2)": _variant("dual", 2),
     "DP (DS on Layer 3)": _variant("dual", 3),
     "DP (DS on Layer 4)": _variant("dual", 4),
-    "32 x 32": _variant("coarse"),
-    "64 x 64": _variant("fine"),
+    "32 x 32": _variant("coarse", 2),  # that of ADNet, whose figures the paper prints in this row
+    "64 x 64": _variant("fine", 4),
     "DP": _variant("dual", 4),
     "DP + PR": _variant("dual", 4, refined=True),
     "DP + TA": _variant("dual", 4, adapted=True),
@@ -118,7 +123,7 @@ def _block(
         waiting = [p for p in planned if p.variant.scheme == scheme and not _begun(p, own)]
         for variant in dict.fromkeys(p.variant for p in waiting):
             entries = to_run([p for p in waiting if p.variant == variant])
-            rows.append(_row(variant, "0", "", [NOT_RUN] * len(columns), entries))
+            rows.append(_row(variant, variant.training(), "0", "", [NOT_RUN] * len(columns), entries))
         if not own and not waiting:
             note = "" if queue is None else "not in the queue"
             rows.append(["", "ours", scheme, "", "", "", "0", "", *[NOT_RUN] * len(columns), note])
@@ -139,24 +144,27 @@ def _run_row(run: Run, columns: list[str], planned: list[Planned]) -> list[Any]:
     complete = all(len(values[column]) == FOLDS for column in columns)
     rest = [] if complete or not counts(run) else [p for p in planned if run.variant.trained_like(p.variant)]
     patients = run.patients()
-    cells = [figure(values[column]) for column in columns]
-    return _row(run.variant, str(run.folds()), "" if patients is None else str(patients), cells, to_run(rest))
+    cells = [figure(values[column], run.values(column)) for column in columns]
+    scored = "" if patients is None else str(patients)
+    return _row(run.variant, run.training(), str(run.folds()), scored, cells, to_run(rest))
 
 
-def _row(variant: Variant, folds: str, patients: str, cells: list[str], entries: str) -> list[Any]:
+def _row(
+    variant: Variant, training: str, folds: str, patients: str, cells: list[str], entries: str
+) -> list[Any]:
     whose = "ours" + (f" ({SEEN[variant.seen]})" if SEEN[variant.seen] else "")
     done = f"{folds} of {FOLDS}"
     steps = "" if variant.steps is None else variant.steps
-    head = ["", whose, variant.scheme, variant.training(), steps, variant.refinement(), done, patients]
+    head = ["", whose, variant.scheme, training, steps, variant.refinement(), done, patients]
     return [*head, *cells, entries]
 
 
-def figure(values: list[float]) -> str:
-    """A cell from the values of the folds."""
-    if not values:
+def figure(folds: list[float], values: list[float]) -> str:
+    """A cell: mean of the folds ± population standard deviation of the values; without ± for one fold."""
+    if not folds:
         return NOT_RUN
-    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.1f}{spread}"
+    spread = f" ± {np.std(values):.1f}" if len(folds) > 1 else ""
+    return f"{np.mean(folds):.1f}{spread}"
 
 
 def to_run(planned: list[Planned]) -> str:
