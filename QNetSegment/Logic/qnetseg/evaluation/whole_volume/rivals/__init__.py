@@ -76,7 +76,11 @@ ONE = "one slice"
 METHODS: dict[str, Method] = {
     "qnet": Method("QNetSegment", ONE, ("r1", "r2", "r3"), "qnet:segment", options={}),
     "qnet-slices": Method(
-        "Q-Net, slice by slice", ONE, ("r1", "r2", "r3"), "qnet:segment", options={"whole": False, "clean_up": False}
+        "Q-Net, slice by slice",
+        ONE,
+        ("r1", "r2", "r3"),
+        "qnet:segment",
+        options={"whole": False, "clean_up": False},
     ),
     "copy": Method("copy", ONE, ("r1", "r2", "r3"), "copy_slice:copy_slice"),
     "ellipsoid": Method("ellipsoid", "one slice, usual length", ("r1", "r3"), "ellipsoid:ellipsoid"),

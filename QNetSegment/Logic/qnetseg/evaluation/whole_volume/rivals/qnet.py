@@ -9,7 +9,8 @@ from ....segment import FeatureCache, SegmentOptions, segment_volume
 from ....volume import SupportSet, support_from_mask
 from .task import Answer, Task
 
-_FEATURES = FeatureCache()  # a process scores one drawing after another on the same volume, as a user draws them
+# A process scores one drawing after another on the same volume, as a user draws them.
+_FEATURES = FeatureCache()
 
 
 def segment(task: Task, model: Model, options: SegmentOptions) -> Answer:
