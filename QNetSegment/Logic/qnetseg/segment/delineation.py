@@ -23,8 +23,8 @@ from .walker import Edges, conductances, walk
 REFERENCE = 3.33
 CONTRAST = 16.0  # mean squared differences of the surroundings over which an edge loses a factor e
 ACROSS = 0.5  # share of a difference between slices that counts
-ISOTROPY = 7.7**2  # mm squared: slices this far apart are tied like neighbouring cells
-LENGTH = 0.0005  # pull to background one radius away from the drawing; it grows with the 4th power
+ISOTROPY = 11.0**2  # mm squared: slices this far apart are tied like neighbouring cells
+LENGTH = 0.00025  # pull to background one radius away from the drawing; it grows with the 4th power
 FARTHEST = 3.0  # radii, after which it grows no more: long structures exist
 TRUST = 1.0  # pull of the propagation
 LARGEST_ODDS = 3.0  # of a walker's probability
