@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -229,3 +231,14 @@ def test_a_drawing_that_fills_its_slice_is_taken():
     descriptors = Descriptors(torch.ones(3, 1, 8, 8), neighbourhoods(images, (8, 8)))
     found = delineate(images, {1: np.ones((32, 32), np.float32)}, descriptors, (5.0, 1.0))
     assert found.shape == images.shape and torch.isfinite(found).all() and float(found[1].min()) == 1.0
+
+
+def test_another_patient_is_segmented_from_its_surest_slice(phantom):
+    volume, truth = phantom
+    other, other_truth = body_phantom((10, 70, 64), (9.0, 4.0, 4.0), seed=5)
+    support = drawn_on(volume, truth, [6])
+    whole = segment_volume(support, other, intensity_model(), EXACT)
+    alone = segment_volume(support, other, intensity_model(), replace(EXACT, whole=False))
+    assert dice(whole.mask, other_truth) > max(0.8, dice(alone.mask, other_truth) - 0.02)
+    assert not any(entry.drawn for entry in whole.report.slices)
+    assert all(entry.score < 0.9999 for entry in whole.report.slices if entry.occupied)

@@ -61,6 +61,16 @@ class Descriptors:
     features: Tensor
     intensities: Tensor
 
+    @classmethod
+    def of(cls, units: Tensor, images: Tensor) -> Descriptors:
+        """units: (S, D, h, w) from `Basis.unit`; images: (S, H, W) float32."""
+        return cls(units, neighbourhoods(images, (units.shape[-2], units.shape[-1])))
+
+
+def finest(features: Features) -> Tensor:
+    """(B, C, h, w) on the CPU: of the fine path where the encoder has one."""
+    return (features.fine if features.fine.shape[1] else features.coarse).cpu()
+
 
 def neighbourhoods(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Weighted 3 x 3 intensities (B, 9, h, w) of (B, H, W) images averaged to `size` (h, w)."""
@@ -106,17 +116,17 @@ def describe(
             return None
         return lambda done, _, stage: progress(offset + done, count, stage)
 
-    def finest(part: slice, features: Features) -> Tensor:
-        return (features.fine if features.fine.shape[1] else features.coarse).cpu()
+    def keep(part: slice, features: Features) -> Tensor:
+        return finest(features)
 
-    first = [found for _, found in runner.batches(images[sample], finest, "slices", report(0), cancel)]
+    first = [found for _, found in runner.batches(images[sample], keep, "slices", report(0), cancel)]
     basis = Basis.of(torch.cat(first))
     units = torch.empty(count, basis.axes.shape[1], *first[0].shape[-2:])
     units[sample] = basis.unit(torch.cat(first))
 
     def work(part: slice, features: Features) -> Tensor:
-        return basis.unit(finest(part, features))
+        return basis.unit(finest(features))
 
     for part, unit in runner.batches(images[rest], work, "slices", report(len(sample)), cancel):
         units[rest[part]] = unit
-    return Descriptors(units, neighbourhoods(images, (units.shape[-2], units.shape[-1])))
+    return Descriptors.of(units, images)

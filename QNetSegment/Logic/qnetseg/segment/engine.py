@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import torch
 
-from ..errors import Cancelled, InputError
-from ..model import Model, QNet
+from ..errors import InputError
+from ..model import Model
 from ..volume import SupportSet, Volume, obliqueness
-from . import matching
 from .cleanup import connected_parts, expected_dice, within_reach, without_noise
-from .delineation import delineate
-from .descriptors import FeatureCache, describe
+from .descriptors import FeatureCache
 from .inference import CancelCallback, ProgressCallback, Runner
 from .options import SegmentOptions
 from .prediction import Prediction, predict
 from .result import Report, Segmentation, SliceReport
-from .stack import Stack, build_stack, model_mask, support_images
+from .stack import Stack, build_stack, support_images
+from .whole import other_volume, volume_drawn_on
 
 SMALL_PIXELS = 50  # drawings below this many network pixels are hard to see for the encoder
 COARSE = 1.5  # times the model's own spacing; beyond it organs look much smaller than in training
@@ -36,8 +34,8 @@ def segment_volume(
 ) -> Segmentation:
     """Segment a volume from one or more drawn slices.
 
-    A volume that was drawn on itself is segmented as a whole (`delineation`); another patient's, or one for
-    which `options.whole` is off, slice by slice (`prediction`).
+    The volume that was drawn on and another patient's are segmented as a whole (`whole`), or slice by slice
+    (`prediction`) where `options.whole` is off or only some slices are looked at.
 
     Args:
         support: drawn slices, of this volume or of another patient.
@@ -63,10 +61,13 @@ def segment_volume(
     runner = Runner(model.network, options)
     looked_at = _slices_to_look_at(options, len(stack.slices))
     drawn = _drawn_masks(support, stack)
-    if drawn is not None and options.whole and options.slices is None:
-        predicted = _as_a_whole(runner, model.network, stack, support, options, progress, cancel, cache)
-    else:
+    common = (runner, stack, support, options, progress, cancel)
+    if not options.whole or options.slices is not None:
         predicted = predict(runner, stack, support, looked_at, options, progress, cancel)
+    elif drawn is not None:
+        predicted = volume_drawn_on(*common, model.network, cache)
+    else:
+        predicted = other_volume(*common)
     mask = _decide(predicted, drawn, options)
     warnings = (*_warnings(support, query, stack, config.spacing, masks, mask), *runner.warnings)
     report = Report(
@@ -99,34 +100,6 @@ def _slices_to_look_at(options: SegmentOptions, count: int) -> np.ndarray:
             "Choose slices inside the volume.",
         )
     return chosen
-
-
-def _as_a_whole(
-    runner: Runner[QNet],
-    network: QNet,
-    stack: Stack,
-    support: SupportSet,
-    options: SegmentOptions,
-    progress: ProgressCallback | None,
-    cancel: CancelCallback | None,
-    cache: FeatureCache | None,
-) -> Prediction:
-    """The volume that was drawn on: what is drawn is carried through it, and outlined in 3-D."""
-
-    def check() -> None:
-        if cancel is not None and cancel():
-            raise Cancelled("The segmentation was cancelled.")
-
-    images = torch.from_numpy(stack.grid.to_model(stack.slices, fill=stack.fill))
-    key = (support.volume_id, support.plane, stack.grid, runner.device.type, runner.precision)
-    descriptors = (cache or FeatureCache()).get(
-        network, key, lambda: describe(runner, images, progress, cancel)
-    )
-    check()
-    masks = {part.index: model_mask(part.mask, stack.grid) for part in support.slices}
-    found = delineate(images, masks, descriptors, (stack.spacing[0], stack.grid.spacing), check)
-    chosen = matching.nearest(np.arange(len(images)), list(masks))
-    return Prediction(stack.grid.to_native(found.numpy()), chosen, 0.0, whole=True)
 
 
 def _drawn_masks(support: SupportSet, stack: Stack) -> np.ndarray | None:

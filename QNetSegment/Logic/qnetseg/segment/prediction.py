@@ -14,6 +14,7 @@ from ..model.prototype import Prototypes
 from ..volume import SupportSet
 from . import matching
 from .calibration import threshold_offset
+from .descriptors import Basis, Descriptors, finest
 from .inference import CancelCallback, ProgressCallback, Runner
 from .options import SegmentOptions
 from .stack import Stack, support_images
@@ -28,12 +29,14 @@ class Prediction:
         support_of: for each slice looked at the position of its drawn slice in the support.
         threshold_offset: what calibration added to the threshold.
         whole: found in the volume as a whole, ends included.
+        descriptors: of the slices, if they were asked for.
     """
 
     probability: np.ndarray
     support_of: np.ndarray
     threshold_offset: float
-    whole: bool
+    whole: bool = False
+    descriptors: Descriptors | None = None
 
 
 def predict(
@@ -44,8 +47,12 @@ def predict(
     options: SegmentOptions,
     progress: ProgressCallback | None,
     cancel: CancelCallback | None,
+    described: bool = False,
 ) -> Prediction:
-    """Every slice looked at, from the drawn slice that `options.matching` chooses for it."""
+    """Every slice looked at, from the drawn slice that `options.matching` chooses for it.
+
+    described: also give the slices' descriptors, whose axes are those of the largest drawn slice.
+    """
     prepared = _Prepared.build(runner, *support_images(support, stack), options, cancel)
     kind = options.matching
     if kind == "auto":
@@ -58,10 +65,13 @@ def predict(
     images = torch.from_numpy(stack.grid.to_model(stack.slices[looked_at], fill=stack.fill))
     probability = np.zeros(stack.slices.shape, dtype=np.float32)
     size = (stack.grid.size, stack.grid.size)
+    units: list[torch.Tensor] = []
 
     def work(part: slice, features: Features) -> np.ndarray:
         if kind == "similar":
             chosen[part] = matching.most_similar(features.pooled.cpu(), prepared.pooled)
+        if described:
+            units[part.start :] = [prepared.basis.unit(finest(features))]
         own = Prototypes(*(p[chosen[part]].to(features.fine.device) for p in prepared.prototypes))
         scores = runner.network.scores(own, features, options.refinement, prepared.offset)
         fused: np.ndarray = runner.network.fuse(scores, size, alpha=options.alpha)[:, 0].cpu().numpy()
@@ -69,14 +79,15 @@ def predict(
 
     for part, fused in runner.batches(images, work, "slices", progress, cancel):
         probability[looked_at[part]] = stack.grid.to_native(fused)
-    return Prediction(probability, chosen, prepared.offset, whole=False)
+    descriptors = Descriptors.of(torch.cat(units), images) if described else None
+    return Prediction(probability, chosen, prepared.offset, descriptors=descriptors)
 
 
 class _Prepared:
-    """The encoded support: prototypes, pooled features and the calibrated offset."""
+    """The encoded support: prototypes, pooled features, the calibrated offset, the largest slice's basis."""
 
-    def __init__(self, prototypes: Prototypes, pooled: torch.Tensor, offset: float) -> None:
-        self.prototypes, self.pooled, self.offset = prototypes, pooled, offset
+    def __init__(self, prototypes: Prototypes, pooled: torch.Tensor, offset: float, basis: Basis) -> None:
+        self.prototypes, self.pooled, self.offset, self.basis = prototypes, pooled, offset, basis
 
     @classmethod
     def build(
@@ -88,8 +99,12 @@ class _Prepared:
         cancel: CancelCallback | None,
     ) -> _Prepared:
         target = torch.from_numpy(masks)[:, None]
+        largest = int(masks.sum(axis=(1, 2)).argmax())
+        bases: dict[int, Basis] = {}
 
         def work(part: slice, features: Features) -> tuple[Prototypes, torch.Tensor, Scores]:
+            if part.start <= largest < part.stop:
+                bases[largest] = Basis.of(finest(features)[largest - part.start][None])
             prototypes = runner.network.condition(features, target[part].to(features.fine.device))
             scores = runner.network.scores(prototypes, features, options.refinement)
             return Prototypes(*_on_cpu(prototypes)), features.pooled.cpu(), Scores(*_on_cpu(scores))
@@ -98,9 +113,10 @@ class _Prepared:
         prototypes, pooled, scores = zip(*(result for _, result in batches), strict=True)
         offset = 0.0
         if options.calibrate:
-            together = Scores(*map(torch.cat, zip(*scores, strict=True)))
-            offset = threshold_offset(runner.network, together, target, options.alpha)
-        return cls(Prototypes(*map(torch.cat, zip(*prototypes, strict=True))), torch.cat(pooled), offset)
+            own = Scores(*map(torch.cat, zip(*scores, strict=True)))
+            offset = threshold_offset(runner.network, own, target, options.alpha)
+        together = Prototypes(*map(torch.cat, zip(*prototypes, strict=True)))
+        return cls(together, torch.cat(pooled), offset, bases[largest])
 
 
 def _on_cpu(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
