@@ -103,7 +103,7 @@ def test_a_radius_is_that_of_the_filled_outline():
 
 
 def moving_square(count=5, size=24):
-    """Descriptors of a square that moves by a cell a slice, and the square: features tell it from the rest."""
+    """Descriptors of a square that moves by a cell a slice, told from the rest by its features; the square."""
     truth = torch.zeros(count, size, size)
     for index in range(count):
         truth[index, 6 + index : 14 + index, 5:13] = 1
@@ -181,8 +181,7 @@ def test_a_second_run_on_the_same_volume_needs_no_encoder_and_gives_the_same(pha
     assert np.array_equal(again.confidence, expected.confidence)
 
 
-def test_another_network_or_volume_is_encoded_anew(phantom):
-    volume, truth = phantom
+def test_another_network_or_volume_is_encoded_anew():
     cache, built = FeatureCache(), []
     network, other = intensity_model().network, intensity_model().network
     for net, key in ((network, (1,)), (network, (1,)), (other, (1,)), (other, (2,))):
