@@ -103,7 +103,7 @@ def test_a_radius_is_that_of_the_filled_outline():
 
 
 def moving_square(count=5, size=24):
-    """Descriptors of a square that moves by a cell a slice, told from the rest by its features; the square."""
+    """Descriptors of a square that moves by a cell a slice, told apart by its features; the square."""
     truth = torch.zeros(count, size, size)
     for index in range(count):
         truth[index, 6 + index : 14 + index, 5:13] = 1
