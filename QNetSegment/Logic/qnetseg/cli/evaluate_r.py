@@ -18,7 +18,7 @@ of your own with X.nii.gz and X_seg.nii.gz: any anatomy, modality and geometry. 
 in a .part.jsonl file beside the result; after an interruption the same command goes on there."""
 
 METHODS = """
-Methods: qnet (this software), qnet-slices (its network without clean-up), copy, ellipsoid, interpolation,
+Methods: qnet (this software), qnet-slices (its network slice by slice), copy, ellipsoid, interpolation,
 growcut and growcut-ends (Slicer's own; needs slicer-core), random-walker, or all."""
 
 

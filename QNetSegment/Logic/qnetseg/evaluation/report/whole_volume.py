@@ -16,7 +16,8 @@ PROTOCOL_TITLES = {
 EXPLANATIONS = {
     "R1": "Range unknown, every slice scored but the drawn ones. Mean Dice in per cent with its 95 % interval"
     " over patients; difference of the run's first method to the row's, paired by patient; surface Dice at"
-    " max(2 mm, slice thickness); ends and false volume are medians.",
+    " max(2 mm, slice thickness); ends and false volume are medians. Seconds are means; ours computes a"
+    " volume's features with its first drawing and keeps them for the next.",
     "R2": "The first method of a run chooses the slices, the others are scored on the same ones. Mean Dice in"
     " per cent of the slices that nobody drew.",
     "R3": "Range unknown, every slice scored. Mean Dice in per cent with its 95 % interval over patients;"
