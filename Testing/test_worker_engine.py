@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,8 +53,9 @@ def test_the_worker_finds_what_the_function_finds(client, weights):
 
 def test_cancel_between_batches(client, weights):
     seen, pid = [], client.pid
+    by_slices = replace(OPTIONS, whole=False)  # the volume's features are there from the test before
     with pytest.raises(errors.Cancelled):
-        segment(client, weights, progress=seen.append, cancel=lambda: bool(seen))
+        segment(client, weights, by_slices, progress=seen.append, cancel=lambda: bool(seen))
     assert segment(client, weights).report.model == "tiny" and client.pid == pid
 
 
