@@ -20,7 +20,7 @@ class SegmentOptions:
         matching: which drawn slice a query slice is segmented from: "nearest" in the volume, most
             "similar" in its features, "thirds" (the paper's protocol: the range is divided evenly among
             the drawn slices), or "auto": nearest in the volume that was drawn on, else similar.
-        whole: segment a volume that was drawn on as a whole; else, like another patient's, slice by slice.
+        whole: find the structure in the volume as a whole; else as the network predicts each slice.
         slices: canonical slice indices to look at, ascending; None for all.
         calibrate: choose the threshold's offset on the drawn slices.
         clean_up: keep what belongs together in 3-D and drop the rest.
