@@ -19,7 +19,8 @@ in a .part.jsonl file beside the result; after an interruption the same command 
 
 METHODS = """
 Methods: qnet (this software), qnet-slices (its network slice by slice), copy, ellipsoid, interpolation,
-growcut and growcut-ends (Slicer's own; needs slicer-core), random-walker, or all."""
+growcut and growcut-ends (Slicer's own; needs slicer-core), random-walker, or all; ablation is qnet and
+qnet without each of its steps."""
 
 
 def add(protocols: Any) -> None:
@@ -221,7 +222,11 @@ def _run_name(run: WholeVolumeRun, parts: list[str]) -> str:
 
     where = [] if run.fold is None else [f"fold{run.fold}-{run.scheme}"]
     where += ["-".join(run.cases)] if run.cases else []
+    from ..evaluation.whole_volume.rivals import ABLATED
+
     methods = run.methods if len(run.methods) <= 2 else (run.methods[0], f"and{len(run.methods) - 1}")
+    if set(run.methods) & set(ABLATED):
+        methods = (run.methods[0], "ablation")
     models = [run_name(Path(run.weights))] if run.weights else []
     words = [run.protocol, Path(run.dataset).resolve().name, *where, *parts, *methods, *models]
     return "-".join(words).replace(" ", "-")

@@ -6,7 +6,7 @@ held back where that walker doubts; a second walker that hears the propagation a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ def delineate(
     descriptors: Descriptors,
     spacing: tuple[float, float],
     check: Callable[[], None] = lambda: None,
+    without: Collection[str] = (),
 ) -> Tensor:
     """Probability of the structure.
 
@@ -45,6 +46,7 @@ def delineate(
         descriptors: of the images.
         spacing: mm between slices, and of a pixel.
         check: called between steps; raises to stop.
+        without: steps to leave out (`options.STEPS`).
 
     Returns:
         (S, N, N) float32 in [0, 1].
@@ -60,18 +62,28 @@ def delineate(
     indices = torch.tensor(list(masks))
     seeds[indices], values[indices] = True, lattice.cells(known)
     far = _distance(len(images), sorted(masks)) * between / max(radius, pixel)
-    end = scale * LENGTH * far.clamp(max=FARTHEST)[:, None, None] ** 4 + torch.zeros_like(cells)
+    length = 0.0 if "ends" in without else scale * LENGTH
+    end = length * far.clamp(max=FARTHEST)[:, None, None] ** 4 + torch.zeros_like(cells)
     edges = _edges(cells, sorted(masks), scale, between)
 
     alone = walk(edges, torch.zeros_like(cells), end, seeds, values)
     check()
+    if "propagation" in without:
+        return lattice.images(alone)
+    descriptors = descriptors.without(without)
     size = (descriptors.features.shape[-2], descriptors.features.shape[-1])
     odds = torch.logit(alone.clamp(1e-6, 1 - 1e-6)).clamp(-LARGEST_ODDS, LARGEST_ODDS)
     evidence = F.adaptive_avg_pool2d(lattice.images(odds + LARGEST_ODDS)[:, None], size)[:, 0] - LARGEST_ODDS
+    if "doubt" in without:
+        evidence = torch.zeros_like(evidence)
     coarse = F.adaptive_avg_pool2d(known[:, None], size)[:, 0]
-    carried = propagate(descriptors, dict(zip(masks, coarse, strict=True)), evidence)
+    carried = propagate(
+        descriptors, dict(zip(masks, coarse, strict=True)), evidence, anywhere="anywhere" not in without
+    )
     check()
     whole = F.interpolate(carried[:, None], images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    if "outline" in without:
+        return whole
     likely = lattice.cells(whole)
     trust = scale * TRUST
     return lattice.images(walk(edges, trust * likely, trust * (1 - likely) + end, seeds, values))

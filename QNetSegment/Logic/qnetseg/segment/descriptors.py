@@ -5,9 +5,9 @@ Computed once for a volume, whatever is drawn on it: a correction or another str
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +17,11 @@ from torch import Tensor
 from ..model.encoder import Features
 from .inference import CancelCallback, ProgressCallback, Runner
 
+Kept = TypeVar("Kept")
+
 DIMENSIONS = 64  # of the features' principal axes that are kept: 1/8 of the encoder's memory
 SAMPLE = 5  # slices that the axes are found on
+MOST_SLICES = 128  # whose whole features are kept: about 10 MiB each
 INTENSITY = 0.6  # weight of a z-score's difference beside the cosine of two features
 
 
@@ -66,6 +69,11 @@ class Descriptors:
         """units: (S, D, h, w) from `Basis.unit`; images: (S, H, W) float32."""
         return cls(units, neighbourhoods(images, (units.shape[-2], units.shape[-1])))
 
+    def without(self, left_out: Collection[str]) -> Descriptors:
+        """Places then do not differ in their "features" or "intensities" or both."""
+        parts = {name: getattr(self, name) for name in ("features", "intensities")}
+        return Descriptors(**{k: torch.zeros_like(v) if k in left_out else v for k, v in parts.items()})
+
 
 def finest(features: Features) -> Tensor:
     """(B, C, h, w) on the CPU: of the fine path where the encoder has one."""
@@ -80,7 +88,7 @@ def neighbourhoods(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class FeatureCache:
-    """Descriptors of the volume that was looked at last, for one segmentation after another.
+    """What the encoder saw in the volume that was looked at last, for one segmentation after another.
 
     A further drawn slice or another structure of the same volume then needs no encoder. The result is the
     same with and without.
@@ -89,15 +97,20 @@ class FeatureCache:
     def __init__(self) -> None:
         self._network: Any = None
         self._key: tuple[Any, ...] = ()
-        self._kept: Descriptors | None = None
+        self._kept: Any = None
 
-    def get(self, network: Any, key: tuple[Any, ...], build: Callable[[], Descriptors]) -> Descriptors:
-        """The descriptors kept under network and key, or what `build` gives; only the latest are kept."""
+    def get(self, network: Any, key: tuple[Any, ...], build: Callable[[], Kept]) -> Kept:
+        """What is kept under network and key, or what `build` gives; only the latest is kept."""
         if self._kept is None or network is not self._network or key != self._key:
             self._kept = None  # never those of two volumes in memory
             self._kept = build()
             self._network, self._key = network, key
-        return self._kept
+        kept: Kept = self._kept
+        return kept
+
+    def slices(self, network: Any, key: tuple[Any, ...], count: int) -> list[Any] | None:
+        """For `Runner.batches`, where whole features are needed; None for a volume of too many slices."""
+        return self.get(network, key, list) if count <= MOST_SLICES else None
 
 
 def describe(

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..model import Model
-from ..volume import SupportSet, Volume, obliqueness
+from ..volume import SupportSet, Volume, obliqueness, volume_id
 from .cleanup import connected_parts, expected_dice, within_reach, without_noise
 from .descriptors import FeatureCache
 from .inference import CancelCallback, ProgressCallback, Runner
@@ -67,7 +67,7 @@ def segment_volume(
     elif drawn is not None:
         predicted = volume_drawn_on(*common, model.network, cache)
     else:
-        predicted = other_volume(*common)
+        predicted = other_volume(*common, model.network, cache, volume_id(query))
     mask = _decide(predicted, drawn, options)
     warnings = (*_warnings(support, query, stack, config.spacing, masks, mask), *runner.warnings)
     report = Report(

@@ -62,8 +62,12 @@ class Runner(Generic[Network]):
         stage: str,
         progress: ProgressCallback | None,
         cancel: CancelCallback | None,
+        kept: list[Any] | None = None,
     ) -> Iterator[tuple[slice, Work]]:
         """Encode (S, H, W) images batch by batch and do `work` on the features of each.
+
+        kept: features of the images from an earlier call, which are then not encoded again, or an empty list
+        that receives them.
 
         Yields the slice of S and what the work gave. Raises `Cancelled` between batches. When memory runs
         out, also inside the work, the batch is halved; when one slice does not fit, the CPU takes over.
@@ -74,16 +78,26 @@ class Runner(Generic[Network]):
                 raise Cancelled("The segmentation was cancelled.")
             part = slice(done, min(done + self.batch_size, total))
             try:
+                again = kept is not None and part.stop <= len(kept)
+                features = self._joined(kept[part]) if kept and again else self.encode(images[part])
                 with torch.no_grad():
-                    result = work(part, self.encode(images[part]))
+                    result = work(part, features)
             except (RuntimeError, MemoryError) as error:
                 if not self._shrink(error):
                     raise
                 continue
+            if kept is not None and done == len(kept):
+                kept += [
+                    type(features)(*one) for one in zip(*(p.cpu().split(1) for p in features), strict=True)
+                ]
             yield part, result
             done = part.stop
             if progress is not None:
                 progress(done, total, stage)
+
+    def _joined(self, kept: list[Any]) -> Any:
+        """One batch of features that were kept slice by slice."""
+        return type(kept[0])(*(torch.cat(parts).to(self.device) for parts in zip(*kept, strict=True)))
 
     def _shrink(self, error: Exception) -> bool:
         """Make the next attempt cheaper after running out of memory; False if that was not the reason."""

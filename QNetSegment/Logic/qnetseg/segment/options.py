@@ -10,6 +10,22 @@ from ..model import Refinement
 
 MATCHING = ("auto", "nearest", "similar", "thirds")
 PRECISIONS = ("auto", "fp32", "bf16")
+STEPS = {
+    "doubt": "the first random walker's doubt about what is carried from slice to slice",
+    "propagation": "carrying the drawing from slice to slice",
+    "outline": "the random walker that draws the outline",
+    "ends": "the pull to background that grows with the distance",
+    "anywhere": "asking the most alike places anywhere on the drawn slice",
+    "features": "the encoder's features in the likeness of two places",
+    "intensities": "the intensities in the likeness of two places",
+}
+"""Steps on the volume that was drawn on, from the surest slice also on another: name -> what it does."""
+STEPS_ACROSS = {
+    "correspondence": "comparing every place with every drawn one, beside Q-Net's prototype",
+    "level": "preferring the slice on which all of the drawing is found again",
+    "carrying": "carrying the surest slice through the volume",
+}
+"""Steps on another patient's volume before those."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +37,7 @@ class SegmentOptions:
             "similar" in its features, "thirds" (the paper's protocol: the range is divided evenly among
             the drawn slices), or "auto": nearest in the volume that was drawn on, else similar.
         whole: find the structure in the volume as a whole; else as the network predicts each slice.
+        without: steps of the whole-volume method to leave out, to measure what they are worth.
         slices: canonical slice indices to look at, ascending; None for all.
         calibrate: choose the threshold's offset on the drawn slices.
         clean_up: keep what belongs together in 3-D and drop the rest.
@@ -33,6 +50,7 @@ class SegmentOptions:
 
     matching: str = "auto"
     whole: bool = True
+    without: tuple[str, ...] = ()
     slices: tuple[int, ...] | None = None
     calibrate: bool = True
     clean_up: bool = True
@@ -48,6 +66,12 @@ class SegmentOptions:
                 raise InputError(
                     f"The option {name} is {getattr(self, name)!r}.", f"Use {', '.join(allowed)}."
                 )
+        unknown = sorted(set(self.without) - set(STEPS) - set(STEPS_ACROSS))
+        if unknown:
+            raise InputError(
+                f"There is no step {unknown[0]!r} to leave out.",
+                f"Steps are {', '.join((*STEPS, *STEPS_ACROSS))}.",
+            )
         if self.batch_size < 1:
             raise InputError("The option batch_size must be at least 1.")
 
@@ -68,6 +92,8 @@ class SegmentOptions:
         try:
             if "refinement" in values:
                 values["refinement"] = Refinement(**values["refinement"])
+            if "without" in values:
+                values["without"] = tuple(values["without"])
             if values.get("slices") is not None:
                 values["slices"] = tuple(int(index) for index in values["slices"])
             return cls(**values)

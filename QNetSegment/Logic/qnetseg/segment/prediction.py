@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..model import QNet, Scores
 from ..model.encoder import Features
@@ -29,14 +30,23 @@ class Prediction:
         support_of: for each slice looked at the position of its drawn slice in the support.
         threshold_offset: what calibration added to the threshold.
         whole: found in the volume as a whole, ends included.
-        descriptors: of the slices, if they were asked for.
+        described: the slices and the drawn ones along the same axes, if that was asked for.
     """
 
     probability: np.ndarray
     support_of: np.ndarray
     threshold_offset: float
     whole: bool = False
-    descriptors: Descriptors | None = None
+    described: Described | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """Descriptors of the query's S slices and of the n drawn ones, whose masks are (n, h, w) float32."""
+
+    query: Descriptors
+    support: Descriptors
+    masks: torch.Tensor
 
 
 def predict(
@@ -48,12 +58,15 @@ def predict(
     progress: ProgressCallback | None,
     cancel: CancelCallback | None,
     described: bool = False,
+    kept: list[Features] | None = None,
 ) -> Prediction:
     """Every slice looked at, from the drawn slice that `options.matching` chooses for it.
 
-    described: also give the slices' descriptors, whose axes are those of the largest drawn slice.
+    described: also give descriptors, whose axes are those of the largest drawn slice; kept: see
+    `Runner.batches`.
     """
-    prepared = _Prepared.build(runner, *support_images(support, stack), options, cancel)
+    drawn, masks = support_images(support, stack)
+    prepared = _Prepared.build(runner, drawn, masks, options, cancel)
     kind = options.matching
     if kind == "auto":
         kind = "nearest" if stack.same_volume else "similar"
@@ -77,17 +90,31 @@ def predict(
         fused: np.ndarray = runner.network.fuse(scores, size, alpha=options.alpha)[:, 0].cpu().numpy()
         return fused
 
-    for part, fused in runner.batches(images, work, "slices", progress, cancel):
+    for part, fused in runner.batches(images, work, "slices", progress, cancel, kept):
         probability[looked_at[part]] = stack.grid.to_native(fused)
-    descriptors = Descriptors.of(torch.cat(units), images) if described else None
-    return Prediction(probability, chosen, prepared.offset, descriptors=descriptors)
+    found = Prediction(probability, chosen, prepared.offset)
+    if not described:
+        return found
+    places = (units[0].shape[-2], units[0].shape[-1])
+    known = F.adaptive_avg_pool2d(torch.from_numpy(masks)[:, None], places)[:, 0]
+    both = Descriptors.of(torch.cat(units), images), Descriptors.of(prepared.units, torch.from_numpy(drawn))
+    return replace(found, described=Described(*both, known))
 
 
 class _Prepared:
-    """The encoded support: prototypes, pooled features, the calibrated offset, the largest slice's basis."""
+    """The encoded support: prototypes, pooled features, the calibrated offset, the largest slice's basis and
+    all slices' features along its axes."""
 
-    def __init__(self, prototypes: Prototypes, pooled: torch.Tensor, offset: float, basis: Basis) -> None:
-        self.prototypes, self.pooled, self.offset, self.basis = prototypes, pooled, offset, basis
+    def __init__(
+        self,
+        prototypes: Prototypes,
+        pooled: torch.Tensor,
+        offset: float,
+        basis: Basis,
+        units: torch.Tensor,
+    ) -> None:
+        self.prototypes, self.pooled, self.offset = prototypes, pooled, offset
+        self.basis, self.units = basis, units
 
     @classmethod
     def build(
@@ -99,12 +126,10 @@ class _Prepared:
         cancel: CancelCallback | None,
     ) -> _Prepared:
         target = torch.from_numpy(masks)[:, None]
-        largest = int(masks.sum(axis=(1, 2)).argmax())
-        bases: dict[int, Basis] = {}
+        fine: list[torch.Tensor] = []
 
         def work(part: slice, features: Features) -> tuple[Prototypes, torch.Tensor, Scores]:
-            if part.start <= largest < part.stop:
-                bases[largest] = Basis.of(finest(features)[largest - part.start][None])
+            fine[part.start :] = finest(features)
             prototypes = runner.network.condition(features, target[part].to(features.fine.device))
             scores = runner.network.scores(prototypes, features, options.refinement)
             return Prototypes(*_on_cpu(prototypes)), features.pooled.cpu(), Scores(*_on_cpu(scores))
@@ -116,7 +141,8 @@ class _Prepared:
             own = Scores(*map(torch.cat, zip(*scores, strict=True)))
             offset = threshold_offset(runner.network, own, target, options.alpha)
         together = Prototypes(*map(torch.cat, zip(*prototypes, strict=True)))
-        return cls(together, torch.cat(pooled), offset, bases[largest])
+        basis = Basis.of(fine[int(masks.sum(axis=(1, 2)).argmax())][None])
+        return cls(together, torch.cat(pooled), offset, basis, basis.unit(torch.stack(fine)))
 
 
 def _on_cpu(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:

@@ -26,13 +26,16 @@ SURE = 2.0  # largest log-odds of an answer: evidence of its own may overrule it
 GONE = 0.5  # the structure has ended on a slice without a place this likely
 
 
-def propagate(descriptors: Descriptors, drawn: dict[int, Tensor], evidence: Tensor) -> Tensor:
+def propagate(
+    descriptors: Descriptors, drawn: dict[int, Tensor], evidence: Tensor, anywhere: bool = True
+) -> Tensor:
     """Probability of the structure on every slice.
 
     Args:
         descriptors: of S slices.
         drawn: slice -> (h, w) float32 in [0, 1], what is drawn there.
         evidence: (S, h, w) float32, log-odds that are known from elsewhere.
+        anywhere: whether also places that are far away on the drawn slice are asked.
 
     Returns:
         (S, h, w) float32. Between two drawn slices what comes from both, the nearer one counting more; 0
@@ -41,7 +44,7 @@ def propagate(descriptors: Descriptors, drawn: dict[int, Tensor], evidence: Tens
     count = len(evidence)
     total, weight = torch.zeros_like(evidence), torch.zeros(count, 1, 1)
     for source, slices in _ways(sorted(drawn), count):
-        carried = _carry(descriptors, source, drawn[source], slices, evidence)
+        carried = _carry(descriptors, source, drawn[source], slices, evidence, anywhere)
         for index, probability in zip(slices, carried, strict=True):
             share = 1 / abs(index - source)
             total[index] += share * probability
@@ -62,7 +65,12 @@ def _ways(drawn: Sequence[int], count: int) -> Iterator[tuple[int, list[int]]]:
 
 
 def _carry(
-    descriptors: Descriptors, source: int, mask: Tensor, slices: Sequence[int], evidence: Tensor
+    descriptors: Descriptors,
+    source: int,
+    mask: Tensor,
+    slices: Sequence[int],
+    evidence: Tensor,
+    anywhere: bool,
 ) -> list[Tensor]:
     known = {source: mask}
     for index in slices:
@@ -71,8 +79,9 @@ def _carry(
         if float(known[next(reversed(known))].max()) >= GONE:
             window = _reach(torch.stack([known[i] for i in memory]))
             likeness, labels = _near(descriptors, index, {i: known[i] for i in memory}, window)
-            everywhere = _anywhere(descriptors, index, source, mask, window)
-            likeness, labels = (torch.cat(pair) for pair in zip((likeness, labels), everywhere, strict=True))
+            if anywhere:
+                far = _anywhere(descriptors, index, source, mask, window)
+                likeness, labels = (torch.cat(pair) for pair in zip((likeness, labels), far, strict=True))
             best, chosen = likeness.topk(min(ASKED, len(likeness)), dim=0)
             answer = (torch.softmax(best / SOFTNESS, dim=0) * labels.gather(0, chosen)).sum(dim=0)
             odds = torch.logit(answer.clamp(1e-6, 1 - 1e-6)).clamp(-SURE, SURE)

@@ -7,18 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..errors import Cancelled
 from ..model import QNet
 from ..volume import SupportSet
 from . import matching
 from .cleanup import connected_parts, expected_dice, within_reach, without_noise
+from .correspondence import correspond
 from .delineation import delineate
 from .descriptors import FeatureCache, describe
 from .inference import CancelCallback, ProgressCallback, Runner
 from .options import SegmentOptions
 from .prediction import Prediction, predict
 from .stack import Stack, model_mask
+
+LIKENESS = 0.05  # of a whole slice to the drawn one, over which it is a factor e less sure
 
 
 def volume_drawn_on(
@@ -43,7 +47,8 @@ def volume_drawn_on(
     )
     check()
     masks = {part.index: model_mask(part.mask, stack.grid) for part in support.slices}
-    found = delineate(images, masks, descriptors, (stack.spacing[0], stack.grid.spacing), check)
+    spacing = (stack.spacing[0], stack.grid.spacing)
+    found = delineate(images, masks, descriptors, spacing, check, options.without)
     chosen = matching.nearest(np.arange(len(images)), list(masks))
     return Prediction(stack.grid.to_native(found.numpy()), chosen, 0.0, whole=True)
 
@@ -55,39 +60,67 @@ def other_volume(
     options: SegmentOptions,
     progress: ProgressCallback | None,
     cancel: CancelCallback | None,
+    network: QNet,
+    cache: FeatureCache | None,
+    volume: str,
 ) -> Prediction:
-    """Every slice is predicted on its own; the surest one then stands for a drawn slice.
+    """Every slice is predicted on its own, by Q-Net and by the likeness of each place to the drawn ones; the
+    surest slice then stands for a drawn one.
 
-    Where nothing is found the prediction stays as it is.
+    Where nothing is found the prediction stays as it is. network: the caller's, which the cache knows a
+    volume's features by; volume: the query's fingerprint.
     """
     every = np.arange(len(stack.slices))
-    predicted = predict(runner, stack, support, every, options, progress, cancel, described=True)
-    mask = connected_parts(predicted.probability, None)
-    mask = within_reach(mask, predicted.probability, None)
-    if not mask.any() or predicted.descriptors is None:
-        return predicted
-    pixel = stack.spacing[1] * stack.spacing[2]
-    usual = float(np.mean([part.mask.sum() * part.spacing[0] * part.spacing[1] for part in support.slices]))
-    surest = int(
-        np.argmax([_sureness(p, m, usual / pixel) for p, m in zip(predicted.probability, mask, strict=True)])
-    )
+    turned = (support.plane, support.axes.tobytes(), stack.grid, runner.device.type, runner.precision)
+    kept = cache.slices(network, (volume, *turned), len(every)) if cache else None
+    predicted = predict(runner, stack, support, every, options, progress, cancel, described=True, kept=kept)
+    described = predicted.described
+    assert described is not None
+    check = _checking(cancel)
+    seen = correspond(described.query, described.support, described.masks, check)
+    probability = predicted.probability
+    if "correspondence" not in options.without:
+        probability = _together(probability, seen.odds, stack)
+    mask = within_reach(connected_parts(probability, None), probability, None)
+    if "carrying" in options.without or not mask.any():
+        return replace(predicted, probability=probability)
+    sure = _sureness(probability, mask, _usual_area(support, stack))
+    if "level" not in options.without:
+        sure *= np.exp(seen.found.numpy() / LIKENESS)
+    surest = int(sure.argmax())
     images = torch.from_numpy(stack.grid.to_model(stack.slices, fill=stack.fill))
     masks = {surest: model_mask(mask[surest], stack.grid)}
     spacing = (stack.spacing[0], stack.grid.spacing)
-    found = stack.grid.to_native(
-        delineate(images, masks, predicted.descriptors, spacing, _checking(cancel)).numpy()
-    )
-    found[surest] = predicted.probability[surest] * mask[surest]  # nobody drew it: it is as sure as predicted
+    outlined = delineate(images, masks, described.query, spacing, check, options.without)
+    found = stack.grid.to_native(outlined.numpy())
+    found[surest] = probability[surest] * mask[surest]  # nobody drew it: it is as sure as predicted
     return replace(predicted, probability=found, whole=True)
 
 
-def _sureness(probability: np.ndarray, mask: np.ndarray, usual_area: float) -> float:
-    """Expected Dice of a slice, less where the area is another than what was drawn; pixels."""
-    area = float(mask.sum())
-    if not area:
-        return 0.0
-    alike = min(area / usual_area, usual_area / area)
-    return alike * expected_dice(without_noise(probability), mask, usual_area)
+def _together(probability: np.ndarray, odds: torch.Tensor, stack: Stack) -> np.ndarray:
+    """(S, H, W) probability of Q-Net with (S, h, w) log-odds of the likeness added."""
+    size = (stack.grid.size, stack.grid.size)
+    fine = F.interpolate(odds[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    native = torch.from_numpy(stack.grid.to_native(fine.numpy()))
+    own = torch.logit(torch.from_numpy(probability), eps=1e-4)
+    return torch.sigmoid(own + native).numpy()
+
+
+def _usual_area(support: SupportSet, stack: Stack) -> float:
+    """Mean area of the drawings in pixels of the stack."""
+    areas = [part.mask.sum() * part.spacing[0] * part.spacing[1] for part in support.slices]
+    return float(np.mean(areas)) / (stack.spacing[1] * stack.spacing[2])
+
+
+def _sureness(probability: np.ndarray, mask: np.ndarray, usual_area: float) -> np.ndarray:
+    """(S,) expected Dice of each slice, less where the area in pixels is another than what was drawn."""
+    sure = np.zeros(len(mask))
+    for index in np.flatnonzero(mask.any(axis=(1, 2))):
+        area = float(mask[index].sum())
+        alike = min(area / usual_area, usual_area / area)
+        expected = expected_dice(without_noise(probability[index]), mask[index], usual_area)
+        sure[index] = alike**0.5 * expected
+    return sure
 
 
 def _checking(cancel: CancelCallback | None) -> Callable[[], None]:

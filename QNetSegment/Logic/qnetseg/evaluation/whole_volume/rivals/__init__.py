@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....errors import InputError
+from ....segment.options import STEPS, STEPS_ACROSS
 from .task import Answer, Task, draw
 
 if TYPE_CHECKING:
@@ -103,23 +104,39 @@ METHODS: dict[str, Method] = {
     "random-walker": Method("random walker", ONE, ("r1", "r2"), "random_walker:walk"),
 }
 
+ABLATION = "ablation"
+"""Stands for our method and for every one of `ABLATED`."""
+ABLATED = {
+    f"qnet-without-{step}": Method(
+        f"without {line}", ONE, (protocol,), "qnet:segment", options={"without": (step,)}
+    )
+    for protocol, steps in (("r1", STEPS), ("r3", STEPS_ACROSS))
+    for step, line in steps.items()
+}
+"""Our method without one of its steps each."""
+METHODS |= ABLATED
+
 
 def chosen_methods(names: Sequence[str], protocol: str) -> tuple[str, ...]:
-    """The methods' names, each once; "all" stands for all of the protocol.
+    """The methods' names, each once; "all" stands for all of the protocol but the ablated ones, which
+    "ablation" stands for, and our own before them.
 
     Raises `InputError` for an unknown name, one that cannot take part, or one whose package is missing.
     """
     able = [name for name, method in METHODS.items() if protocol in method.protocols]
+    ablated = [name for name in able if name in ABLATED]
+    groups = {"all": [name for name in able if name not in ABLATED]}
+    groups |= {ABLATION: ["qnet", *ablated]} if ablated else {}
     wanted: list[str] = []
     for name in names:
-        if name != "all" and name not in METHODS:
-            raise InputError(f"There is no method {name!r}.", f"Known are all, {', '.join(METHODS)}.")
-        if name != "all" and name not in able:
+        if name not in groups and name not in METHODS:
+            raise InputError(f"There is no method {name!r}.", f"Known are {', '.join((*groups, *METHODS))}.")
+        if name not in groups and name not in able:
             raise InputError(
                 f"The method {name} cannot take part in {protocol.upper()}.",
                 f"There are {', '.join(able)}.",
             )
-        wanted += able if name == "all" else [name]
+        wanted += groups.get(name, [name])
     if not wanted:
         raise InputError("No method is named.", f"There are {', '.join(able)}.")
     for name in wanted:
