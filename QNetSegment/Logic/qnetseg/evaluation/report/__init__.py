@@ -23,7 +23,7 @@ from .whole_volume import r_tables
 
 
 def write_index(folder: str | Path, queue: str | Path | None = None) -> Path:
-    """Write `index.md` and the pictures of Figure 4 beside the result files.
+    """Write `index.md` and the pictures of Figure 4 and of reliability beside the result files.
 
     Args:
         folder: with the result files.
@@ -43,7 +43,7 @@ def write_index(folder: str | Path, queue: str | Path | None = None) -> Path:
         parts = [_head(folder, results), goals(results), table1(results, planned), measures(results)]
         parts += [table2(results, planned)]
         parts += [table3(results, planned), figure3(folder), figure4(results, planned, folder)]
-        parts += [r_tables(results)]
+        parts += [r_tables(results, folder)]
         sections = (comparisons, inference, training, supervoxels, result_files)
         parts += [make(results) for make in sections]
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:

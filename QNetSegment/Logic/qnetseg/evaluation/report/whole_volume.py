@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ..whole_volume.tables import footnote, tables, where
 from .benchmarks import link
 from .markdown import section, table
+from .reliability import reliability
 
 PROTOCOL_TITLES = {
     "R1": "R1: one drawn slice, the same patient's whole volume",
@@ -26,14 +28,16 @@ EXPLANATIONS = {
 }
 
 
-def r_tables(results: list[dict[str, Any]]) -> str:
-    """A section for each of the protocols that has results; "" where none has."""
+def r_tables(results: list[dict[str, Any]], folder: Path) -> str:
+    """A section for each of the protocols that has results; "" where none has. Draws the reliability diagrams
+    into the folder where matplotlib is installed."""
     sections = []
     for protocol, title in PROTOCOL_TITLES.items():
         parts = [EXPLANATIONS[protocol]]
         for result in (r for r in results if r.get("protocol") == protocol):
             parts.append(f"### {where(result)}")
             parts += [f"{heading}\n\n{table(columns, rows)}" for heading, columns, rows in tables(result)]
+            parts += reliability(result, folder)
             parts.append(f"{footnote(result)} {link(result)}")
         if len(parts) > 1:
             sections.append(section(title, *parts))

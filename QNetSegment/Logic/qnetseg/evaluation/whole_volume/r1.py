@@ -15,6 +15,7 @@ from ..summary import summarise
 from .aggregate import average, by_method, median, paired
 from .drawings import CHOICES, LARGEST, RANDOM, from_the_middle, largest, occupied_slices
 from .parallel import Report, Unit
+from .reliability import reliability, summarise_reliability
 from .rivals import METHODS, draw
 from .run import WholeVolumeRun, answer, execute, prepared, score_structures
 from .scoring import score
@@ -71,7 +72,15 @@ def _score_structure(run: R1, study: Study, structure: str, truth: np.ndarray) -
             if not set(occupied) - set(task.slices):
                 raise DatasetError(f"{METHODS[name].title} would have every slice of it drawn.")
             found, seconds = answer(run, name, task)
-            measured = score(found.mask, truth, study.spacing, {index, *task.slices}, study.labelled)
+            drawn = {index, *task.slices}
+            measured = score(found.mask, truth, study.spacing, drawn, study.labelled)
+            scored = study.labelled.copy()
+            scored[list(drawn)] = False
+            sure = (
+                None
+                if found.probability is None
+                else reliability(found.probability, found.mask, truth, found.confidence, scored)
+            )
             rows.append(
                 {
                     "query": study.name,
@@ -83,6 +92,7 @@ def _score_structure(run: R1, study: Study, structure: str, truth: np.ndarray) -
                     "drawn": list(task.slices),
                     **measured,
                     "seconds": seconds,
+                    "reliability": sure,
                 }
             )
     return rows
@@ -114,6 +124,7 @@ def _figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any
         "end_error_mm": median(ends, lambda end: end["mm"]),
         "false_ml": median(rows, lambda row: row["false_ml"]),
         "seconds": average(rows, lambda row: row["seconds"]),
+        "reliability": summarise_reliability(rows),
         "rows": len(rows),
     }
 

@@ -22,7 +22,8 @@ def segment(task: Task, model: Model, options: SegmentOptions) -> Answer:
     support = drawing(source, model)
     result = segment_volume(support, task.study.volume, model, options, cache=_FEATURES)
     mask = task.as_drawn(np.asarray(task.study.stack(result.mask) > 0))
-    return Answer(mask, {entry.index: entry.score for entry in result.report.slices})
+    confidence = {entry.index: entry.score for entry in result.report.slices}
+    return Answer(mask, confidence, task.study.stack(result.confidence))
 
 
 def drawing(task: Task, model: Model) -> SupportSet:

@@ -70,7 +70,9 @@ class Answer:
         mask: (S, H, W) bool; drawn slices as they were drawn.
         confidence: slice index -> 0 to 1, how good the method itself thinks each slice is; empty if it does
             not say.
+        probability: (S, H, W) float32 of the structure; None if the method does not say.
     """
 
     mask: np.ndarray
     confidence: dict[int, float] = field(default_factory=dict)
+    probability: np.ndarray | None = None
