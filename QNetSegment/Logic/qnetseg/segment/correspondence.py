@@ -31,8 +31,8 @@ class Correspondence:
     Attributes:
         odds: (S, h, w) float32, log-odds of the structure: how much more alike the most alike place of the
             drawings is than that of their surroundings.
-        found: (S,) float32, mean over the drawn places of the likeness of the most alike place of a slice:
-            a slice that does not show the structure cannot answer for all of it.
+        found: (S,) float32, mean over the drawn places of the largest cosine of their features to a place of
+            the slice: one that does not show the structure cannot answer for all of it.
         surroundings: (S,) float32, the same for what lies around the drawings.
     """
 
@@ -56,18 +56,21 @@ def correspond(
     moved = displacement(query.features, support.features)
     drawn = [_Drawn.of(support, number, mask, moved) for number, mask in enumerate(masks)]
     odds, back = torch.empty(count, *size), torch.full((2, count), -torch.inf)
+    dimensions = query.features.shape[1]
     room = torch.empty(max(places.apart.numel() for places in drawn))  # asked of the system once
     for index in range(count):
         check()
-        here = _joined(query, index, losing=0).T.contiguous()
+        here = query.factors(index, INTENSITY).T.contiguous()
         best = torch.full((2, len(here)), -torch.inf)
         for places in drawn:
             alike = room[: places.apart.numel()].view_as(places.apart)
             torch.mm(here, places.joined, out=alike).sub_(places.apart)
-            for side, part in enumerate((alike[:, : places.inside], alike[:, places.inside :])):
-                if part.shape[1]:
-                    best[side] = torch.maximum(best[side], part.amax(dim=1))
-                    back[side, index] = max(back[side, index], part.amax(dim=0).mean())
+            parts = (slice(0, places.inside), slice(places.inside, None))
+            cosines = (places.joined[:dimensions].T @ here[:, :dimensions].T).amax(dim=1)
+            for side, part in enumerate(parts):
+                if len(cosines[part]):
+                    best[side] = torch.maximum(best[side], alike[:, part].amax(dim=1))
+                    back[side, index] = max(back[side, index], cosines[part].mean())
         odds[index] = ((best[0] - best[1]) / SOFTNESS).view(size)
     return Correspondence(odds, *back)
 
@@ -103,7 +106,7 @@ class _Drawn:
     """The places of a drawn slice that are compared with, the first `inside` of them of the structure.
 
     Attributes:
-        joined: (D + 11, places) float32, see `_joined`.
+        joined: (D + 11, places) float32, see `Descriptors.factors`.
         apart: (h w, places) float32, likeness lost by the distance to each place of a query's slice.
     """
 
@@ -118,15 +121,5 @@ class _Drawn:
         order = torch.cat([inside, torch.nonzero(flat <= 0.25)[:, 0]])
         places = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float32) for n in mask.shape))
         far = torch.cdist(places, places[order] + torch.tensor(moved, dtype=torch.float32)).square()
-        joined = _joined(support, number, losing=1)[:, order].contiguous()
+        joined = support.factors(number, INTENSITY, right=True)[:, order].contiguous()
         return cls(joined, far.mul_(DISTANCE).clamp_(max=FARTHEST), len(inside))
-
-
-def _joined(descriptors: Descriptors, index: int, losing: int) -> Tensor:
-    """(D + 11, h w): the product of two such columns is that of their features minus the weighted squared
-    distance of their intensities. losing: 0 on one side of the product, 1 on the other."""
-    features, intensities = descriptors.features[index].flatten(1), descriptors.intensities[index].flatten(1)
-    brightness = -INTENSITY * intensities.square().sum(dim=0, keepdim=True)
-    ones = torch.ones_like(brightness)
-    rest = [ones, brightness] if losing else [brightness, ones]
-    return torch.cat([features, (2 * INTENSITY) ** 0.5 * intensities, *rest])

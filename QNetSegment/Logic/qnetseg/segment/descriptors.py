@@ -69,6 +69,18 @@ class Descriptors:
         """units: (S, D, h, w) from `Basis.unit`; images: (S, H, W) float32."""
         return cls(units, neighbourhoods(images, (units.shape[-2], units.shape[-1])))
 
+    def factors(self, index: int, intensity: float = 1.0, right: bool = False) -> Tensor:
+        """(D + 11, h w) of one slice: the product of a slice's left factors, transposed, with the right ones of
+        another is the likeness of all their places.
+
+        intensity: weight of the intensities' distance.
+        """
+        features, around = self.features[index].flatten(1), self.intensities[index].flatten(1)
+        lost = -intensity * around.square().sum(dim=0, keepdim=True)
+        ones = torch.ones_like(lost)
+        rest = [lost, ones] if right else [ones, lost]
+        return torch.cat([features, (2 * intensity) ** 0.5 * around, *rest])
+
     def without(self, left_out: Collection[str]) -> Descriptors:
         """Places then do not differ in their "features" or "intensities" or both."""
         parts = {name: getattr(self, name) for name in ("features", "intensities")}

@@ -73,14 +73,15 @@ def _carry(
     anywhere: bool,
 ) -> list[Tensor]:
     known = {source: mask}
+    drawn = _Anywhere(descriptors, source, mask) if anywhere else None
     for index in slices:
         memory = list(dict.fromkeys([source, *list(known)[-MEMORY:]]))
         found = torch.zeros_like(mask)
         if float(known[next(reversed(known))].max()) >= GONE:
             window = _reach(torch.stack([known[i] for i in memory]))
             likeness, labels = _near(descriptors, index, {i: known[i] for i in memory}, window)
-            if anywhere:
-                far = _anywhere(descriptors, index, source, mask, window)
+            if drawn is not None:
+                far = drawn.best(index, window)
                 likeness, labels = (torch.cat(pair) for pair in zip((likeness, labels), far, strict=True))
             best, chosen = likeness.topk(min(ASKED, len(likeness)), dim=0)
             answer = (torch.softmax(best / SOFTNESS, dim=0) * labels.gather(0, chosen)).sum(dim=0)
@@ -133,23 +134,29 @@ _OFFSETS = [
 ]
 
 
-def _anywhere(
-    descriptors: Descriptors, index: int, source: int, mask: Tensor, window: tuple[slice, slice]
-) -> tuple[Tensor, Tensor]:
-    """Likeness and label (n, rows, columns) of the most alike places of structure and background on the
-    drawn slice: inside a large organ all places near are of the organ, however little they resemble it."""
-    features = descriptors.features[(index, slice(None), *window)]
-    intensities = descriptors.intensities[(index, slice(None), *window)].flatten(1)
-    there, brightness = descriptors.features[source].flatten(1), descriptors.intensities[source].flatten(1)
-    alike = features.flatten(1).T @ there
-    alike -= intensities.square().sum(dim=0)[:, None] + brightness.square().sum(dim=0)[None]
-    alike += 2 * intensities.T @ brightness
-    flat, likeness, labels = mask.flatten(), [], []
-    for label, places in ((0.0, flat <= 0.25), (1.0, flat >= min(0.75, float(flat.max())))):
-        count = min(BEST_ANYWHERE, int(places.sum()))
-        if count:
-            best = alike[:, places].topk(count, dim=1)[0].T - ANYWHERE
+class _Anywhere:
+    """The places of structure and background on the drawn slice, wherever they are: inside a large organ all
+    places near are of the organ, however little they resemble it."""
+
+    def __init__(self, descriptors: Descriptors, source: int, mask: Tensor) -> None:
+        flat, factors = mask.flatten(), descriptors.factors(source, right=True)
+        sides = (flat <= 0.25, flat >= min(0.75, float(flat.max())))
+        self._descriptors = descriptors
+        self._drawn = [(float(label), factors[:, side]) for label, side in enumerate(sides) if side.any()]
+        self._room = torch.empty(0)  # for a product; asked of the system anew, it takes longer than that
+
+    def best(self, index: int, window: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
+        """Likeness and label (n, rows, columns) of the most alike places of both for each of the window."""
+        size = self._descriptors.features.shape[-2:]
+        here = self._descriptors.factors(index).unflatten(1, size)[(slice(None), *window)]
+        shape, places = here.shape[1:], here.flatten(1).T.contiguous()
+        likeness, labels = [], []
+        for label, drawn in self._drawn:
+            wanted = len(places) * drawn.shape[1]
+            if len(self._room) < wanted:
+                self._room = torch.empty(wanted)
+            alike = torch.mm(places, drawn, out=self._room[:wanted].view(len(places), -1))
+            best = alike.topk(min(BEST_ANYWHERE, drawn.shape[1]), dim=1)[0].T - ANYWHERE
             likeness.append(best)
             labels.append(torch.full_like(best, label))
-    shape = (-1, *features.shape[1:])
-    return torch.cat(likeness).reshape(shape), torch.cat(labels).reshape(shape)
+        return torch.cat(likeness).unflatten(1, shape), torch.cat(labels).unflatten(1, shape)
