@@ -39,7 +39,13 @@ def commands(parser, prefix=()):
 
 def test_every_command_has_help_that_ends_with_an_example(capsys):
     found = list(commands(build_parser()))
-    assert {("segment",), ("evaluate", "p"), ("bench", "inference"), ("weights", "convert")} <= set(found)
+    assert {
+        ("segment",),
+        ("evaluate", "p"),
+        ("bench", "inference"),
+        ("bench", "correction"),
+        ("weights", "convert"),
+    } <= set(found)
     for path in found:
         assert main([*path, "--help"]) == 0
         told = capsys.readouterr().out

@@ -14,6 +14,11 @@ DETAILS = """
 Segments a synthetic volume of 256 x 256 slices and compares, in the same run, with the paper's
 arithmetic: ResNet-101, the support encoded for every slice, seven refinement steps."""
 
+CORRECTION = "qnetseg bench correction --slices 300 --size 512 --output results"
+CORRECTION_DETAILS = """
+Segments a synthetic volume from one drawn slice, then again with a second one, whose volume's features are
+kept; beside it, in a process of its own, Slicer's grow-cut on the same slices (needs slicer-core)."""
+
 TRAINING = "qnetseg bench training --recipe default --steps 10 --output results"
 TRAINING_DETAILS = """
 Trains a network from random weights on synthetic slices of 256 x 256, as the recipe says, and compares, in
@@ -33,6 +38,18 @@ def add(commands: Any) -> None:
     add_device(inference)
     add_json(inference)
     inference.set_defaults(run=run_inference)
+    correction = add_command(kinds, "correction", "time a correction", CORRECTION, CORRECTION_DETAILS)
+    correction.add_argument(
+        "--slices", type=_positive, default=36, metavar="N", help="slices of the volume (default: 36)"
+    )
+    correction.add_argument(
+        "--size", type=_positive, default=256, metavar="N", help="pixels along a slice's edge (default: 256)"
+    )
+    correction.add_argument("--output", type=Path, metavar="DIR", help="folder for the result file")
+    add_model(correction)
+    add_device(correction)
+    add_json(correction)
+    correction.set_defaults(run=run_correction)
     training = add_command(kinds, "training", "time the steps of a recipe", TRAINING, TRAINING_DETAILS)
     training.add_argument(
         "--recipe",
@@ -68,6 +85,31 @@ def run_inference(arguments: argparse.Namespace) -> int:
     report = say if arguments.json else print
     content = bench.inference(
         weights, slices=arguments.slices, device=arguments.device, output=output, report=report
+    )
+    if arguments.json:
+        print_json(content)
+    elif output is not None:
+        print(f"result     {output}")
+    return 0
+
+
+def run_correction(arguments: argparse.Namespace) -> int:
+    """Time one drawn slice and a correction."""
+    from ..evaluation import bench
+    from ..models import resolve_model
+
+    weights, output = resolve_model(arguments.model), None
+    if arguments.output is not None:
+        make_folder(arguments.output)
+        volume = f"{arguments.slices}x{arguments.size}"
+        output = arguments.output / f"bench-correction-{arguments.device}-{volume}-{weights.stem}.json"
+    content = bench.correction(
+        weights,
+        slices=arguments.slices,
+        size=arguments.size,
+        device=arguments.device,
+        output=output,
+        report=say if arguments.json else print,
     )
     if arguments.json:
         print_json(content)

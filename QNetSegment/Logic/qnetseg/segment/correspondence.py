@@ -96,7 +96,9 @@ def displacement(query: Tensor, support: Tensor) -> tuple[int, int]:
         like = like % len(places)
         down, right = places // columns - like // columns, places % columns - like % columns
         votes.index_put_((down + rows - 1, right + columns - 1), (best / VOTE).exp(), accumulate=True)
-    pooled = F.avg_pool2d(votes[None], BLUR, stride=1, padding=BLUR // 2, count_include_pad=True)[0]
+    pooled = votes[None]
+    for _ in range(2):  # twice, so that the middle of what was voted for counts most
+        pooled = F.avg_pool2d(pooled, BLUR, stride=1, padding=BLUR // 2)
     row, column = divmod(int(pooled.argmax()), 2 * columns - 1)
     return 2 * (row - rows + 1), 2 * (column - columns + 1)
 

@@ -70,8 +70,8 @@ class Descriptors:
         return cls(units, neighbourhoods(images, (units.shape[-2], units.shape[-1])))
 
     def factors(self, index: int, intensity: float = 1.0, right: bool = False) -> Tensor:
-        """(D + 11, h w) of one slice; left factors, transposed, times the right ones of another slice give the
-        likeness of all their places.
+        """(D + 11, h w) of one slice; its left factors, transposed, times the right ones of another slice are
+        the likeness of all their places.
 
         intensity: weight of the intensities' distance.
         """

@@ -67,8 +67,10 @@ def other_volume(
     """Every slice is predicted on its own, by Q-Net and by the likeness of each place to the drawn ones; the
     surest slice then stands for a drawn one.
 
-    Where nothing is found the prediction stays as it is. network: the caller's, which the cache knows a
-    volume's features by; volume: the query's fingerprint.
+    Where nothing is found the prediction stays as it is. Where the surroundings of the drawings are found
+    again and they themselves less so, the structure is not there.
+
+    network: the caller's, which the cache knows a volume's features by. volume: the query's fingerprint.
     """
     every = np.arange(len(stack.slices))
     turned = (support.plane, support.axes.tobytes(), stack.grid, runner.device.type, runner.precision)
@@ -88,6 +90,9 @@ def other_volume(
     if "level" not in options.without:
         sure *= np.exp(seen.found.numpy() / LIKENESS)
     surest = int(sure.argmax())
+    if "absence" not in options.without and seen.found[surest] < seen.surroundings[surest]:
+        # At most even odds: nothing is found, and the slices on which it might be are those to check.
+        return replace(predicted, probability=np.minimum(probability, 0.5), whole=True)
     images = torch.from_numpy(stack.grid.to_model(stack.slices, fill=stack.fill))
     masks = {surest: model_mask(mask[surest], stack.grid)}
     spacing = (stack.spacing[0], stack.grid.spacing)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import InputError
 from ..results import write_text
-from .benchmarks import comparisons, inference, result_files, supervoxels, training
+from .benchmarks import comparisons, correction, inference, result_files, supervoxels, training
 from .experiments import write_experiments
 from .measures import goals, measures
 from .queue import read_queue
@@ -44,7 +44,7 @@ def write_index(folder: str | Path, queue: str | Path | None = None) -> Path:
         parts += [table2(results, planned)]
         parts += [table3(results, planned), figure3(folder), figure4(results, planned, folder)]
         parts += [r_tables(results, folder)]
-        sections = (comparisons, inference, training, supervoxels, result_files)
+        sections = (comparisons, inference, correction, training, supervoxels, result_files)
         parts += [make(results) for make in sections]
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise InputError(

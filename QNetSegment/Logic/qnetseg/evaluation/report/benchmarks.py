@@ -86,6 +86,31 @@ def inference(results: Results) -> str:
     )
 
 
+def correction(results: Results) -> str:
+    """Benchmarks of a first drawn slice and of a correction."""
+    head = ("machine", "precision", "slices", "edge", "first s", "after a correction s", "peak GiB")
+    rows = [
+        [
+            _where(r),
+            r["precision"],
+            r["slices"],
+            r["size"],
+            f"{r['first_seconds']:.1f}",
+            f"{r['correction_seconds']:.1f}",
+            f"{r['peak_gib']:.2f}",
+            *(["", ""] if r["growcut_seconds"] is None else [f"{s:.1f}" for s in r["growcut_seconds"]]),
+            link(r),
+        ]
+        for r in results
+        if r.get("bench") == "correction"
+    ]
+    text = (
+        "Whole volumes from one drawn slice, and once more after a second one; Slicer's grow-cut on the same."
+    )
+    more = ("grow-cut s", "grow-cut after it s", "file")
+    return section("A correction", text, table((*head, *more), rows) if rows else NONE)
+
+
 def training(results: Results) -> str:
     """Training benchmarks."""
     head = ("machine", "precision", "pairs", "structures", "episodes/s", "batch-1 fp32 episodes/s", "ratio")

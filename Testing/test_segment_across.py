@@ -1,0 +1,125 @@
+"""The parts that find a structure in another patient's volume, and steps that are left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from qnetseg.errors import Cancelled, InputError
+from qnetseg.evaluation.metrics import dice
+from qnetseg.evaluation.phantom import body_phantom
+from qnetseg.segment import FeatureCache, SegmentOptions, segment_volume
+from qnetseg.segment.correspondence import DISTANCE, FARTHEST, INTENSITY, SOFTNESS, correspond, displacement
+from qnetseg.segment.descriptors import MOST_SLICES, Descriptors
+from qnetseg.segment.inference import Runner
+from qnetseg.segment.options import STEPS, STEPS_ACROSS
+from qnetseg.volume import support_from_mask
+from support.intensity_model import intensity_model
+
+EXACT = SegmentOptions(device="cpu", precision="fp32", batch_size=4)
+
+
+def random_descriptors(count, size=8, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    features = F.normalize(torch.randn(count, 6, size, size, generator=generator), dim=1)
+    return Descriptors(features, 0.3 * torch.randn(count, 9, size, size, generator=generator))
+
+
+def test_every_place_is_compared_with_every_drawn_one():
+    query, support = random_descriptors(2), random_descriptors(2, seed=1)
+    masks = torch.zeros(2, 8, 8)
+    masks[0, 2:5, 2:5] = masks[1, 4:7, 3:6] = 1
+    moved = displacement(query.features, support.features)
+    best = {0.0: -np.inf, 1.0: -np.inf}
+    for drawn in range(2):
+        for row in range(8):
+            for column in range(8):
+                cosine = query.features[1, :, 6, 3] @ support.features[drawn, :, row, column]
+                apart = query.intensities[1, :, 6, 3] - support.intensities[drawn, :, row, column]
+                far = (6 - row - moved[0]) ** 2 + (3 - column - moved[1]) ** 2
+                alike = cosine - INTENSITY * apart.square().sum() - min(FARTHEST, DISTANCE * far)
+                label = float(masks[drawn, row, column])
+                best[label] = max(best[label], float(alike))
+    found = correspond(query, support, masks)
+    assert float(found.odds[1, 6, 3]) == pytest.approx((best[1.0] - best[0.0]) / SOFTNESS, rel=1e-3, abs=1e-3)
+    cosines = torch.einsum("dhw,ndij->nhwij", query.features[1], support.features).amax(dim=(1, 2))
+    inside = [float(cosines[n][masks[n] > 0].mean()) for n in range(2)]
+    assert float(found.found[1]) == pytest.approx(max(inside), abs=1e-4)
+
+
+def test_a_moved_body_is_noticed():
+    support = random_descriptors(1, size=32).features
+    support = F.normalize(F.avg_pool2d(support, 5, 1, 2), dim=1)
+    moved = torch.roll(support, (6, -4), dims=(2, 3))
+    assert displacement(moved, support) == (6, -4)
+
+
+def test_a_drawing_that_fills_its_slice_has_no_surroundings():
+    found = correspond(random_descriptors(1), random_descriptors(1, seed=1), torch.ones(1, 8, 8))
+    assert torch.isposinf(found.odds).all() and torch.isfinite(found.found).all()
+
+
+def test_comparing_can_be_cancelled():
+    def check():
+        raise Cancelled("The segmentation was cancelled.")
+
+    with pytest.raises(Cancelled):
+        correspond(random_descriptors(1), random_descriptors(1), torch.ones(1, 8, 8), check)
+
+
+@pytest.fixture(scope="module")
+def patients():
+    volume, truth = body_phantom((12, 64, 60), (8.0, 4.0, 4.0))
+    mask = np.zeros_like(truth)
+    mask[6] = truth[6]
+    support = support_from_mask(volume, mask, plane="axial", top_percent=0.0)
+    return (support, *body_phantom((10, 70, 64), (9.0, 4.0, 4.0), seed=5))
+
+
+def test_another_structure_of_another_patient_needs_no_encoder_for_its_volume(patients, monkeypatch):
+    support, other, _ = patients
+    model, cache = intensity_model(), FeatureCache()
+    first = segment_volume(support, other, model, EXACT, cache=cache)
+    encode, seen = Runner.encode, []
+    monkeypatch.setattr(
+        Runner, "encode", lambda self, images: seen.append(len(images)) or encode(self, images)
+    )
+    again = segment_volume(support, other, model, EXACT, cache=cache)
+    assert seen == [1]  # the drawn slice itself
+    assert np.array_equal(again.confidence, first.confidence)
+
+
+def test_features_of_very_many_slices_are_not_kept():
+    cache = FeatureCache()
+    assert cache.slices(None, (1,), MOST_SLICES + 1) is None
+    assert cache.slices(None, (1,), MOST_SLICES) == []
+
+
+@pytest.mark.parametrize("step", [*STEPS, *STEPS_ACROSS])
+def test_every_step_can_be_left_out_and_counts_for_something(step, patients):
+    support, other, truth = patients
+    model, options = intensity_model(), replace(EXACT, without=(step,))
+    assert SegmentOptions.from_dict(options.to_dict()) == options
+    whole = segment_volume(support, other, model, EXACT)
+    less = segment_volume(support, other, model, options)
+    assert dice(less.mask, truth) > 0.3
+    if step not in ("level", "absence"):  # here every slice is a good one, and the structure is there
+        assert not np.array_equal(less.confidence, whole.confidence)
+
+
+def test_an_unknown_step_cannot_be_left_out():
+    with pytest.raises(InputError, match="no step 'magic'"):
+        SegmentOptions(without=("magic",))
+
+
+def test_a_volume_without_the_structure_is_left_empty(patients):
+    support, other, truth = patients
+    image = np.where(truth > 0, 300, other.array).astype(np.float32)  # of the body around it
+    without = replace(other, array=image)
+    found = segment_volume(support, without, intensity_model(), EXACT)
+    assert not found.mask.any()
+    assert any("not found" in warning for warning in found.report.warnings)
