@@ -148,6 +148,13 @@ class Recipe:
     augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
 
+    def __post_init__(self) -> None:
+        if self.model.size % 8:
+            raise RecipeError(
+                f"The recipe's slices have an edge of {self.model.size} pixels.",
+                "Write a multiple of 8: the features lie on a grid eight times as coarse.",
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, kept in checkpoints and in the provenance of the weights."""
         return dataclasses.asdict(self)
