@@ -136,7 +136,8 @@ def test_progress_counts_up_to_all_slices_and_cancel_stops_between_batches(model
         SegmentOptions(device="cpu", batch_size=5),
         progress=lambda *event: seen.append(event),
     )
-    assert seen == [(5, 12, "slices"), (10, 12, "slices"), (12, 12, "slices")]
+    encoded = [(5, 12, "slices"), (10, 12, "slices"), (12, 12, "slices")]
+    assert seen == [*encoded, *((done, 3, "outline") for done in (1, 2, 3))]
     seen.clear()
     with pytest.raises(Cancelled):
         segment_volume(

@@ -201,6 +201,19 @@ def test_cancelling_is_noticed_behind_the_encoder(phantom):
         segment_volume(drawn_on(volume, truth, [6]), volume, intensity_model(), EXACT, cancel=cancel)
 
 
+def test_cancelling_is_noticed_within_a_step():
+    def check():
+        raise Cancelled("The segmentation was cancelled.")
+
+    descriptors, truth = moving_square()
+    with pytest.raises(Cancelled):
+        propagate(descriptors, {0: truth[0]}, torch.zeros_like(truth), check=check)
+    edges, seeds = conductances(truth, 1.0, 1.0, 1.0), torch.zeros(truth.shape, dtype=torch.bool)
+    seeds[0] = True
+    with pytest.raises(Cancelled):
+        walk(edges, torch.zeros_like(truth), torch.zeros_like(truth), seeds, truth, check)
+
+
 def test_a_correction_counts_around_the_slice_that_it_is_drawn_on(phantom):
     volume, truth = phantom
     model = intensity_model()

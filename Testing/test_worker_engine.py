@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,15 +46,16 @@ def test_the_worker_finds_what_the_function_finds(client, weights):
     np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-5)
     assert found.report.model == "tiny" and found.report.device == "cpu"
     assert len(found.report.slices) == len(expected.report.slices)
-    done = [event.done for event in seen if event.stage == "slices"]
-    assert done == sorted(done) and done[-1] == seen[-1].total and seen[-1].eta_s == 0
+    slices = [event for event in seen if event.stage == "slices"]
+    assert [event.done for event in slices] == sorted(event.done for event in slices)
+    assert slices[-1].done == slices[-1].total and slices[-1].eta_s == 0
+    assert seen[-1].stage == "outline" and seen[-1].done == seen[-1].total
 
 
-def test_cancel_between_batches(client, weights):
+def test_cancel_between_batches_or_steps(client, weights):
     seen, pid = [], client.pid
-    by_slices = replace(OPTIONS, whole=False)  # the volume's features are there from the test before
     with pytest.raises(errors.Cancelled):
-        segment(client, weights, by_slices, progress=seen.append, cancel=lambda: bool(seen))
+        segment(client, weights, progress=seen.append, cancel=lambda: bool(seen))
     assert segment(client, weights).report.model == "tiny" and client.pid == pid
 
 

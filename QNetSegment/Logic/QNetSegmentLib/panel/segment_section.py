@@ -97,6 +97,8 @@ def progress_text(progress: Any) -> str:
     text = progress.structure
     if progress.count > 1:
         text += _(" ({number} of {count})").format(number=progress.number, count=progress.count)
+    if progress.stage == "outline":
+        return text + _(": outline, step {done} of {total}").format(done=progress.done, total=progress.total)
     text += _(": slice {done} of {total}").format(done=progress.done, total=progress.total)
     if progress.eta_s is not None:
         text += ", " + time_left(progress.eta_s)

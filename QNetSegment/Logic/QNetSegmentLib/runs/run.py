@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ..process.worker import Worker
 
 STARTING, PREPARING = "starting", "preparing"
-MAIN_STAGE = "slices"  # takes nearly all of the time
-MAIN_SHARE = 0.95  # of a structure's progress; the rest is for what comes before
+SHARES = {"support": (0.0, 0.05), "slices": (0.05, 0.8), "outline": (0.8, 1.0)}
+"""The engine's stages, and from where to where a structure's progress goes in them."""
 
 
 @dataclass(frozen=True)
@@ -187,11 +187,8 @@ class Run:
 
     def _tell(self, stage: str, done: int, total: int, eta_s: float | None) -> None:
         count, number = len(self._supports), min(len(self._found) + 1, len(self._supports))
-        part = 0.0
-        if stage == MAIN_STAGE and total:
-            part = 1 - MAIN_SHARE + MAIN_SHARE * min(done / total, 1.0)
-        elif stage not in (STARTING, PREPARING) and total:
-            part = (1 - MAIN_SHARE) * min(done / total, 1.0)
+        low, high = SHARES.get(stage, (0.0, 0.0))
+        part = low + (high - low) * min(done / total, 1.0) if total else low
         self._fraction = max(self._fraction, (len(self._found) + part) / count)
         name = self._supports[number - 1].name
         self.progress.emit(RunProgress(stage, done, total, name, number, count, eta_s, self._fraction))

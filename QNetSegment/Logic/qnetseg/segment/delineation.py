@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .descriptors import Descriptors
+from .inference import ProgressCallback
 from .lattice import Lattice, radius_mm
 from .propagation import propagate
 from .walker import Edges, conductances, walk
@@ -37,6 +38,7 @@ def delineate(
     spacing: tuple[float, float],
     check: Callable[[], None] = lambda: None,
     without: Collection[str] = (),
+    progress: ProgressCallback | None = None,
 ) -> Tensor:
     """Probability of the structure.
 
@@ -47,10 +49,16 @@ def delineate(
         spacing: mm between slices, and of a pixel.
         check: called between steps; raises to stop.
         without: steps to leave out (`options.STEPS`).
+        progress: called as progress(done, total, "outline") after every step.
 
     Returns:
         (S, N, N) float32 in [0, 1].
     """
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(done, 3, "outline")
+
     between, pixel = spacing
     drawn = np.stack([mask >= 0.5 * mask.max() for mask in masks.values()])
     radius = max(radius_mm(mask, pixel) for mask in drawn)
@@ -66,8 +74,8 @@ def delineate(
     end = length * far.clamp(max=FARTHEST)[:, None, None] ** 4 + torch.zeros_like(cells)
     edges = _edges(cells, sorted(masks), scale, between)
 
-    alone = walk(edges, torch.zeros_like(cells), end, seeds, values)
-    check()
+    alone = walk(edges, torch.zeros_like(cells), end, seeds, values, check)
+    tell(1)
     if "propagation" in without:
         return lattice.images(alone)
     descriptors = descriptors.without(without)
@@ -78,15 +86,17 @@ def delineate(
         evidence = torch.zeros_like(evidence)
     coarse = F.adaptive_avg_pool2d(known[:, None], size)[:, 0]
     carried = propagate(
-        descriptors, dict(zip(masks, coarse, strict=True)), evidence, anywhere="anywhere" not in without
+        descriptors, dict(zip(masks, coarse, strict=True)), evidence, "anywhere" not in without, check
     )
-    check()
+    tell(2)
     whole = F.interpolate(carried[:, None], images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     if "outline" in without:
         return whole
     likely = lattice.cells(whole)
     trust = scale * TRUST
-    return lattice.images(walk(edges, trust * likely, trust * (1 - likely) + end, seeds, values))
+    outlined = walk(edges, trust * likely, trust * (1 - likely) + end, seeds, values, check)
+    tell(3)
+    return lattice.images(outlined)
 
 
 def _edges(cells: Tensor, drawn: list[int], scale: float, between: float) -> Edges:

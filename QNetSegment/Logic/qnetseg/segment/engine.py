@@ -42,8 +42,9 @@ def segment_volume(
         query: volume to segment, (K, J, I) float32 on any grid.
         model: from `qnetseg.model.load_model`.
         options: None for the defaults.
-        progress: called as progress(done, total, stage) after every batch of slices.
-        cancel: asked between batches; True stops.
+        progress: called as progress(done, total, stage) after every batch of "slices" and every step of the
+            "outline"; slices whose features the cache holds are passed over.
+        cancel: asked between batches and steps; True stops.
         cache: keeps the volume's features for the next call; None keeps nothing.
 
     Returns:

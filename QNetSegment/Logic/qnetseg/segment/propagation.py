@@ -7,7 +7,7 @@ on the drawn slice, what they are (as in video segmentation: Voigtlaender et al.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -27,7 +27,11 @@ GONE = 0.5  # the structure has ended on a slice without a place this likely
 
 
 def propagate(
-    descriptors: Descriptors, drawn: dict[int, Tensor], evidence: Tensor, anywhere: bool = True
+    descriptors: Descriptors,
+    drawn: dict[int, Tensor],
+    evidence: Tensor,
+    anywhere: bool = True,
+    check: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Probability of the structure on every slice.
 
@@ -36,6 +40,7 @@ def propagate(
         drawn: slice -> (h, w) float32 in [0, 1], what is drawn there.
         evidence: (S, h, w) float32, log-odds that are known from elsewhere.
         anywhere: whether also places that are far away on the drawn slice are asked.
+        check: called between slices; raises to stop.
 
     Returns:
         (S, h, w) float32. Between two drawn slices what comes from both, the nearer one counting more; 0
@@ -46,6 +51,7 @@ def propagate(
     for source, slices in _ways(sorted(drawn), count):
         carried = _carry(descriptors, source, drawn[source], slices, evidence, anywhere)
         for index, probability in zip(slices, carried, strict=True):
+            check()
             share = 1 / abs(index - source)
             total[index] += share * probability
             weight[index] += share
@@ -71,7 +77,7 @@ def _carry(
     slices: Sequence[int],
     evidence: Tensor,
     anywhere: bool,
-) -> list[Tensor]:
+) -> Iterator[Tensor]:
     known = {source: mask}
     drawn = _Anywhere(descriptors, source, mask) if anywhere else None
     for index in slices:
@@ -88,7 +94,7 @@ def _carry(
             odds = torch.logit(answer.clamp(1e-6, 1 - 1e-6)).clamp(-SURE, SURE)
             found[window] = torch.sigmoid(odds + evidence[index][window])
         known[index] = found
-    return [known[index] for index in slices]
+        yield found
 
 
 def _reach(masks: Tensor) -> tuple[slice, slice]:

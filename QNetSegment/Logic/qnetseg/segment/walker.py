@@ -8,6 +8,7 @@ matrix.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -46,7 +47,14 @@ def conductances(image: Tensor, contrast: float, across: float, between: float) 
     return Edges(between * (-across * slices).exp() + FLOOR, (-rows).exp() + FLOOR, (-columns).exp() + FLOOR)
 
 
-def walk(edges: Edges, inside: Tensor, outside: Tensor, seeds: Tensor, values: Tensor) -> Tensor:
+def walk(
+    edges: Edges,
+    inside: Tensor,
+    outside: Tensor,
+    seeds: Tensor,
+    values: Tensor,
+    check: Callable[[], None] = lambda: None,
+) -> Tensor:
     """Probability of the structure: minimises the sum of conductance x difference squared over all edges, of
     inside x (1 - p) squared and of outside x p squared over all voxels (Grady 2005, Eq. 9).
 
@@ -55,6 +63,7 @@ def walk(edges: Edges, inside: Tensor, outside: Tensor, seeds: Tensor, values: T
         inside, outside: (S, H, W) float32 at least 0, the pull towards 1 and towards 0.
         seeds: (S, H, W) bool, voxels that are known.
         values: (S, H, W) float32 in [0, 1]; p where it is known.
+        check: called between steps; raises to stop.
 
     Returns:
         (S, H, W) float32 in [0, 1].
@@ -71,6 +80,7 @@ def walk(edges: Edges, inside: Tensor, outside: Tensor, seeds: Tensor, values: T
     for _ in range(MOST_STEPS):
         if float(size) <= goal:
             break
+        check()
         image = (degree * step - _neighbours(edges, step)) * free
         length = size / (step * image).sum()
         found += length * step

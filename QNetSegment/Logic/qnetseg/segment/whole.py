@@ -48,7 +48,7 @@ def volume_drawn_on(
     check()
     masks = {part.index: model_mask(part.mask, stack.grid) for part in support.slices}
     spacing = (stack.spacing[0], stack.grid.spacing)
-    found = delineate(images, masks, descriptors, spacing, check, options.without)
+    found = delineate(images, masks, descriptors, spacing, check, options.without, progress)
     chosen = matching.nearest(np.arange(len(images)), list(masks))
     return Prediction(stack.grid.to_native(found.numpy()), chosen, 0.0, whole=True)
 
@@ -96,7 +96,7 @@ def other_volume(
     images = torch.from_numpy(stack.grid.to_model(stack.slices, fill=stack.fill))
     masks = {surest: model_mask(mask[surest], stack.grid)}
     spacing = (stack.spacing[0], stack.grid.spacing)
-    outlined = delineate(images, masks, described.query, spacing, check, options.without)
+    outlined = delineate(images, masks, described.query, spacing, check, options.without, progress)
     found = stack.grid.to_native(outlined.numpy())
     found[surest] = probability[surest] * mask[surest]  # nobody drew it: it is as sure as predicted
     return replace(predicted, probability=found, whole=True)
