@@ -67,7 +67,7 @@ class QNetSegmentParameterNode:
     supportSets - Names of the checked support sets of the library.
     model - Name or path of the weights; empty: the default ones.
     plane, device, precision - "auto", or what the user wants instead.
-    cleanUp, calibrate - Options of the engine.
+    whole, cleanUp, calibrate - Options of the engine.
     previewOpacity - Percent.
     uncertainBelow - Slices below this confidence, in percent, are to be checked.
     batchFromFolder, batchFolder, batchOutput, batchRedo - Choices of the section Batch.
@@ -84,6 +84,7 @@ class QNetSegmentParameterNode:
     plane: Annotated[str, Choice(["auto", "axial", "coronal", "sagittal"])] = "auto"
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     precision: Annotated[str, Choice(["auto", "fp32", "bf16"])] = "auto"
+    whole: bool = True
     cleanUp: bool = True
     calibrate: bool = True
     previewOpacity: Annotated[int, WithinRange(0, 100)] = 50

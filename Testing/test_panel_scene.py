@@ -185,6 +185,7 @@ def test_a_saved_scene_is_opened_again(story: Story, tmp_path: Path, closed: boo
     click(ui.advancedSection)
     choose(ui.planeCombo, "axial")
     choose(ui.precisionCombo, "fp32")
+    click(ui.wholeCheckBox)
     click(ui.cleanUpCheckBox)
     ui.uncertainSpinBox.setValue(90)
     ui.opacitySlider.setValue(70)
@@ -206,7 +207,8 @@ def test_a_saved_scene_is_opened_again(story: Story, tmp_path: Path, closed: boo
     assert (chosen.plane, chosen.precision, chosen.cleanUp) == ("axial", "fp32", False)
     assert (chosen.uncertainBelow, chosen.previewOpacity, chosen.batchOutput) == (90, 70, "/somewhere else")
     assert ui.querySelector.currentNode().GetName() == "MR" and ui.planeCombo.currentText == "axial"
-    assert ui.opacitySlider.value == 70 and not ui.cleanUpCheckBox.checked
+    assert ui.opacitySlider.value == 70 and not (ui.cleanUpCheckBox.checked or ui.wholeCheckBox.checked)
+    assert story.session.options()["whole"] is False
     assert is_preview(story.preview) and story.preview.GetName() == name
     assert np.array_equal(story.found(), voxels)
     assert (ui.sliceLabel.text, ui.volumeValue.text) == (text, volume) and "slices to check" in text

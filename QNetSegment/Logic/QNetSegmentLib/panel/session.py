@@ -90,7 +90,12 @@ class Session:
     def options(self) -> dict[str, Any]:
         """The engine's options that the user has a say in."""
         chosen = self.parameters
-        return {"precision": chosen.precision, "clean_up": chosen.cleanUp, "calibrate": chosen.calibrate}
+        return {
+            "precision": chosen.precision,
+            "whole": chosen.whole,
+            "clean_up": chosen.cleanUp,
+            "calibrate": chosen.calibrate,
+        }
 
     def supports(self) -> list[Any]:
         """Support sets of the library, when the user wants these, else what is drawn.
