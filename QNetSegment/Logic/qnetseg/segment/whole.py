@@ -22,7 +22,7 @@ from .options import SegmentOptions
 from .prediction import Prediction, predict
 from .stack import Stack, model_mask
 
-# Chosen on pairs of CMR patients, with and without the structure, and on CMR drawings in Sunnybrook's studies.
+# Chosen on pairs of CMR patients, with and without the structure, and on CMR drawings in Sunnybrook.
 FOUND_AGAIN = 0.87  # likeness of the drawn places from which nobody doubts that the structure is there
 BEHIND = 0.01  # by which it must stay behind that of the surroundings, too, before the volume is left empty
 LIKENESS = 0.05  # of a whole slice to the drawn one, over which it is a factor e less sure
