@@ -13,7 +13,16 @@ from qnetseg.errors import Cancelled, InputError
 from qnetseg.evaluation.metrics import dice
 from qnetseg.evaluation.phantom import body_phantom
 from qnetseg.segment import FeatureCache, SegmentOptions, segment_volume
-from qnetseg.segment.correspondence import DISTANCE, FARTHEST, INTENSITY, SOFTNESS, correspond, displacement
+from qnetseg.segment.correspondence import (
+    CLEAREST,
+    DISTANCE,
+    FARTHEST,
+    INTENSITY,
+    MOST_DRAWN,
+    SOFTNESS,
+    correspond,
+    displacement,
+)
 from qnetseg.segment.descriptors import MOST_SLICES, Descriptors
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.options import STEPS, STEPS_ACROSS
@@ -60,7 +69,19 @@ def test_a_moved_body_is_noticed():
 
 def test_a_drawing_that_fills_its_slice_has_no_surroundings():
     found = correspond(random_descriptors(1), random_descriptors(1, seed=1), torch.ones(1, 8, 8))
-    assert torch.isposinf(found.odds).all() and torch.isfinite(found.found).all()
+    assert (found.odds == CLEAREST).all() and torch.isfinite(found.found).all()
+
+
+def test_of_very_many_drawn_slices_the_largest_are_compared_with():
+    query, support = random_descriptors(1), random_descriptors(MOST_DRAWN + 1, seed=1)
+    masks = torch.zeros(MOST_DRAWN + 1, 8, 8)
+    masks[:, 2:5, 2:5] = 1
+    masks[3, 2:5, 3:5] = 0  # the smallest
+    others = [n for n in range(MOST_DRAWN + 1) if n != 3]
+    fewer = Descriptors(support.features[others], support.intensities[others])
+    moved = displacement(query.features, support.features)
+    assert moved == displacement(query.features, fewer.features)
+    assert torch.equal(correspond(query, support, masks).odds, correspond(query, fewer, masks[others]).odds)
 
 
 def test_comparing_can_be_cancelled():

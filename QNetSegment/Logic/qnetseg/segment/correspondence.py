@@ -20,6 +20,8 @@ SOFTNESS = 0.05  # difference in likeness that is one log-odds
 DISTANCE = 0.005  # likeness lost for each squared cell between two places
 FARTHEST = 0.4  # likeness lost at most: anatomy varies
 INTENSITY = 0.3  # of the intensities' weight within one volume: between two they mean less
+CLEAREST = 20.0  # log-odds at most: a drawing that fills its slice has no surroundings to compare with
+MOST_DRAWN = 8  # drawn slices that are compared with, those of the largest area: each takes 64 MiB
 VOTE = 0.05  # likeness over which votes for a displacement lose their weight
 BLUR = 5  # coarse cells that votes are pooled over
 
@@ -54,7 +56,8 @@ def correspond(
     """
     size, count = (masks.shape[-2], masks.shape[-1]), len(query.features)
     moved = displacement(query.features, support.features)
-    drawn = [_Drawn.of(support, number, mask, moved) for number, mask in enumerate(masks)]
+    largest = masks.sum(dim=(1, 2)).topk(min(MOST_DRAWN, len(masks))).indices.tolist()
+    drawn = [_Drawn.of(support, number, masks[number], moved) for number in largest]
     odds, back = torch.empty(count, *size), torch.full((2, count), -torch.inf)
     dimensions = query.features.shape[1]
     room = torch.empty(max(places.apart.numel() for places in drawn))  # asked of the system once
@@ -71,7 +74,7 @@ def correspond(
                 if len(cosines[part]):
                     best[side] = torch.maximum(best[side], alike[:, part].amax(dim=1))
                     back[side, index] = max(back[side, index], cosines[part].mean())
-        odds[index] = ((best[0] - best[1]) / SOFTNESS).view(size)
+        odds[index] = ((best[0] - best[1]) / SOFTNESS).clamp(-CLEAREST, CLEAREST).view(size)
     return Correspondence(odds, *back)
 
 
