@@ -118,7 +118,7 @@ def test_r2_draws_where_the_first_method_is_worst_and_scores_the_others_there(ph
     assert headline["flags"] > 0 and 0 <= headline["flag_hit"] <= 100
     assert content["headlines"]["flag"]["interpolation"]["flag_hit"] is None
     assert len(content["paired"]["worst"]["interpolation"]) == 2
-    text = r_tables([content | {"file": "r.json"}])
+    text = r_tables([content | {"file": "r.json"}], tmp_path)
     assert "2 drawn" in text and "the flagged slice next" in text
 
 
@@ -172,7 +172,7 @@ def test_r3_scores_pairs_of_patients(phantoms, model, tmp_path):
     assert figures["structures"]["mean"]["dice"] > 50 and figures["spread_over_supports"] is not None
     assert figures["worst_tenth"] <= figures["worst_decile"] + 1e-9 <= figures["median"] + 1e-9
     assert content["summary"]["ellipsoid"]["structures"]["mean"]["dice"] > 70  # the phantoms lie alike
-    assert "worst tenth" in r_tables([content | {"file": "r.json"}])
+    assert "worst tenth" in r_tables([content | {"file": "r.json"}], tmp_path)
 
 
 def test_r3_counts_what_is_found_where_nothing_is(phantoms, model):

@@ -78,7 +78,7 @@ class SegmentOptions:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        return asdict(self)
+        return {**asdict(self), "without": list(self.without)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SegmentOptions:
