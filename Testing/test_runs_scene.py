@@ -77,7 +77,7 @@ def test_the_result_is_a_node_with_exactly_the_found_voxels(worker, node):
     assert result.node.GetName() == "result" and result.node.GetAttribute(PREVIEW) is None
     assert np.array_equal(voxels(result.node, "box", node), sample()[1].array > 1)
     assert result.warnings == ("The volumes are tilted.", str(worker.pid))
-    assert ended.progress[-1].fraction == 1.0
+    assert ended.progress[-1].fraction == 0.8  # what follows is the outline, which this worker leaves out
 
 
 def test_a_preview_of_two_structures(worker, node):
