@@ -30,25 +30,13 @@ def add(commands: Any) -> None:
     parser = add_command(commands, "bench", "measure speed and memory", EXAMPLE, DETAILS)
     kinds = parser.add_subparsers(title="benchmarks", metavar="KIND", required=True)
     inference = add_command(kinds, "inference", "time the segmentation of one volume", EXAMPLE, DETAILS)
-    inference.add_argument(
-        "--slices", type=_positive, default=36, metavar="N", help="slices of the volume (default: 36)"
-    )
-    inference.add_argument("--output", type=Path, metavar="DIR", help="folder for the result file")
-    add_model(inference)
-    add_device(inference)
-    add_json(inference)
+    _add_volume(inference)
     inference.set_defaults(run=run_inference)
     correction = add_command(kinds, "correction", "time a correction", CORRECTION, CORRECTION_DETAILS)
-    correction.add_argument(
-        "--slices", type=_positive, default=36, metavar="N", help="slices of the volume (default: 36)"
-    )
+    _add_volume(correction)
     correction.add_argument(
         "--size", type=_positive, default=256, metavar="N", help="pixels along a slice's edge (default: 256)"
     )
-    correction.add_argument("--output", type=Path, metavar="DIR", help="folder for the result file")
-    add_model(correction)
-    add_device(correction)
-    add_json(correction)
     correction.set_defaults(run=run_correction)
     training = add_command(kinds, "training", "time the steps of a recipe", TRAINING, TRAINING_DETAILS)
     training.add_argument(
@@ -64,6 +52,17 @@ def add(commands: Any) -> None:
     add_device(training)
     add_json(training)
     training.set_defaults(run=run_training)
+
+
+def _add_volume(parser: argparse.ArgumentParser) -> None:
+    """What is segmented, with what, and where the figures go."""
+    parser.add_argument(
+        "--slices", type=_positive, default=36, metavar="N", help="slices of the volume (default: 36)"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the result file")
+    add_model(parser)
+    add_device(parser)
+    add_json(parser)
 
 
 def _positive(text: str) -> int:

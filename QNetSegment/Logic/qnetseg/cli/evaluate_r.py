@@ -219,14 +219,13 @@ def _execute(arguments: argparse.Namespace, function: Any, run: WholeVolumeRun, 
 def _run_name(run: WholeVolumeRun, parts: list[str]) -> str:
     """Name of a result file: what is scored, by whom, with which weights."""
     from ..evaluation.results import run_name
+    from ..evaluation.whole_volume.rivals import ABLATED, ABLATION
 
     where = [] if run.fold is None else [f"fold{run.fold}-{run.scheme}"]
     where += ["-".join(run.cases)] if run.cases else []
-    from ..evaluation.whole_volume.rivals import ABLATED
-
     methods = run.methods if len(run.methods) <= 2 else (run.methods[0], f"and{len(run.methods) - 1}")
     if set(run.methods) & set(ABLATED):
-        methods = (run.methods[0], "ablation")
+        methods = (run.methods[0], ABLATION)
     models = [run_name(Path(run.weights))] if run.weights else []
     words = [run.protocol, Path(run.dataset).resolve().name, *where, *parts, *methods, *models]
     return "-".join(words).replace(" ", "-")

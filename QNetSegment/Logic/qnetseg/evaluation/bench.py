@@ -143,7 +143,6 @@ def correction(
         slicer-core is missing), their ratios, and the peak memory of a process that does nothing else.
     """
     ours = _in_fresh_process(_time_correction, str(weights), slices, size, device)
-    peak = ours["peak_gib"]
     grown = _in_fresh_process(_time_grow_cut, slices, size) if find_spec("slicer_core") is not None else None
     content = {
         "bench": "correction",
@@ -159,7 +158,7 @@ def correction(
     report(
         f"after a correction   {ours['correction_seconds']:7.1f} s, {content['correction_ratio']:.2f} of it"
     )
-    report(f"peak memory          {peak:7.2f} GiB")
+    report(f"peak memory          {ours['peak_gib']:7.2f} GiB")
     if grown is None:
         report("grow-cut             not measured: slicer-core is not installed")
     else:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .descriptors import Descriptors
+from .descriptors import Descriptors, sides
 
 # Chosen on a few pairs of CMR patients.
 SOFTNESS = 0.05  # difference in likeness that is one log-odds
@@ -121,9 +121,8 @@ class _Drawn:
 
     @classmethod
     def of(cls, support: Descriptors, number: int, mask: Tensor, moved: tuple[int, int]) -> _Drawn:
-        flat = mask.flatten()
-        inside = torch.nonzero(flat >= min(0.75, float(flat.max())))[:, 0]
-        order = torch.cat([inside, torch.nonzero(flat <= 0.25)[:, 0]])
+        outside, inside = (torch.nonzero(side)[:, 0] for side in sides(mask))
+        order = torch.cat([inside, outside])
         places = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float32) for n in mask.shape))
         far = torch.cdist(places, places[order] + torch.tensor(moved, dtype=torch.float32)).square()
         joined = support.factors(number, INTENSITY, right=True)[:, order].contiguous()

@@ -87,6 +87,15 @@ class Descriptors:
         return Descriptors(**{k: torch.zeros_like(v) if k in left_out else v for k, v in parts.items()})
 
 
+def sides(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(h w,) bool each: the places outside and inside of an (h, w) drawing; those on its outline are neither.
+
+    A drawing thinner than a place keeps those that it covers most.
+    """
+    covered = mask.flatten()
+    return covered <= 0.25, covered >= min(0.75, float(covered.max()))
+
+
 def finest(features: Features) -> Tensor:
     """(B, C, h, w) on the CPU: of the fine path where the encoder has one."""
     return (features.fine if features.fine.shape[1] else features.coarse).cpu()

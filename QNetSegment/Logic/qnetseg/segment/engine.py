@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..model import Model
-from ..volume import SupportSet, Volume, obliqueness, volume_id
+from ..volume import SupportSet, Volume, obliqueness
 from .cleanup import connected_parts, expected_dice, within_reach, without_noise
 from .descriptors import FeatureCache
 from .inference import CancelCallback, ProgressCallback, Runner
@@ -42,8 +42,8 @@ def segment_volume(
         query: volume to segment, (K, J, I) float32 on any grid.
         model: from `qnetseg.model.load_model`.
         options: None for the defaults.
-        progress: called as progress(done, total, stage) after every batch of "slices" and every step of the
-            "outline"; slices whose features the cache holds are passed over.
+        progress: called as progress(done, total, stage) after every batch of "slices", unless the cache
+            spares it, and every step of the "outline".
         cancel: asked between batches and steps; True stops.
         cache: keeps the volume's features for the next call; None keeps nothing.
 
@@ -66,9 +66,9 @@ def segment_volume(
     if not options.whole or options.slices is not None:
         predicted = predict(runner, stack, support, looked_at, options, progress, cancel)
     elif drawn is not None:
-        predicted = volume_drawn_on(*common, model.network, cache)
+        predicted = volume_drawn_on(*common, cache)
     else:
-        predicted = other_volume(*common, model.network, cache, volume_id(query))
+        predicted = other_volume(*common, cache)
     mask = _decide(predicted, drawn, options)
     warnings = (*_warnings(support, query, stack, config.spacing, masks, mask), *runner.warnings)
     report = Report(

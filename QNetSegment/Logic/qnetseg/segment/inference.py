@@ -25,8 +25,8 @@ CancelCallback = Callable[[], bool]
 class Runner(Generic[Network]):
     """A network on a device. Falls back to smaller batches, then to the CPU, and says so in `warnings`.
 
-    The caller's network stays as it is: the runner works on a copy whose batch normalisation is folded into
-    its convolutions and whose encoder holds the precision that it computes in.
+    The caller's network, `original`, stays as it is: the runner works on a copy whose batch normalisation is
+    folded into its convolutions and whose encoder holds the precision that it computes in.
     """
 
     def __init__(self, network: Network, options: SegmentOptions) -> None:
@@ -34,7 +34,7 @@ class Runner(Generic[Network]):
         self.warnings = [warning] if warning else []
         self.batch_size = options.batch_size
         self._wanted_precision = options.precision
-        self._original = network
+        self.original = network
         try:
             self.network = self._place()
         except RuntimeError as error:
@@ -78,8 +78,7 @@ class Runner(Generic[Network]):
                 raise Cancelled("The segmentation was cancelled.")
             part = slice(done, min(done + self.batch_size, total))
             try:
-                again = kept is not None and part.stop <= len(kept)
-                features = self._joined(kept[part]) if kept and again else self.encode(images[part])
+                features = self._features(images, part, kept)
                 with torch.no_grad():
                     result = work(part, features)
             except (RuntimeError, MemoryError) as error:
@@ -87,17 +86,18 @@ class Runner(Generic[Network]):
                     raise
                 continue
             if kept is not None and done == len(kept):
-                kept += [
-                    type(features)(*one) for one in zip(*(p.cpu().split(1) for p in features), strict=True)
-                ]
+                kept += _slice_by_slice(features)
             yield part, result
             done = part.stop
             if progress is not None:
                 progress(done, total, stage)
 
-    def _joined(self, kept: list[Any]) -> Any:
-        """One batch of features that were kept slice by slice."""
-        return type(kept[0])(*(torch.cat(parts).to(self.device) for parts in zip(*kept, strict=True)))
+    def _features(self, images: Tensor, part: slice, kept: list[Any] | None) -> Any:
+        """One batch, out of what was kept slice by slice where that holds it."""
+        if kept is None or len(kept) < part.stop:
+            return self.encode(images[part])
+        slices = kept[part]
+        return type(slices[0])(*(torch.cat(values).to(self.device) for values in zip(*slices, strict=True)))
 
     def _shrink(self, error: Exception) -> bool:
         """Make the next attempt cheaper after running out of memory; False if that was not the reason."""
@@ -121,9 +121,15 @@ class Runner(Generic[Network]):
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def _place(self) -> Network:
-        network = fold_batch_norm(copy.deepcopy(self._original).eval()).to(self.device)
+        network = fold_batch_norm(copy.deepcopy(self.original).eval()).to(self.device)
         network.encoder.to(dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
+
+
+def _slice_by_slice(features: Any) -> list[Any]:
+    """Features of a batch as those of its slices, on the CPU."""
+    parts = (values.cpu().split(1) for values in features)
+    return [type(features)(*one) for one in zip(*parts, strict=True)]
 
 
 def fold_batch_norm(network: Network) -> Network:

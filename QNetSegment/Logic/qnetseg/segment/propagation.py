@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .descriptors import Descriptors
+from .descriptors import Descriptors, sides
 
 # Chosen on a few patients of CHAOST2 and CMR.
 RADIUS = 3  # cells of 4 pixels around a place where it may have been on the slice before
@@ -145,10 +145,11 @@ class _Anywhere:
     places near are of the organ, however little they resemble it."""
 
     def __init__(self, descriptors: Descriptors, source: int, mask: Tensor) -> None:
-        flat, factors = mask.flatten(), descriptors.factors(source, right=True)
-        sides = (flat <= 0.25, flat >= min(0.75, float(flat.max())))
+        factors = descriptors.factors(source, right=True)
         self._descriptors = descriptors
-        self._drawn = [(float(label), factors[:, side]) for label, side in enumerate(sides) if side.any()]
+        self._drawn = [
+            (float(label), factors[:, side]) for label, side in enumerate(sides(mask)) if side.any()
+        ]
         self._room = torch.empty(0)  # for a product; asked of the system anew, it takes longer than that
 
     def best(self, index: int, window: tuple[slice, slice]) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ class Stack:
         axis: array axis of the turned volume that S runs along.
         orientation: way back to native axes.
         spacing: mm along (S, H, W).
+        volume_id: fingerprint of the query.
         same_volume: whether the support was drawn on this volume.
     """
 
@@ -28,6 +29,7 @@ class Stack:
     axis: int
     orientation: Orientation
     spacing: tuple[float, float, float]
+    volume_id: str
     same_volume: bool
 
     @property
@@ -52,8 +54,8 @@ def build_stack(support: SupportSet, query: Volume, config: QNetConfig) -> Stack
         InPlaneGrid.fitting(shape, mm, config.spacing, config.size).spacing for shape, mm in fields
     )
     grid = InPlaneGrid((slices.shape[1], slices.shape[2]), spacing[1:], coarsest, config.size)
-    same = support.volume_id != "" and support.volume_id == volume_id(query)
-    return Stack(slices, grid, axis, orientation, spacing, same)
+    identity = volume_id(query)
+    return Stack(slices, grid, axis, orientation, spacing, identity, support.volume_id == identity)
 
 
 def support_images(support: SupportSet, stack: Stack) -> tuple[np.ndarray, np.ndarray]:

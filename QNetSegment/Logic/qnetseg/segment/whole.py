@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,18 +36,14 @@ def volume_drawn_on(
     options: SegmentOptions,
     progress: ProgressCallback | None,
     cancel: CancelCallback | None,
-    network: QNet,
     cache: FeatureCache | None,
 ) -> Prediction:
-    """What is drawn is carried through the volume and outlined in 3-D.
-
-    network: the caller's, which the cache knows a volume's features by.
-    """
+    """What is drawn is carried through the volume and outlined in 3-D."""
     check = _checking(cancel)
     images = torch.from_numpy(stack.grid.to_model(stack.slices, fill=stack.fill))
-    key = (support.volume_id, support.plane, stack.grid, runner.device.type, runner.precision)
+    key = ("descriptors", *_seen_as(runner, stack, support))
     descriptors = (cache or FeatureCache()).get(
-        network, key, lambda: describe(runner, images, progress, cancel)
+        runner.original, key, lambda: describe(runner, images, progress, cancel)
     )
     check()
     masks = {part.index: model_mask(part.mask, stack.grid) for part in support.slices}
@@ -63,21 +60,17 @@ def other_volume(
     options: SegmentOptions,
     progress: ProgressCallback | None,
     cancel: CancelCallback | None,
-    network: QNet,
     cache: FeatureCache | None,
-    volume: str,
 ) -> Prediction:
     """Every slice is predicted on its own, by Q-Net and by the likeness of each place to the drawn ones; the
     surest slice then stands for a drawn one.
 
     Where nothing is found the prediction stays as it is. Where the surroundings of the drawings are found
     again and they themselves less so, the structure is not there.
-
-    network: the caller's, which the cache knows a volume's features by. volume: the query's fingerprint.
     """
     every = np.arange(len(stack.slices))
-    turned = (support.plane, support.axes.tobytes(), stack.grid, runner.device.type, runner.precision)
-    kept = cache.slices(network, (volume, *turned), len(every)) if cache else None
+    key = ("features", *_seen_as(runner, stack, support))
+    kept = cache.slices(runner.original, key, len(every)) if cache else None
     predicted = predict(runner, stack, support, every, options, progress, cancel, described=True, kept=kept)
     described = predicted.described
     assert described is not None
@@ -103,6 +96,12 @@ def other_volume(
     found = stack.grid.to_native(outlined.numpy())
     found[surest] = probability[surest] * mask[surest]  # nobody drew it: it is as sure as predicted
     return replace(predicted, probability=found, whole=True)
+
+
+def _seen_as(runner: Runner[QNet], stack: Stack, support: SupportSet) -> tuple[Any, ...]:
+    """What the features of a volume depend on beside the network: a cache's key."""
+    turned = (support.plane, support.axes.tobytes(), stack.grid)
+    return stack.volume_id, *turned, runner.device.type, runner.precision
 
 
 def _together(probability: np.ndarray, odds: torch.Tensor, stack: Stack) -> np.ndarray:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...volume.atomic import replacing
-from ..whole_volume.reliability import BINS, WORST_FEW, binned
+from ..whole_volume.reliability import BINS, binned
+from ..whole_volume.scoring import WORST_FEW
 from ..whole_volume.tables import CHOICE_TITLES, where
 from .markdown import table
 

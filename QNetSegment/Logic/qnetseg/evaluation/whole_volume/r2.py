@@ -22,13 +22,12 @@ from .drawings import largest, occupied_slices
 from .parallel import Report, Unit
 from .rivals import Answer, draw
 from .run import WholeVolumeRun, answer, execute, prepared, score_structures
-from .scoring import score, slice_dice
+from .scoring import WORST_FEW, score, slice_dice
 from .studies import Study
 
 WORST, FLAG = "worst", "flag"
 PICKS = (WORST, FLAG)
 GOAL = 0.9  # Dice that the headline counts drawn slices for
-WORST_FEW = 3  # a flag is right when it points at one of so many
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .scoring import slice_dice
+from .scoring import WORST_FEW, slice_dice
 
 BINS = 10
 FAINT = 0.02  # voxels below it are the background that nobody doubts: they would drown all others
-WORST_FEW = 3  # the least sure slice should be one of so many
 
 Row = dict[str, Any]
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from ..metrics import measures
 
+WORST_FEW = 3  # a flag, or the least sure slice, is right when it is one of so many
+
 
 def score(
     predicted: np.ndarray,
