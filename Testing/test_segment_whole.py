@@ -254,3 +254,15 @@ def test_another_patient_is_segmented_from_its_surest_slice(phantom):
     assert dice(whole.mask, other_truth) > max(0.8, dice(alone.mask, other_truth) - 0.02)
     assert not any(entry.drawn for entry in whole.report.slices)
     assert all(entry.score < 0.9999 for entry in whole.report.slices if entry.occupied)
+
+
+def test_what_is_drawn_near_one_end_of_a_long_structure_is_found_up_to_the_other():
+    rows, columns = np.indices((48, 48)) - 24
+    reach = 15 * np.sqrt(1 - (np.linspace(-1, 1, 23)[1:-1]) ** 2)  # pixels, of a spindle of 21 slices
+    truth = np.stack([np.hypot(rows, columns) <= radius for radius in reach])
+    noise = np.random.default_rng(0).normal(0, 0.3, truth.shape)
+    images = torch.from_numpy(truth + noise).float()
+    blind = Descriptors(torch.zeros(21, 2, 12, 12), torch.zeros(21, 9, 12, 12))
+    drawn = {2: truth[2].astype(np.float32)}
+    found = delineate(images, drawn, blind, (6.0, 3.0), without=("propagation",)).numpy() > 0.5
+    assert dice(found[17], truth[17]) > 0.8

@@ -1,7 +1,8 @@
 """One drawn slice or several, the same volume: the structure on every slice.
 
 Three steps: a random walker that sees the image only; propagation of the drawing by what the encoder sees,
-held back where that walker doubts; a second walker that hears the propagation and draws the outline.
+held back where that walker doubts; a second walker that hears the propagation and draws the outline. Both
+walkers are pulled to the background far from where the structure is largest.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ REFERENCE = 3.33
 CONTRAST = 16.0  # mean squared differences of the surroundings over which an edge loses a factor e
 ACROSS = 0.5  # share of a difference between slices that counts
 ISOTROPY = 11.0**2  # mm squared: slices this far apart are tied like neighbouring cells
-LENGTH = 0.00025  # pull to background one radius away from the drawing; it grows with the 4th power
+LENGTH = 0.00025  # pull to background one radius away from the largest slice; it grows with the 4th power
 FARTHEST = 3.0  # radii, after which it grows no more: long structures exist
+GROWN = 1.15  # times the drawn area, from which another slice is believed to be nearer to the middle
 TRUST = 1.0  # pull of the propagation
 LARGEST_ODDS = 3.0  # of a walker's probability
 
@@ -59,44 +61,93 @@ def delineate(
         if progress is not None:
             progress(done, 3, "outline")
 
-    between, pixel = spacing
-    drawn = np.stack([mask >= 0.5 * mask.max() for mask in masks.values()])
-    radius = max(radius_mm(mask, pixel) for mask in drawn)
-    lattice = Lattice.around(drawn, radius, pixel)
-    scale = (lattice.cell * pixel / REFERENCE) ** 2
-    cells = lattice.cells(images)
-    known = torch.from_numpy(np.stack(list(masks.values())))
-    seeds, values = torch.zeros(cells.shape, dtype=torch.bool), torch.zeros(cells.shape)
-    indices = torch.tensor(list(masks))
-    seeds[indices], values[indices] = True, lattice.cells(known)
-    far = _distance(len(images), sorted(masks)) * between / max(radius, pixel)
-    length = 0.0 if "ends" in without else scale * LENGTH
-    end = length * far.clamp(max=FARTHEST)[:, None, None] ** 4 + torch.zeros_like(cells)
-    edges = _edges(cells, sorted(masks), scale, between)
-
-    alone = walk(edges, torch.zeros_like(cells), end, seeds, values, check)
+    walkers = _Walkers(images, masks, spacing, LENGTH if "ends" not in without else 0.0, check)
+    alone = walkers.alone()
     tell(1)
     if "propagation" in without:
-        return lattice.images(alone)
+        return walkers.images(alone)
     descriptors = descriptors.without(without)
     size = (descriptors.features.shape[-2], descriptors.features.shape[-1])
-    odds = torch.logit(alone.clamp(1e-6, 1 - 1e-6)).clamp(-LARGEST_ODDS, LARGEST_ODDS)
-    evidence = F.adaptive_avg_pool2d(lattice.images(odds + LARGEST_ODDS)[:, None], size)[:, 0] - LARGEST_ODDS
+    evidence = F.adaptive_avg_pool2d(walkers.odds(alone)[:, None], size)[:, 0]
     if "doubt" in without:
         evidence = torch.zeros_like(evidence)
-    coarse = F.adaptive_avg_pool2d(known[:, None], size)[:, 0]
-    carried = propagate(
-        descriptors, dict(zip(masks, coarse, strict=True)), evidence, "anywhere" not in without, check
-    )
+    coarse = {k: F.adaptive_avg_pool2d(torch.from_numpy(mask)[None], size)[0] for k, mask in masks.items()}
+    carried = propagate(descriptors, coarse, evidence, "anywhere" not in without, check)
     tell(2)
     whole = F.interpolate(carried[:, None], images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     if "outline" in without:
         return whole
-    likely = lattice.cells(whole)
-    trust = scale * TRUST
-    outlined = walk(edges, trust * likely, trust * (1 - likely) + end, seeds, values, check)
+    outlined = walkers.informed(whole)
     tell(3)
-    return lattice.images(outlined)
+    return walkers.images(outlined)
+
+
+class _Walkers:
+    """What both walkers have in common: the box around the drawings, what is known in it, and its edges.
+
+    Its tensors (S, H, W) are of the box's cells. See `delineate` for the arguments; length is `LENGTH` or 0.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        masks: dict[int, np.ndarray],
+        spacing: tuple[float, float],
+        length: float,
+        check: Callable[[], None],
+    ) -> None:
+        self._between, pixel = spacing
+        drawn = np.stack([mask >= 0.5 * mask.max() for mask in masks.values()])
+        self._radius = max(*(radius_mm(mask, pixel) for mask in drawn), pixel)
+        self._lattice = Lattice.around(drawn, self._radius, pixel)
+        self._scale = (self._lattice.cell * pixel / REFERENCE) ** 2
+        self._length, self._check, self._drawn = length, check, sorted(masks)
+        cells = self._lattice.cells(images)
+        self._nothing = torch.zeros_like(cells)
+        self._seeds, self._values = torch.zeros(cells.shape, dtype=torch.bool), torch.zeros(cells.shape)
+        self._seeds[list(masks)] = True
+        self._values[list(masks)] = self._lattice.cells(torch.from_numpy(np.stack(list(masks.values()))))
+        self._edges = _edges(cells, self._drawn, self._scale, self._between)
+
+    def alone(self) -> Tensor:
+        """Probability from the image only, (S, H, W) float32."""
+        endless = self._walk(self._nothing, self._nothing)
+        return self._walk(self._nothing, self._end(endless)) if self._length else endless
+
+    def informed(self, whole: Tensor) -> Tensor:
+        """Probability (S, H, W) float32 from the image and from (S, N, N) of another source."""
+        likely, trust = self._lattice.cells(whole), self._scale * TRUST
+        return self._walk(trust * likely, trust * (1 - likely) + self._end(likely))
+
+    def odds(self, probability: Tensor) -> Tensor:
+        """(S, N, N) limited log-odds of a walker's probability, the least outside the box."""
+        odds = torch.logit(probability.clamp(1e-6, 1 - 1e-6)).clamp(-LARGEST_ODDS, LARGEST_ODDS)
+        return self.images(odds + LARGEST_ODDS) - LARGEST_ODDS
+
+    def images(self, cells: Tensor) -> Tensor:
+        """(S, N, N) float32, 0 outside the box."""
+        return self._lattice.images(cells)
+
+    def _walk(self, inside: Tensor, outside: Tensor) -> Tensor:
+        return walk(self._edges, inside, outside, self._seeds, self._values, self._check)
+
+    def _end(self, found: Tensor) -> Tensor:
+        """The pull to background, from the middle of what is found so far."""
+        middle = _middle(found, self._drawn)
+        far = _distance(len(found), middle) * self._between / self._radius
+        pull = self._scale * self._length * far.clamp(max=FARTHEST) ** 4
+        return pull[:, None, None] + self._nothing
+
+
+def _middle(found: Tensor, drawn: list[int]) -> list[int]:
+    """Slices in the structure's middle: the drawn ones, and the largest of
+    (S, H, W) where that is clearly larger.
+
+    What is drawn near one end of a structure reaches far to the other side.
+    """
+    areas = (found > 0.5).sum(dim=(1, 2))
+    largest = int(areas.argmax())
+    return sorted({*drawn, largest}) if areas[largest] > GROWN * areas[drawn].max() else drawn
 
 
 def _edges(cells: Tensor, drawn: list[int], scale: float, between: float) -> Edges:
@@ -107,7 +158,7 @@ def _edges(cells: Tensor, drawn: list[int], scale: float, between: float) -> Edg
     return conductances(cells, max(noise, 1e-12) / CONTRAST, ACROSS, tied)
 
 
-def _distance(count: int, drawn: list[int]) -> Tensor:
-    """(S,) slices to the nearest drawn one beyond the outermost; 0 between them."""
+def _distance(count: int, middle: list[int]) -> Tensor:
+    """(S,) slices beyond the outermost of the middle ones; 0 between them."""
     slices = torch.arange(count)
-    return ((drawn[0] - slices).clamp(min=0) + (slices - drawn[-1]).clamp(min=0)).float()
+    return ((middle[0] - slices).clamp(min=0) + (slices - middle[-1]).clamp(min=0)).float()
