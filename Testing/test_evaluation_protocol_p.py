@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from qnetseg.data import CATALOGUE, dataset
+from qnetseg.data import CATALOGUE, Case, dataset
 from qnetseg.errors import DatasetError, InputError, OutputError
-from qnetseg.evaluation import protocol_p, report, results
+from qnetseg.evaluation import floor, protocol_p, report, results
 from qnetseg.evaluation.metrics import bootstrap_interval, dice, iou
-from qnetseg.evaluation.protocol_p import ProtocolP, support_slice_indices
+from qnetseg.evaluation.protocol_p import Pair, ProtocolP, support_slice_indices
 from qnetseg.evaluation.results import RowLog, recorded_recipe
 from qnetseg.evaluation.summary import summarise
 from support.evaluation_bed import write_chaos_like
@@ -89,6 +89,25 @@ def test_strict_scheme_counts_every_patient_once_over_all_supports(data):
     rows = [row for row in rows_of(protocol, intensity_model()) if row["structure"] == "liver"]
     assert len(rows) == 12
     assert summarise(rows, data.labels)["liver"]["patients"] == 4
+
+
+def test_the_floor_pastes_the_mask_of_each_third_at_the_same_place():
+    labels = np.zeros((9, 256, 256), np.int32)
+    for index in range(1, 7):  # six slices: drawn are those at 1, 3 and 5
+        labels[1 + index, 100 : 110 + index, 50:60] = 1
+    support = Case("1", labels.astype(np.float32), labels, None, (8.0, 1.25, 1.25))
+    query = dataclasses.replace(support, name="2", labels=np.roll(labels[:, ::-1], -2, axis=0))
+    mask = floor.pasted(Pair("organ", 1, support, query))
+    assert np.flatnonzero(mask.any(axis=(1, 2))).tolist() == [0, 1, 2, 3, 4, 5]
+    for index in range(6):
+        assert np.array_equal(mask[index], labels[[3, 3, 5, 5, 7, 7][index]] == 1)
+
+
+def test_the_floor_of_all_folds_is_one_file(data, tmp_path):
+    content = floor.run("chaos", "strict", tmp_path / "floor.json", report=lambda line: None)
+    assert json.loads((tmp_path / "floor.json").read_text()) == json.loads(json.dumps(content))
+    assert {row["fold"] for row in content["rows"]} == {0, 1, 2, 3, 4}
+    assert content["summary"]["mean"]["patients"] == 20
 
 
 def test_only_slices_with_the_organ_are_scored(data):

@@ -196,13 +196,15 @@ def test_every_measure_is_shown_and_missing_distances_are_counted(page):
 
 def test_goals_and_floors_are_shown_with_the_distance(page):
     seen = result(dice=99.0, trained_on_scored_cases=True)
-    lines = page(result(), result(scheme="released", dice=50.0), seen, planned=False)
+    free = {"mean": {"dice": 47.44}}
+    floor = {"protocol": "P-floor", "dataset": "chaos", "scheme": "released", "summary": free, "rows": [{}]}
+    lines = page(result(), result(scheme="released", dice=50.0), seen, floor, planned=False)
     rows = [x for x in lines if x.startswith("| CHAOST2 (ABD) | 1 | ") and ("goal" in x or "floor" in x)]
     assert rows == [
-        "| CHAOST2 (ABD) | 1 | strict | goal | 81 | big | 6000 | none | 1 of 5 | 80.0 | -1.0 |",
-        "| CHAOST2 (ABD) | 1 | released | floor | 48.6 | big | 6000 | none | 1 of 5 | 50.0 | +1.4 |",
+        "| CHAOST2 (ABD) | 1 | strict | goal | 81.0 | big | 6000 | none | 1 of 5 | 80.0 | -1.0 |",
+        "| CHAOST2 (ABD) | 1 | released | floor | 47.4 | big | 6000 | none | 1 of 5 | 50.0 | +2.6 |",
     ]
-    assert "| CMR | 1 | strict | goal | 78 |  |  |  | 0 of 5 | not run yet |  |" in lines
+    assert "| CMR | 1 | strict | goal | 78.0 |  |  |  | 0 of 5 | not run yet |  |" in lines
 
 
 def test_models_that_saw_scored_cases_are_marked_and_do_not_count(page):

@@ -61,6 +61,19 @@ def add(commands: Any) -> None:
         "--iterations", type=int, default=10, metavar="N", help="last number of iterations (default: 10)"
     )
     iterations.set_defaults(run=run_iterations)
+
+    floor = add_command(
+        protocols,
+        "p-floor",
+        "what pasting the drawn masks on the query scores, no image looked at; all folds",
+        "qnetseg evaluate p-floor --dataset chaos --output results",
+        DETAILS,
+    )
+    _add_dataset(floor)
+    _add_scheme(floor)
+    floor.add_argument("--output", type=Path, metavar="DIR", help="folder for the result file")
+    add_json(floor)
+    floor.set_defaults(run=run_floor)
     evaluate_r.add(protocols)
 
 
@@ -69,12 +82,7 @@ def _like(example: str, name: str) -> str:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dataset",
-        required=True,
-        metavar="NAME|FOLDER",
-        help="chaos, cmr, or a folder made by `qnetseg data prepare`",
-    )
+    _add_dataset(parser)
     parser.add_argument(
         "--setting",
         type=int,
@@ -85,13 +93,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fold", choices=[*map(str, FOLDS), "all"], required=True, help="test fold; all: one after another"
     )
-    parser.add_argument(
-        "--scheme",
-        choices=("released", "strict"),
-        default="released",
-        help="folds and support of the released code, or disjoint folds with every support (default: "
-        "released)",
-    )
+    _add_scheme(parser)
     parser.add_argument(
         "--structures",
         nargs="+",
@@ -111,6 +113,25 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     add_precision(parser)
     add_json(parser)
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        metavar="NAME|FOLDER",
+        help="chaos, cmr, or a folder made by `qnetseg data prepare`",
+    )
+
+
+def _add_scheme(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scheme",
+        choices=("released", "strict"),
+        default="released",
+        help="folds and support of the released code, or disjoint folds with every support (default: "
+        "released)",
+    )
 
 
 def _add_refinement(parser: argparse.ArgumentParser) -> None:
@@ -165,6 +186,24 @@ def run_iterations(arguments: argparse.Namespace) -> int:
         return sweeps.run_iterations(protocol, weights, output, report, arguments.iterations)
 
     _run(arguments, lambda protocol: "p-iterations-{where}", run)
+    return 0
+
+
+def run_floor(arguments: argparse.Namespace) -> int:
+    """Score the pasted masks."""
+    from ..data import dataset
+    from ..evaluation import floor
+
+    output = None
+    if arguments.output is not None:
+        make_folder(arguments.output)
+        output = arguments.output / f"p-floor-{dataset(arguments.dataset).name}-{arguments.scheme}.json"
+    report = say if arguments.json else print
+    content = floor.run(arguments.dataset, arguments.scheme, output, report)
+    if arguments.json:
+        print_json(content)
+    elif output is not None:
+        print(f"result     {output}")
     return 0
 
 

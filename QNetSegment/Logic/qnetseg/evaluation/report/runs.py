@@ -139,7 +139,8 @@ class Run:
         return all(entries(other.get("recipe")) == entries(content.get("recipe")) for other in group)
 
     def details(self) -> Entries | None:
-        """The entries of its recipe, also those that the groups of Setting 2 do not share."""
+        """The entries of its recipe but for the steps, which have a column; also those that the groups of
+        Setting 2 do not share."""
         common = self.variant.entries
         if common is None:
             return None
@@ -148,7 +149,7 @@ class Run:
             group = ", ".join(sorted({name for _, name in _covered(content)}))
             own = (entries(content["recipe"]) or common) - common
             apart |= {(f"{key} for {group}", value) for key, value in own if not key.endswith(".exclude")}
-        return common | apart
+        return frozenset((key, value) for key, value in common | apart if key != "steps")
 
     def covered(self) -> set[tuple[int, str]]:
         """Pairs of fold and structure."""
@@ -236,8 +237,8 @@ def find_runs(results: list[dict[str, Any]], question: Question) -> list[Run]:
 
 
 def _named(run: Run) -> Variant:
-    """All that the columns of tables say of a run."""
-    return replace(run.variant, entries=None, mode="", alpha=None)
+    """What the columns of tables call a training."""
+    return replace(run.variant, entries=None, steps=None, mode="", alpha=None)
 
 
 def _covered(content: dict[str, Any]) -> set[tuple[int, str]]:
