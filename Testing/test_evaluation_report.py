@@ -10,6 +10,7 @@ import pytest
 from qnetseg.errors import InputError
 from qnetseg.evaluation.report import queue, write_experiments, write_index
 from qnetseg.evaluation.report.published import TABLE1, TABLE2, TABLE3, UNREADABLE
+from qnetseg.evaluation.report.recipes import differences, entries
 from qnetseg.evaluation.report.runs import Run, Variant
 from qnetseg.evaluation.report.tables import figure
 
@@ -365,3 +366,15 @@ def test_an_incomplete_experiment_is_named(tmp_path, changes):
     with pytest.raises(InputError, match=r"1\.toml"):
         write_experiments(tmp_path)
     assert not (tmp_path / "experiments.md").exists()
+
+
+def test_recipes_of_one_name_tell_what_they_have_otherwise_and_no_more():
+    both = {
+        "name": "big",
+        "start": "radiology",
+        "data": [{"name": n, "share": 0.5, "rule": "any"} for n in "ab"],
+    }
+    alone = {**both, "start": "big-1", "method": "qnet", "data": both["data"][:1]}
+    told = differences([entries(both), entries(alone)])
+    assert told[entries(both)] == "data.b.share 0.5, start radiology"
+    assert told[entries(alone)] == "data.b.share absent, method qnet, start big-1"

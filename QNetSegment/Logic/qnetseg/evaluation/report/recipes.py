@@ -48,13 +48,29 @@ def _text(value: Any) -> str:
 
 
 def differences(recipes: Iterable[Entries | None]) -> dict[Entries | None, str]:
-    """For each recipe, in a few words, what some of the others have otherwise; "" where all are equal."""
+    """For each recipe, in a few words, what some of the others have otherwise; "" where all are equal.
+
+    A data set that is not in every recipe is told by its share alone. Other entries that a recipe lacks are
+    those of a later version, and are not told of it.
+    """
     kinds = set(recipes)
     known = [kind for kind in kinds if kind is not None]
     common = frozenset.intersection(*known) if known else frozenset()
     names = sorted({key for kind in known for key, _ in kind - common})
+    sources = [{_source(key) for key, _ in kind} for kind in known]
+    everywhere = {None}.union(set.intersection(*sources) if sources else set())
     notes: dict[Entries | None, str] = {None: "details not recorded" if known else ""}
     for kind in known:
         own = dict(kind)
-        notes[kind] = ", ".join(f"{name} {own.get(name, 'absent')}" for name in names)
+        told = [n for n in names if _is_share(n) or (n in own and _source(n) in everywhere)]
+        notes[kind] = ", ".join(f"{name} {own.get(name, 'absent')}" for name in told)
     return notes
+
+
+def _is_share(name: str) -> bool:
+    return name.startswith("data.") and name.split(" for ")[0].endswith(".share")
+
+
+def _source(name: str) -> str | None:
+    """The data set that an entry is of, or None."""
+    return name.split(".")[1] if name.startswith("data.") else None
