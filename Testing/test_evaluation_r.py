@@ -17,11 +17,12 @@ from qnetseg.evaluation.report import write_index
 from qnetseg.evaluation.report.whole_volume import r_tables
 from qnetseg.evaluation.results import RowLog
 from qnetseg.evaluation.summary import summarise
-from qnetseg.evaluation.whole_volume import r1, r2, r3
+from qnetseg.evaluation.whole_volume import gallery, r1, r2, r3
 from qnetseg.evaluation.whole_volume import run as whole_volume
 from qnetseg.evaluation.whole_volume.aggregate import paired
 from qnetseg.evaluation.whole_volume.parallel import work_through
 from qnetseg.evaluation.whole_volume.rivals import Answer
+from qnetseg.evaluation.whole_volume.scoring import score
 from qnetseg.evaluation.whole_volume.tables import summary_lines
 from qnetseg.volume import LabelMap, write_labelmap, write_volume
 from support import parallel_works
@@ -330,3 +331,36 @@ def test_the_commands_print_a_table_and_write_a_result(phantoms, tmp_path, capsy
 def test_options_that_cannot_be_used_are_said(phantoms, capsys, options, sentence):
     assert cli.main(["evaluate", "r1", "--dataset", str(phantoms), *options]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def row_of(query, dice, method="qnet", **more):
+    return {"query": query, "structure": "organ", "method": method, "dice": dice, **more}
+
+
+def test_the_worst_results_are_those_of_the_first_method_each_drawing_once():
+    rows = [row_of("a", 0.9), row_of("b", 0.5, seed=0), row_of("b", 0.2, seed=1), row_of("c", 0.1, "copy")]
+    assert [row["dice"] for row in gallery.worst(rows, "qnet", count=5)] == [0.2, 0.9]
+    absent = [{**row_of("a", 0), "false_ml": ml, "support": str(ml)} for ml in (1.0, 30.0, 0.0)]
+    for row in absent:
+        del row["dice"]
+    assert [row["false_ml"] for row in gallery.worst(absent, "qnet", count=2)] == [30.0, 1.0]
+
+
+@pytest.mark.parametrize("protocol", [["r1", "--seeds", "1"], ["r3"], ["r3", "--absent"]])
+def test_a_gallery_shows_the_results_of_the_table(phantoms, tmp_path, monkeypatch, capsys, protocol):
+    redone = []
+    draw = gallery._draw
+    monkeypatch.setattr(gallery, "_draw", lambda line, result: (redone.append(result), draw(line, result)))
+    options = ["--dataset", str(phantoms), "--method", "copy,ellipsoid", "--cases", "p1,p2"]
+    picture = tmp_path / "worst.png"
+    assert cli.main(["evaluate", *protocol, *options, "--gallery", str(picture)]) == 0
+    assert f"gallery    {picture}" in capsys.readouterr().out and picture.stat().st_size > 10_000
+    assert {result.row["query"] for result in redone} == {"p1", "p2"}
+    for result in redone:
+        if "--absent" in protocol:
+            voxel_ml = float(np.prod(result.study.spacing)) / 1000
+            assert result.found.sum() * voxel_ml == pytest.approx(result.row["false_ml"])
+        else:
+            drawn = result.row.get("drawn", [])
+            measured = score(result.found, result.truth, result.study.spacing, drawn, result.study.labelled)
+            assert measured["dice"] == pytest.approx(result.row["dice"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import add_command, add_device, add_json, add_model, add_precision, print_json, say
-from .outputs import make_folder
+from .outputs import make_folder, require_writable
 
 if TYPE_CHECKING:
     from ..evaluation.whole_volume.run import WholeVolumeRun
@@ -43,6 +44,7 @@ def _add_r1(protocols: Any) -> None:
         help="the drawn slice: of the largest area, or random in the structure's middle half (default: both)",
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="random slices (default: 3)")
+    _add_gallery(parser)
     parser.set_defaults(run=run_r1)
 
 
@@ -79,6 +81,7 @@ def _add_r3(protocols: Any) -> None:
     parser.add_argument(
         "--absent", action="store_true", help="crop queries to slices without the structure: false volume"
     )
+    _add_gallery(parser)
     parser.set_defaults(run=run_r3)
 
 
@@ -118,6 +121,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
+def _add_gallery(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gallery", type=Path, metavar="FILE", help="PNG to draw: the first method's ten worst results"
+    )
+
+
 def names(text: str) -> tuple[str, ...]:
     """Names of a list with commas."""
     found = tuple(name.strip() for name in text.split(",") if name.strip())
@@ -147,7 +156,7 @@ def run_r1(arguments: argparse.Namespace) -> int:
     choices = CHOICES if arguments.choice == "both" else (arguments.choice,)
     run = r1.R1(**_settings(arguments, "r1"), choices=choices, seeds=arguments.seeds)
     parts = [] if arguments.choice == "both" else [arguments.choice]
-    return _execute(arguments, r1.run, run, parts)
+    return _execute(arguments, r1, run, parts)
 
 
 def run_r2(arguments: argparse.Namespace) -> int:
@@ -156,7 +165,7 @@ def run_r2(arguments: argparse.Namespace) -> int:
 
     picks = r2.PICKS if arguments.pick == "both" else (arguments.pick,)
     run = r2.R2(**_settings(arguments, "r2"), rounds=arguments.rounds, picks=picks)
-    return _execute(arguments, r2.run, run, [] if arguments.pick == "both" else [arguments.pick])
+    return _execute(arguments, r2, run, [] if arguments.pick == "both" else [arguments.pick])
 
 
 def run_r3(arguments: argparse.Namespace) -> int:
@@ -174,7 +183,7 @@ def run_r3(arguments: argparse.Namespace) -> int:
     parts = [f"from-{Path(arguments.support_dataset).name}"] if arguments.support_dataset else []
     parts += [f"pairs{arguments.pairs}-seed{arguments.seed}"] if arguments.pairs else []
     parts += ["absent"] if arguments.absent else []
-    return _execute(arguments, r3.run, run, parts)
+    return _execute(arguments, r3, run, parts)
 
 
 def _settings(arguments: argparse.Namespace, protocol: str) -> dict[str, Any]:
@@ -198,21 +207,29 @@ def _settings(arguments: argparse.Namespace, protocol: str) -> dict[str, Any]:
     }
 
 
-def _execute(arguments: argparse.Namespace, function: Any, run: WholeVolumeRun, parts: list[str]) -> int:
-    """Run a protocol, print its table and say where the result file is."""
+def _execute(arguments: argparse.Namespace, protocol: Any, run: WholeVolumeRun, parts: list[str]) -> int:
+    """Run a protocol's module, print its table and say where the result file is."""
+    from ..evaluation.whole_volume.gallery import gallery
+    from ..evaluation.whole_volume.run import prepared
     from ..evaluation.whole_volume.tables import summary_lines
 
-    output = None
+    output, picture = None, getattr(arguments, "gallery", None)
+    if picture is not None:
+        require_writable(picture, (".png",))
     if arguments.output is not None:
         make_folder(arguments.output)
         output = arguments.output / f"{_run_name(run, parts)}.json"
-    content = function(run, output, arguments.jobs, say)
+    content = protocol.run(run, output, arguments.jobs, say)
+    if picture is not None:
+        gallery(content, partial(protocol.again, prepared(run)), picture)
     if arguments.json:
         print_json(content)
         return 0
     print("\n".join(summary_lines(content)))
     if output is not None:
         print(f"result     {output}")
+    if picture is not None:
+        print(f"gallery    {picture}")
     return 0
 
 

@@ -14,6 +14,7 @@ from ...errors import DatasetError, InputError
 from ..summary import summarise
 from .aggregate import average, by_method, median, paired
 from .drawings import CHOICES, LARGEST, RANDOM, from_the_middle, largest, occupied_slices
+from .gallery import Redone
 from .parallel import Report, Unit
 from .reliability import reliability, summarise_reliability
 from .rivals import METHODS, draw
@@ -56,6 +57,15 @@ def run(run: R1, output: Path | None = None, jobs: int = 1, report: Report = pri
     run = prepared(run)
     units: list[Unit] = [{"query": name} for name in run.collection().files]
     return execute(run, units, partial(score_study, run), figures, output, jobs, report)
+
+
+def again(run: R1, row: dict[str, Any]) -> Redone:
+    """A row's result, made again."""
+    study = run.collection().load(row["query"])
+    truth = study.mask(run.collection().structures[row["structure"]])
+    usual = run.usual_length(row["structure"], study.name)
+    task = draw(study, truth, row["structure"], row["drawn"], usual)
+    return Redone(row, task, study, truth, answer(run, row["method"], task)[0].mask)
 
 
 def score_study(run: R1, unit: Unit) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ...errors import DatasetError, InputError, QNetSegmentError
 from ..summary import summarise
 from .aggregate import average, by_method, median, paired
 from .drawings import largest, pairs
+from .gallery import Redone
 from .parallel import Report, Unit
 from .rivals import METHODS, Task, draw
 from .rivals.transfer import transferred
@@ -119,33 +120,50 @@ def without(query: Study, truth: np.ndarray) -> Study:
 def _score_structure(
     run: R3, structure: str, support: tuple[Study, np.ndarray], query: Study, truth: np.ndarray
 ) -> list[dict[str, Any]]:
-    study, source = support
-    drawing = draw(study, source, structure, [largest(source)])
     rows = []
     for name in run.methods:
-        task = Task(
-            query,
-            structure,
-            np.zeros_like(truth),
-            (),
-            run.usual_length(structure, query.name),
-            drawing,
-        )
-        if METHODS[name].options is None:  # what does not look at the image gets the drawing put in place
-            task = transferred(task)
-        found, seconds = answer(run, name, task)
-        mask = query.stack(task.study.native(found.mask))
+        result, seconds = _answered(run, structure, support, query, truth, name)
         rows.append(
             {
                 "query": query.name,
-                "support": study.name,
+                "support": support[0].name,
                 "structure": structure,
                 "method": name,
-                **_measured(mask, truth, query, run.absent),
+                **_measured(result, truth, query, run.absent),
                 "seconds": seconds,
             }
         )
     return rows
+
+
+def _answered(
+    run: R3, structure: str, support: tuple[Study, np.ndarray], query: Study, truth: np.ndarray, name: str
+) -> tuple[np.ndarray, float]:
+    """The mask (S, H, W) bool that a method finds in the query, and its seconds."""
+    drawing = _drawing(structure, *support)
+    usual = run.usual_length(structure, query.name)
+    task = Task(query, structure, np.zeros_like(truth), (), usual, drawing)
+    if METHODS[name].options is None:  # what does not look at the image gets the drawing put in place
+        task = transferred(task)
+    found, seconds = answer(run, name, task)
+    return query.stack(task.study.native(found.mask)), seconds
+
+
+def _drawing(structure: str, study: Study, source: np.ndarray) -> Task:
+    return draw(study, source, structure, [largest(source)])
+
+
+def again(run: R3, row: dict[str, Any]) -> Redone:
+    """A row's result, made again."""
+    supports, queries, structure = run.supports(), run.collection(), row["structure"]
+    support, query = supports.load(row["support"]), queries.load(row["query"])
+    source = support.mask(supports.structures[structure])
+    truth = query.mask(queries.structures[structure])
+    if run.absent:
+        query = without(query, truth)
+        truth = query.mask(queries.structures[structure])
+    mask, _ = _answered(run, structure, (support, source), query, truth, row["method"])
+    return Redone(row, _drawing(structure, support, source), query, truth, mask)
 
 
 def _measured(mask: np.ndarray, truth: np.ndarray, query: Study, absent: bool) -> dict[str, Any]:
