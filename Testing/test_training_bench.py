@@ -61,14 +61,15 @@ def test_the_command_writes_a_result_file(monkeypatch, tmp_path, capsys):
 
     def training(recipe, device, steps, report):
         report("ratio 12.0")
-        seen.append((recipe.name, device, steps))
+        seen.append((recipe.name, recipe.episodes.crop, device, steps))
         return {"bench": "training", "ratio": 12.0}
 
     monkeypatch.setattr(bench, "training", training)
     arguments = ["bench", "training", "--recipe", "default-h100", "--steps", "3", "--device", "cpu"]
-    assert main([*arguments, "--output", str(tmp_path / "results")]) == 0
-    assert seen == [("default-h100", CPU, 3)] and "ratio 12.0" in capsys.readouterr().out
-    content = json.loads((tmp_path / "results" / "bench-training-cpu-default-h100.json").read_text())
+    changed = ["--set", "precision=fp32", "--set", "episodes.crop=192"]
+    assert main([*arguments, *changed, "--output", str(tmp_path / "results")]) == 0
+    assert seen == [("default-h100", 192, CPU, 3)] and "ratio 12.0" in capsys.readouterr().out
+    content = json.loads((tmp_path / "results" / "bench-training-cpu-default-h100-fp32.json").read_text())
     assert content["ratio"] == 12.0 and content["machine"]["cores"] and content["device"] == "cpu"
     assert main([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ratio"] == 12.0

@@ -8,6 +8,7 @@ from typing import Any
 
 from .common import add_command, add_device, add_json, add_model, print_json, say
 from .outputs import make_folder
+from .train import add_settings, find_recipe
 
 EXAMPLE = "qnetseg bench inference --slices 36 --output results"
 DETAILS = """
@@ -49,6 +50,7 @@ def add(commands: Any) -> None:
         "--steps", type=_positive, default=10, metavar="N", help="timed steps of each side (default: 10)"
     )
     training.add_argument("--output", type=Path, metavar="DIR", help="folder for the result file")
+    add_settings(training)
     add_device(training)
     add_json(training)
     training.set_defaults(run=run_training)
@@ -121,11 +123,10 @@ def run_training(arguments: argparse.Namespace) -> int:
     """Time the steps of a recipe against one episode a step in float32."""
     from ..evaluation.results import describe_run, write_json
     from ..segment.device import choose_device
-    from ..training import read_recipe
+    from ..training import parse_setting, read_recipe
     from ..training.bench import training
-    from .train import find_recipe
 
-    recipe = read_recipe(find_recipe(arguments.recipe))
+    recipe = read_recipe(find_recipe(arguments.recipe), dict(map(parse_setting, arguments.settings)))
     device, warning = choose_device(arguments.device)
     if warning:
         say(f"warning: {warning}")
@@ -135,7 +136,7 @@ def run_training(arguments: argparse.Namespace) -> int:
     figures = training(recipe, device, steps=arguments.steps, report=report)
     content = {**figures, **describe_run(None, device.type, recipe.seed)}
     if arguments.output is not None:
-        output = arguments.output / f"bench-training-{device.type}-{recipe.name}.json"
+        output = arguments.output / f"bench-training-{device.type}-{recipe.name}-{recipe.precision}.json"
         write_json(output, content)
         if not arguments.json:
             print(f"result     {output}")

@@ -44,6 +44,13 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--steps", type=int, metavar="N", help="number of steps instead of the recipe's")
     parser.add_argument("--start", metavar="START", help="start weights or file instead of the recipe's")
+    add_settings(parser)
+    add_device(parser)
+    parser.set_defaults(run=run)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The option `--set`."""
     parser.add_argument(
         "--set",
         dest="settings",
@@ -53,8 +60,6 @@ def add(commands: Any) -> None:
         help="another value of a recipe's entry, e.g. model.depth=101; data.KEY is meant for every source,"
         " data.NAME.KEY for one; may be given several times",
     )
-    add_device(parser)
-    parser.set_defaults(run=run)
 
 
 def find_recipe(name: str) -> Path:

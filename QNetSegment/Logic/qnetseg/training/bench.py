@@ -50,6 +50,7 @@ def training(
     """
     cases = [synthetic_case(size, recipe.episodes.min_pixels, device)]
     busy = load_average()
+    report(f"timing {steps} steps of {recipe.name}, then as many of one episode")
     ours = _time_steps(recipe, cases, device, steps)
     matrix = matrix_gflops(recipe.precision, device)
     paper = _time_steps(paper_recipe(recipe), cases, device, steps)
