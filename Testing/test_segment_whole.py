@@ -12,7 +12,7 @@ from qnetseg.errors import Cancelled
 from qnetseg.evaluation.metrics import dice
 from qnetseg.evaluation.phantom import body_phantom
 from qnetseg.segment import FeatureCache, SegmentOptions, segment_volume
-from qnetseg.segment.delineation import delineate
+from qnetseg.segment.delineation import _middle, delineate
 from qnetseg.segment.descriptors import Basis, Descriptors, neighbourhoods
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.lattice import Lattice, radius_mm
@@ -266,3 +266,17 @@ def test_what_is_drawn_near_one_end_of_a_long_structure_is_found_up_to_the_other
     drawn = {2: truth[2].astype(np.float32)}
     found = delineate(images, drawn, blind, (6.0, 3.0), without=("propagation",)).numpy() > 0.5
     assert dice(found[17], truth[17]) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("areas", "drawn", "expected"),
+    [
+        ([0, 90, 100, 108, 70, 0], [2], [2]),  # hardly larger
+        ([50, 100, 140, 180, 200, 150, 0], [1], [1, 4]),  # it grows to its middle
+        ([50, 100, 90, 200, 220, 0], [1], [1]),  # the area jumps: another structure
+        ([50, 100, 60, 80, 110, 150, 0], [1], [1]),  # it had ended in between
+        ([200, 150, 100, 90, 100, 0], [2, 4], [0, 2, 4]),  # outside of two drawn slices
+    ],
+)
+def test_the_middle_is_where_the_area_grows_to_without_a_jump(areas, drawn, expected):
+    assert _middle(areas, drawn) == expected

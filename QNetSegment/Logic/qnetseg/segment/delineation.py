@@ -29,6 +29,7 @@ ISOTROPY = 11.0**2  # mm squared: slices this far apart are tied like neighbouri
 LENGTH = 0.00025  # pull to background one radius away from the largest slice; it grows with the 4th power
 FARTHEST = 3.0  # radii, after which it grows no more: long structures exist
 GROWN = 1.15  # times the drawn area, from which another slice is believed to be nearer to the middle
+SHRUNK, JUMP = 0.8, 1.6  # of the largest area so far, times the slice before: beyond them it is a neighbour's
 TRUST = 1.0  # pull of the propagation
 LARGEST_ODDS = 3.0  # of a walker's probability
 
@@ -132,22 +133,31 @@ class _Walkers:
         return walk(self._edges, inside, outside, self._seeds, self._values, self._check)
 
     def _end(self, found: Tensor) -> Tensor:
-        """The pull to background, from the middle of what is found so far."""
-        middle = _middle(found, self._drawn)
-        far = _distance(len(found), middle) * self._between / self._radius
+        """The pull to background, counted from the middle of what is found so far in radii of that."""
+        areas = (found > 0.5).sum(dim=(1, 2)).tolist()
+        middle = _middle(areas, self._drawn)
+        grown = max(areas[k] for k in middle) / max(1, *(areas[k] for k in self._drawn))
+        far = _distance(len(found), middle) * self._between / (self._radius * grown**0.5)
         pull = self._scale * self._length * far.clamp(max=FARTHEST) ** 4
         return pull[:, None, None] + self._nothing
 
 
-def _middle(found: Tensor, drawn: list[int]) -> list[int]:
-    """Slices in the structure's middle: the drawn ones, and the largest of
-    (S, H, W) where that is clearly larger.
+def _middle(areas: list[int], drawn: list[int]) -> list[int]:
+    """Slices in the structure's middle: the drawn ones, and one of clearly larger area that they grow to.
 
-    What is drawn near one end of a structure reaches far to the other side.
+    What is drawn near one end of a structure reaches far to the other side. From the outermost drawn slices
+    outward the area may grow step by step; where it jumps, or grows again after it shrank, a neighbour of
+    the structure was run into.
     """
-    areas = (found > 0.5).sum(dim=(1, 2))
-    largest = int(areas.argmax())
-    return sorted({*drawn, largest}) if areas[largest] > GROWN * areas[drawn].max() else drawn
+    top = max(drawn, key=lambda index: areas[index])
+    least = GROWN * areas[top]
+    for start, step in ((drawn[0], -1), (drawn[-1], 1)):
+        highest, index = areas[start], start + step
+        while 0 <= index < len(areas) and SHRUNK * highest <= areas[index] <= JUMP * areas[index - step]:
+            highest = max(highest, areas[index])
+            top = max(top, index, key=lambda index: areas[index])
+            index += step
+    return sorted({*drawn, top}) if areas[top] > least else drawn
 
 
 def _edges(cells: Tensor, drawn: list[int], scale: float, between: float) -> Edges:
