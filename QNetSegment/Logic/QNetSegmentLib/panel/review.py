@@ -11,7 +11,7 @@ from .strip_chart import CONFIDENT, DOUBTFUL, DRAWN, EMPTY, Bar
 if TYPE_CHECKING:
     from qnetseg.segment import Report, SliceReport
 
-EMPTY_HEIGHT = 0.03
+EMPTY_HEIGHT, FOUND_HEIGHT = 0.03, 0.08  # at least, to be seen
 
 
 def plane_text(plane: str) -> str:
@@ -20,8 +20,8 @@ def plane_text(plane: str) -> str:
 
 
 def is_doubtful(part: SliceReport, below: float) -> bool:
-    """Whether a slice needs a look: found, not drawn, and less confident than `below` (0 to 1)."""
-    return part.occupied and not part.drawn and part.score < below
+    """Whether a slice needs a look, also one left empty: not drawn, less confident than `below` (0 to 1)."""
+    return not part.drawn and part.score < below
 
 
 def bars(report: Report, below: float) -> list[Bar]:
@@ -30,11 +30,10 @@ def bars(report: Report, below: float) -> list[Bar]:
     for part in report.slices:
         if part.drawn:
             shown.append(Bar(part.index, 1.0, DRAWN))
-        elif not part.occupied:
-            shown.append(Bar(part.index, EMPTY_HEIGHT, EMPTY))
-        else:
-            color = DOUBTFUL if is_doubtful(part, below) else CONFIDENT
-            shown.append(Bar(part.index, max(0.08, part.score), color))
+            continue
+        color = DOUBTFUL if is_doubtful(part, below) else CONFIDENT if part.occupied else EMPTY
+        height = max(FOUND_HEIGHT, part.score) if part.occupied else EMPTY_HEIGHT
+        shown.append(Bar(part.index, height, color))
     return shown
 
 
@@ -57,6 +56,10 @@ def slice_text(report: Report, index: int | None, below: float, position: str = 
     where = _("{plane} {position}").format(plane=plane_text(report.plane), position=position).strip()
     if part.drawn:
         return _("{where}: as you drew it.").format(where=where)
+    if not part.occupied and is_doubtful(part, below):
+        return _("{where}: nothing found, confidence {percent} %.").format(
+            where=where, percent=round(100 * part.score)
+        )
     if not part.occupied:
         return _("{where}: nothing found.").format(where=where)
     return _("{where}: confidence {percent} %, {area:.1f} cm².").format(

@@ -7,6 +7,10 @@ from scipy import ndimage
 
 DOUBT = 0.7  # of the drawn slices' expected Dice, below which the structure ends; chosen on training cases
 FAINT = 0.05  # probability below it is noise in a sum over a whole slice
+# Share of the expected Dice that holds at and beside an end of the structure, where whole slices are right or
+# wrong: found slices from the end inward, empty ones outward, one for every STEP mm or thicker slice.
+# Measured on 10 CHAOST2 and 12 CMR patients, the mean of the two.
+INWARD, OUTWARD, STEP = (0.55, 0.8, 0.9, 0.95, 1.0), (0.7, 0.9, 1.0), 10.0
 KEEP_FRACTION = 0.2  # of the largest component's weight: a second part this big is no accident
 
 
@@ -75,3 +79,19 @@ def expected_dice(probability: np.ndarray, mask: np.ndarray, typical_area: float
     if mask.any():
         return 2 * float(probability[mask].sum()) / (total + float(mask.sum()))
     return typical_area / (typical_area + total)
+
+
+def sure_of_ends(occupied: np.ndarray, thickness: float) -> np.ndarray:
+    """(S,) share of its expected Dice that holds for each slice, by its distance to where the structure ends.
+
+    Args:
+        occupied: (S,) bool, slices on which the structure was found.
+        thickness: mm between slices.
+    """
+    if not occupied.any():
+        return np.ones(len(occupied))
+    step = min(1.0, thickness / STEP)
+    inside = ndimage.distance_transform_edt(np.pad(occupied, 1))[1:-1] - 1
+    outside = np.maximum(ndimage.distance_transform_edt(~occupied) - 1, 0)
+    sure = np.interp(step * inside, np.arange(len(INWARD)), INWARD)
+    return np.where(occupied, sure, np.interp(step * outside, np.arange(len(OUTWARD)), OUTWARD))

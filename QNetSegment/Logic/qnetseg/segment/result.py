@@ -15,7 +15,8 @@ class SliceReport:
     Attributes:
         index: slice index of the canonical volume along the plane's normal.
         occupied: whether the structure was found there.
-        score: 0 to 1, the Dice that the probabilities themselves predict for this slice's mask.
+        score: 0 to 1, the Dice that the probabilities themselves predict for this slice's mask, less near the
+            structure's ends.
         support_index: index of the drawn slice that it was segmented from.
         area_mm2: area of the mask.
         drawn: whether the user drew this slice; its mask is then the drawing.
