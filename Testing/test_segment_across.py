@@ -26,6 +26,7 @@ from qnetseg.segment.correspondence import (
 from qnetseg.segment.descriptors import MOST_SLICES, Descriptors
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.options import STEPS, STEPS_ACROSS
+from qnetseg.segment.surest import outlined, sureness
 from qnetseg.volume import support_from_mask
 from support.intensity_model import intensity_model
 
@@ -58,6 +59,21 @@ def test_every_place_is_compared_with_every_drawn_one():
     cosines = torch.einsum("dhw,ndij->nhwij", query.features[1], support.features).amax(dim=(1, 2))
     inside = [float(cosines[n][masks[n] > 0].mean()) for n in range(2)]
     assert float(found.found[1]) == pytest.approx(max(inside), abs=1e-4)
+
+
+def test_the_surest_slice_is_outlined_where_its_area_is_most_like_the_drawing_s():
+    rows, columns = np.indices((64, 64)) - 32
+    probability = (1 / (1 + np.exp(np.hypot(rows, columns) - 10))).astype(
+        np.float32
+    )  # even odds at 10 pixels
+    probability[2:12, 2:12] = 0.3  # another thing that a lower threshold would take in
+    mask = probability > 0.5
+    likely, larger = outlined(probability, mask, np.pi * 12**2)
+    assert larger.sum() == pytest.approx(np.pi * 12**2, rel=0.1) and not larger[:12, :12].any()
+    assert np.array_equal(larger & (likely > 0.5), larger)
+    assert sureness(likely, larger, np.pi * 12**2) > sureness(probability, mask, np.pi * 12**2)
+    assert outlined(probability, mask, np.pi * 9.2**2)[1].sum() < mask.sum()
+    assert sureness(probability, np.zeros_like(mask), 10.0) == 0
 
 
 def test_a_moved_body_is_noticed():

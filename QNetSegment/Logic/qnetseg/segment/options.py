@@ -23,6 +23,7 @@ STEPS = {
 STEPS_ACROSS = {
     "correspondence": "comparing every place with every drawn one, beside Q-Net's prototype",
     "level": "preferring the slice on which all of the drawing is found again",
+    "threshold": "outlining that slice at the threshold that makes it surest",
     "absence": "leaving a volume empty where only the drawing's surroundings are found again",
     "carrying": "carrying the surest slice through the volume",
 }

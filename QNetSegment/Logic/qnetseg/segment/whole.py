@@ -14,7 +14,7 @@ from ..errors import Cancelled
 from ..model import QNet
 from ..volume import SupportSet
 from . import matching
-from .cleanup import connected_parts, expected_dice, within_reach, without_noise
+from .cleanup import connected_parts, within_reach
 from .correspondence import Correspondence, correspond
 from .delineation import delineate
 from .descriptors import FeatureCache, describe
@@ -22,6 +22,7 @@ from .inference import CancelCallback, ProgressCallback, Runner
 from .options import SegmentOptions
 from .prediction import Prediction, predict
 from .stack import Stack, model_mask
+from .surest import outlined, sureness, usual_area
 
 # Chosen on pairs of CMR patients, with and without the structure, and on CMR drawings in Sunnybrook.
 FOUND_AGAIN = 0.87  # likeness of the drawn places from which nobody doubts that the structure is there
@@ -82,7 +83,8 @@ def other_volume(
     mask = within_reach(connected_parts(probability, None), probability, None)
     if "carrying" in options.without or not mask.any():
         return replace(predicted, probability=probability)
-    sure = _sureness(probability, mask, _usual_area(support, stack))
+    usual = usual_area(support, stack)
+    sure = np.array([sureness(*each, usual) for each in zip(probability, mask, strict=True)])
     if "level" not in options.without:
         sure *= np.exp(seen.found.numpy() / LIKENESS)
     surest = int(sure.argmax())
@@ -90,11 +92,14 @@ def other_volume(
         # At most even odds: nothing is found, and the slices on which it might be are those to check.
         return replace(predicted, probability=np.minimum(probability, 0.5), whole=True)
     images = torch.from_numpy(stack.grid.to_model(stack.slices, fill=stack.fill))
-    masks = {surest: model_mask(mask[surest], stack.grid)}
+    likely, drawn = probability[surest], mask[surest]
+    if "threshold" not in options.without:
+        likely, drawn = outlined(likely, drawn, usual)
+    masks = {surest: model_mask(drawn, stack.grid)}
     spacing = (stack.spacing[0], stack.grid.spacing)
-    outlined = delineate(images, masks, described.query, spacing, check, options.without, progress)
-    found = stack.grid.to_native(outlined.numpy())
-    found[surest] = probability[surest] * mask[surest]  # nobody drew it: it is as sure as predicted
+    carried = delineate(images, masks, described.query, spacing, check, options.without, progress)
+    found = stack.grid.to_native(carried.numpy())
+    found[surest] = likely * drawn  # nobody drew it: it is as sure as predicted
     return replace(predicted, probability=found, whole=True)
 
 
@@ -117,23 +122,6 @@ def _absent(seen: Correspondence, index: int) -> bool:
     """Whether the surroundings of the drawings are found again on a slice, but not what was drawn."""
     found, surroundings = float(seen.found[index]), float(seen.surroundings[index])
     return found < FOUND_AGAIN and found < surroundings - BEHIND
-
-
-def _usual_area(support: SupportSet, stack: Stack) -> float:
-    """Mean area of the drawings in pixels of the stack."""
-    areas = [part.mask.sum() * part.spacing[0] * part.spacing[1] for part in support.slices]
-    return float(np.mean(areas)) / (stack.spacing[1] * stack.spacing[2])
-
-
-def _sureness(probability: np.ndarray, mask: np.ndarray, usual_area: float) -> np.ndarray:
-    """(S,) expected Dice of each slice, less where the area in pixels is another than what was drawn."""
-    sure = np.zeros(len(mask))
-    for index in np.flatnonzero(mask.any(axis=(1, 2))):
-        area = float(mask[index].sum())
-        alike = min(area / usual_area, usual_area / area)
-        expected = expected_dice(without_noise(probability[index]), mask[index], usual_area)
-        sure[index] = alike**0.5 * expected
-    return sure
 
 
 def _checking(cancel: CancelCallback | None) -> Callable[[], None]:
