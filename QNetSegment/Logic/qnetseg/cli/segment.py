@@ -288,7 +288,8 @@ def tell(report: dict[str, Any], as_json: bool) -> None:
         return
     for segment in report["segments"]:
         occupied = [part for part in segment["slices"] if part["occupied"]]
-        doubtful = [part["index"] for part in occupied if part["score"] < 0.6]
+        others = [part for part in segment["slices"] if not part["drawn"]]  # also those left empty
+        doubtful = [part["index"] for part in others if part["score"] < 0.6]
         where = f"{len(occupied)} of {len(segment['slices'])} {segment['plane']} slices"
         how = f"{segment['seconds']:.1f} s on {segment['device']}"
         look = f"; look at slices {_ranges(doubtful)}" if doubtful else ""
