@@ -278,9 +278,10 @@ def test_the_process_that_segments_never_loads_torch(bed):
 
 
 def test_slices_to_look_at_are_told_in_ranges(capsys):
-    scores = [0.9, 0.5, 0.4, 0.9, 0.3, None]
+    found = [(0.9, True), (0.5, True), (0.4, True), (0.9, True), (0.3, True), (0.95, False), (0.5, False)]
     slices = [
-        {"index": n, "occupied": score is not None, "score": score or 0.0} for n, score in enumerate(scores)
+        {"index": index, "occupied": occupied, "score": score, "drawn": index == 3}
+        for index, (score, occupied) in enumerate(found)
     ]
     part = {
         "structure": "liver",
@@ -293,7 +294,7 @@ def test_slices_to_look_at_are_told_in_ranges(capsys):
     }
     segment.tell({"segments": [part], "outputs": {}}, as_json=False)
     told = capsys.readouterr()
-    assert told.out == "liver: 12.3 ml on 5 of 6 axial slices, 1.0 s on cpu; look at slices 1-2, 4\n"
+    assert told.out == "liver: 12.3 ml on 5 of 7 axial slices, 1.0 s on cpu; look at slices 1-2, 4, 6\n"
     assert told.err == "qnetseg: warning: liver: It is small.\n"
 
 
