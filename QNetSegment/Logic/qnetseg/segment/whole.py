@@ -25,7 +25,7 @@ from .stack import Stack, model_mask
 from .surest import outlined, sureness, usual_area
 
 # Chosen on pairs of CMR patients, with and without the structure, and on CMR drawings in Sunnybrook.
-FOUND_AGAIN = 0.87  # likeness of the drawn places from which nobody doubts that the structure is there
+FOUND_AGAIN = 0.86  # likeness of the drawn places from which nobody doubts that the structure is there
 BEHIND = 0.01  # by which it must stay behind that of the surroundings, too, before the volume is left empty
 LIKENESS = 0.05  # of a whole slice to the drawn one, over which it is a factor e less sure
 
@@ -88,7 +88,7 @@ def other_volume(
     if "level" not in options.without:
         sure *= np.exp(seen.found.numpy() / LIKENESS)
     surest = int(sure.argmax())
-    if "absence" not in options.without and _absent(seen, surest):
+    if "absence" not in options.without and _absent(seen):
         # At most even odds: nothing is found, and the slices on which it might be are those to check.
         return replace(predicted, probability=np.minimum(probability, 0.5), whole=True)
     images = torch.from_numpy(stack.grid.to_model(stack.slices, fill=stack.fill))
@@ -118,9 +118,9 @@ def _together(probability: np.ndarray, odds: torch.Tensor, stack: Stack) -> np.n
     return torch.sigmoid(own + native).numpy()
 
 
-def _absent(seen: Correspondence, index: int) -> bool:
-    """Whether the surroundings of the drawings are found again on a slice, but not what was drawn."""
-    found, surroundings = float(seen.found[index]), float(seen.surroundings[index])
+def _absent(seen: Correspondence) -> bool:
+    """Whether the surroundings of the drawings are found again somewhere, but nowhere what was drawn."""
+    found, surroundings = float(seen.found.max()), float(seen.surroundings.max())
     return found < FOUND_AGAIN and found < surroundings - BEHIND
 
 
