@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .drawings import LARGEST, RANDOM
-from .rivals import METHODS
+from .rivals import ABLATED, METHODS
 
 CHOICE_TITLES = {LARGEST: "largest area", RANDOM: "random, middle half"}
 PICK_TITLES = {"worst": "the worst slice next", "flag": "the flagged slice next"}
@@ -138,13 +138,15 @@ def where(result: dict[str, Any]) -> str:
         parts.append(f"fold {result['fold']} ({result['scheme']})")
     if result.get("model"):
         parts.append(result["model"])
-    return ", ".join(parts)
+    steps = any(name in ABLATED for name in result["methods"])
+    return ", ".join(parts) + (": what each step is worth" if steps else "")
 
 
 def footnote(result: dict[str, Any]) -> str:
     """How many studies stand behind the tables, and what to mind."""
     left_out = f"; left out: {result['left_out']}" if result["left_out"] else ""
-    return f"{result['studies']} studies scored{left_out}{SEEN[result['trained_on_scored_cases']]}."
+    by = f", by revision {result['revision']}" if result.get("revision") else ""
+    return f"{result['studies']} studies scored{by}{left_out}{SEEN[result['trained_on_scored_cases']]}."
 
 
 def _number(value: float | None, digits: int = 1) -> str:
