@@ -50,7 +50,8 @@ def test_report_draws_the_first_method(tmp_path) -> None:
     kept = {"voxels": [[10, 5]] * 10, "slices": [[0.9, 0.8], [0.4, 0.5]]}
     rows = [{"method": "qnet", "choice": "largest", "reliability": kept}]
     figures = {"qnet": {"reliability": summarise_reliability(rows)}, "copy": {"reliability": None}}
-    result = {"protocol": "R1", "method": "qnet", "dataset": "chaos", "fold": None, "file": "r1.json"}
+    result = {"protocol": "R1", "method": "qnet", "methods": ["qnet", "copy"], "dataset": "chaos"}
+    result |= {"fold": None, "file": "r1.json"}
     result |= {"summary": {"largest": figures}, "rows": rows}
     text = "\n".join(section(result, tmp_path))
     assert "r1-reliability-largest.png" in text

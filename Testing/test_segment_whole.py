@@ -11,7 +11,7 @@ import torch
 from qnetseg.errors import Cancelled
 from qnetseg.evaluation.metrics import dice
 from qnetseg.evaluation.phantom import body_phantom
-from qnetseg.segment import FeatureCache, SegmentOptions, segment_volume
+from qnetseg.segment import FeatureCache, SegmentOptions, delineation, segment_volume
 from qnetseg.segment.delineation import _middle, delineate
 from qnetseg.segment.descriptors import Basis, Descriptors, neighbourhoods
 from qnetseg.segment.inference import Runner
@@ -280,3 +280,12 @@ def test_what_is_drawn_near_one_end_of_a_long_structure_is_found_up_to_the_other
 )
 def test_the_middle_is_where_the_area_grows_to_without_a_jump(areas, drawn, expected):
     assert _middle(areas, drawn) == expected
+
+
+def test_a_drawing_that_the_propagation_loses_leaves_numbers(monkeypatch):
+    mask = np.zeros((32, 32), np.float32)
+    mask[12:20, 12:20] = 1
+    images = torch.randn(5, 32, 32, generator=torch.Generator().manual_seed(0))
+    blind = Descriptors(torch.zeros(5, 2, 16, 16), torch.zeros(5, 9, 16, 16))
+    monkeypatch.setattr(delineation, "propagate", lambda *_: torch.zeros(5, 16, 16))
+    assert torch.isfinite(delineate(images, {2: mask}, blind, (6.0, 3.0))).all()

@@ -136,7 +136,8 @@ class _Walkers:
         """The pull to background, counted from the middle of what is found so far in radii of that."""
         areas = (found > 0.5).sum(dim=(1, 2)).tolist()
         middle = _middle(areas, self._drawn)
-        grown = max(areas[k] for k in middle) / max(1, *(areas[k] for k in self._drawn))
+        drawn = max(1, *(areas[k] for k in self._drawn))  # none where the propagation lost the drawing
+        grown = max(drawn, *(areas[k] for k in middle)) / drawn
         far = _distance(len(found), middle) * self._between / (self._radius * grown**0.5)
         pull = self._scale * self._length * far.clamp(max=FARTHEST) ** 4
         return pull[:, None, None] + self._nothing
