@@ -63,9 +63,8 @@ def test_every_place_is_compared_with_every_drawn_one():
 
 def test_the_surest_slice_is_outlined_where_its_area_is_most_like_the_drawing_s():
     rows, columns = np.indices((64, 64)) - 32
-    probability = (1 / (1 + np.exp(np.hypot(rows, columns) - 10))).astype(
-        np.float32
-    )  # even odds at 10 pixels
+    # Even odds at 10 pixels from the middle.
+    probability = (1 / (1 + np.exp(np.hypot(rows, columns) - 10))).astype(np.float32)
     probability[2:12, 2:12] = 0.3  # another thing that a lower threshold would take in
     mask = probability > 0.5
     likely, larger = outlined(probability, mask, np.pi * 12**2)

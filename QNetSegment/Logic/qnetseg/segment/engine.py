@@ -144,17 +144,17 @@ def _slice_reports(
     by_user = set() if drawn is None else {part.index for part in support.slices}
     # Slices that were not looked at say nothing of the structure's ends.
     occupied = np.asarray(mask.any(axis=(1, 2)))
-    ends = sure_of_ends(occupied, stack.spacing[0]) if predicted.whole else np.ones(len(mask))
+    sure = sure_of_ends(occupied, stack.spacing[0]) if predicted.whole else np.ones(len(mask))
+    sure[list(by_user)] = 1
     reports = []
     for index, chosen in zip(looked_at.tolist(), predicted.support_of.tolist(), strict=True):
         likely = without_noise(predicted.probability[index])
-        sure = 1.0 if index in by_user else float(ends[index])
         reports.append(
             SliceReport(
                 index=index,
                 occupied=bool(mask[index].any()),
                 drawn=index in by_user,
-                score=round(sure * expected_dice(likely, mask[index], typical), 4),
+                score=round(float(sure[index]) * expected_dice(likely, mask[index], typical), 4),
                 support_index=support.slices[chosen].index,
                 area_mm2=float(mask[index].sum() * pixel),
             )
