@@ -122,7 +122,7 @@ def test_another_structure_of_another_patient_needs_no_encoder_for_its_volume(pa
     first = segment_volume(support, other, model, EXACT, cache=cache)
     encode, seen = Runner.encode, []
     monkeypatch.setattr(
-        Runner, "encode", lambda self, images: seen.append(len(images)) or encode(self, images)
+        Runner, "encode", lambda self, images, how: seen.append(len(images)) or encode(self, images, how)
     )
     again = segment_volume(support, other, model, EXACT, cache=cache)
     assert seen == [1]  # the drawn slice itself

@@ -181,11 +181,27 @@ def test_a_second_run_on_the_same_volume_needs_no_encoder_and_gives_the_same(pha
     assert np.array_equal(again.confidence, expected.confidence)
 
 
+def test_slices_beyond_the_structures_end_are_encoded_once_another_drawing_needs_them(monkeypatch):
+    volume, truth = body_phantom((60, 64, 60), (2.0, 4.0, 4.0))
+    model, cache, far = intensity_model(), FeatureCache(), np.roll(truth, 15, axis=0)
+    expected = segment_volume(drawn_on(volume, far, [45]), volume, model, EXACT)
+    encode, seen = Runner.encode, []
+    monkeypatch.setattr(
+        Runner, "encode", lambda self, images, how: seen.append(len(images)) or encode(self, images, how)
+    )
+    segment_volume(drawn_on(volume, truth, [30]), volume, model, EXACT, cache=cache)
+    first = sum(seen)
+    assert truth.any(axis=(1, 2)).sum() <= first < 60
+    later = segment_volume(drawn_on(volume, far, [45]), volume, model, EXACT, cache=cache)
+    assert first < sum(seen) <= 60
+    assert np.array_equal(later.confidence, expected.confidence)
+
+
 def test_another_network_or_volume_is_encoded_anew():
     cache, built = FeatureCache(), []
     network, other = intensity_model().network, intensity_model().network
     for net, key in ((network, (1,)), (network, (1,)), (other, (1,)), (other, (2,))):
-        cache.get(net, key, lambda: built.append(1) or Descriptors(torch.zeros(1), torch.zeros(1)))
+        cache.get(net, key, lambda: built.append(1) or torch.zeros(1))
     assert len(built) == 3
 
 

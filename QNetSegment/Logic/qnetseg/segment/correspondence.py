@@ -55,11 +55,11 @@ def correspond(
         check: called between slices; raises to stop.
     """
     size, count = (masks.shape[-2], masks.shape[-1]), len(query.features)
-    moved = displacement(query.features, support.features)
+    moved = displacement(query.all_features(), support.all_features())
     largest = masks.sum(dim=(1, 2)).topk(min(MOST_DRAWN, len(masks))).indices.tolist()
     drawn = [_Drawn.of(support, number, masks[number], moved) for number in largest]
     odds, back = torch.empty(count, *size), torch.full((2, count), -torch.inf)
-    dimensions = query.features.shape[1]
+    dimensions = len(support.features[0])
     room = torch.empty(max(places.apart.numel() for places in drawn))  # asked of the system once
     for index in range(count):
         check()

@@ -52,7 +52,7 @@ def delineate(
         spacing: mm between slices, and of a pixel.
         check: called between steps; raises to stop.
         without: steps to leave out (`options.STEPS`).
-        progress: called as progress(done, total, "outline") after every step.
+        progress: called as progress(done, total, "outline") once the drawing is carried, and at the end.
 
     Returns:
         (S, N, N) float32 in [0, 1].
@@ -60,26 +60,25 @@ def delineate(
 
     def tell(done: int) -> None:
         if progress is not None:
-            progress(done, 3, "outline")
+            progress(done, 2, "outline")
 
     walkers = _Walkers(images, masks, spacing, LENGTH if "ends" not in without else 0.0, check)
     alone = walkers.alone()
-    tell(1)
     if "propagation" in without:
         return walkers.images(alone)
     descriptors = descriptors.without(without)
-    size = (descriptors.features.shape[-2], descriptors.features.shape[-1])
+    size = descriptors.size
     evidence = F.adaptive_avg_pool2d(walkers.odds(alone)[:, None], size)[:, 0]
     if "doubt" in without:
         evidence = torch.zeros_like(evidence)
     coarse = {k: F.adaptive_avg_pool2d(torch.from_numpy(mask)[None], size)[0] for k, mask in masks.items()}
     carried = propagate(descriptors, coarse, evidence, "anywhere" not in without, check)
-    tell(2)
+    tell(1)
     whole = F.interpolate(carried[:, None], images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     if "outline" in without:
         return whole
     outlined = walkers.informed(whole)
-    tell(3)
+    tell(2)
     return walkers.images(outlined)
 
 

@@ -1,19 +1,20 @@
 """What a slice looks like at each place: features of the encoder in few numbers, beside the intensities.
 
-Computed once for a volume, whatever is drawn on it: a correction or another structure starts from here.
+Computed once for a slice, whatever is drawn: a correction or another structure starts from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..model import QNet
 from ..model.encoder import Features
 from .inference import CancelCallback, ProgressCallback, Runner
 
@@ -51,6 +52,13 @@ class Basis:
         return F.normalize(vectors @ self.axes, dim=-1).movedim(-1, 1).contiguous()
 
 
+class SliceBySlice(Protocol):
+    """Tensors of S slices: one tensor whose first dimension they are, or what gives one when asked."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Descriptors:
     """Of S slices; the likeness of two places is the product of their features minus the squared distance of
@@ -61,13 +69,22 @@ class Descriptors:
         intensities: (S, 9, h, w) float32, the neighbourhood of 3 x 3, weighted.
     """
 
-    features: Tensor
+    features: SliceBySlice
     intensities: Tensor
 
     @classmethod
-    def of(cls, units: Tensor, images: Tensor) -> Descriptors:
-        """units: (S, D, h, w) from `Basis.unit`; images: (S, H, W) float32."""
-        return cls(units, neighbourhoods(images, (units.shape[-2], units.shape[-1])))
+    def of(cls, units: SliceBySlice, images: Tensor, size: tuple[int, int]) -> Descriptors:
+        """units: (S, D, h, w) from `Basis.unit`; images: (S, H, W) float32; size: h and w."""
+        return cls(units, neighbourhoods(images, size))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of places."""
+        return self.intensities.shape[-2], self.intensities.shape[-1]
+
+    def all_features(self) -> Tensor:
+        """(S, D, h, w) float32."""
+        return torch.stack([self.features[index] for index in range(len(self.features))])
 
     def factors(self, index: int, intensity: float = 1.0, right: bool = False) -> Tensor:
         """(D + 11, h w) of one slice; its left factors, transposed, times the right ones of another slice are
@@ -83,8 +100,11 @@ class Descriptors:
 
     def without(self, left_out: Collection[str]) -> Descriptors:
         """Places then do not differ in their "features" or "intensities" or both."""
-        parts = {name: getattr(self, name) for name in ("features", "intensities")}
-        return Descriptors(**{k: torch.zeros_like(v) if k in left_out else v for k, v in parts.items()})
+        nothing = torch.zeros(len(self.features), 1, *self.size)
+        return Descriptors(
+            nothing if "features" in left_out else self.features,
+            torch.zeros_like(self.intensities) if "intensities" in left_out else self.intensities,
+        )
 
 
 def sides(mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,33 +154,81 @@ class FeatureCache:
         return self.get(network, key, list) if count <= MOST_SLICES else None
 
 
-def describe(
-    runner: Runner[Any], images: Tensor, progress: ProgressCallback | None, cancel: CancelCallback | None
-) -> Descriptors:
-    """Encode (S, H, W) images. The axes are those of a few slices, the same whatever is drawn.
+@dataclass(frozen=True)
+class Seen:
+    """What the encoder saw of a volume of S slices so far.
 
-    Raises `Cancelled` between batches.
+    Attributes:
+        basis: axes of a few slices, the same whatever is drawn.
+        units: (S, D, h, w) float32, what is known along them.
+        known: (S,) bool.
     """
-    count = len(images)
-    sample = np.unique(np.linspace(0, count - 1, SAMPLE + 2)[1:-1].round().astype(int))
-    rest = np.setdiff1d(np.arange(count), sample)
 
-    def report(offset: int) -> ProgressCallback | None:
-        if progress is None:
-            return None
-        return lambda done, _, stage: progress(offset + done, count, stage)
+    basis: Basis
+    units: Tensor
+    known: np.ndarray
 
-    def keep(part: slice, features: Features) -> Tensor:
-        return finest(features)
 
-    first = [found for _, found in runner.batches(images[sample], keep, "slices", report(0), cancel)]
-    basis = Basis.of(torch.cat(first))
-    units = torch.empty(count, basis.axes.shape[1], *first[0].shape[-2:])
-    units[sample] = basis.unit(torch.cat(first))
+class SeenOnDemand:
+    """Unit features of the slices of a volume, each encoded when it is first asked for: a structure that ends
+    after a few slices needs no others."""
 
-    def work(part: slice, features: Features) -> Tensor:
-        return basis.unit(finest(features))
+    def __init__(
+        self,
+        runner: Runner[QNet],
+        images: Tensor,
+        progress: ProgressCallback | None = None,
+        cancel: CancelCallback | None = None,
+        cache: FeatureCache | None = None,
+        key: tuple[Any, ...] = (),
+    ) -> None:
+        """See `segment_volume`; images: (S, H, W) float32; key: of the cache. Raises `Cancelled`."""
+        self._runner, self._images, self._cancel = runner, images, cancel
+        self._progress = progress
+        self._seen = (cache or FeatureCache()).get(runner.original, key, self._a_few)
 
-    for part, unit in runner.batches(images[rest], work, "slices", report(len(sample)), cancel):
-        units[rest[part]] = unit
-    return Descriptors.of(units, images)
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """h and w, rows and columns of places."""
+        return self._seen.units.shape[-2], self._seen.units.shape[-1]
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        """(D, h, w) float32. Raises `Cancelled`."""
+        seen = self._seen
+        if not seen.known[index]:
+            first = index - index % self._runner.batch_size
+            among = np.arange(first, min(first + self._runner.batch_size, len(self)))
+            wanted = among[~seen.known[among]]
+            for part, features in self._encoded(wanted):
+                seen.units[wanted[part]] = seen.basis.unit(features)
+                seen.known[wanted[part]] = True
+                self._tell(int(seen.known.sum()))
+        return seen.units[index]
+
+    def _a_few(self) -> Seen:
+        count = len(self)
+        sample = np.unique(np.linspace(0, count - 1, SAMPLE + 2)[1:-1].round().astype(int))
+        found = []
+        for part, features in self._encoded(sample):
+            found.append(features)
+            self._tell(part.stop)
+        basis = Basis.of(torch.cat(found))
+        units = torch.empty(count, basis.axes.shape[1], *found[0].shape[-2:])
+        units[sample] = basis.unit(torch.cat(found))
+        known = np.zeros(count, dtype=bool)
+        known[sample] = True
+        return Seen(basis, units, known)
+
+    def _encoded(self, chosen: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+        def on_cpu(part: slice, features: Tensor) -> Tensor:
+            return features.cpu()
+
+        images = self._images[chosen]
+        return self._runner.batches(images, on_cpu, "slices", None, self._cancel, encode=QNet.finest)
+
+    def _tell(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(done, len(self), "slices")

@@ -20,6 +20,7 @@ Network = TypeVar("Network", bound=FewShotMethod)
 Work = TypeVar("Work")
 ProgressCallback = Callable[[int, int, str], None]
 CancelCallback = Callable[[], bool]
+Encode = Callable[[Network, Tensor], Any]
 
 
 class Runner(Generic[Network]):
@@ -49,10 +50,16 @@ class Runner(Generic[Network]):
             return "bf16" if computes_bf16(self.device) else "fp32"
         return self._wanted_precision
 
-    def encode(self, images: Tensor) -> Any:
-        """Features of (B, H, W) float32 images by the network's method, float32 on the runner's device."""
+    def encode(self, images: Tensor, encode: Encode[Network] | None = None) -> Any:
+        """Features of (B, H, W) float32 images by the network's method, float32 on the runner's device.
+
+        encode: what to call instead of the network's `encode`.
+        """
         with torch.no_grad():
-            features = self.network.encode(images.to(self.device, self._dtype))
+            placed = images.to(self.device, self._dtype)
+            features = self.network.encode(placed) if encode is None else encode(self.network, placed)
+        if isinstance(features, Tensor):
+            return features.float()
         return type(features)(*(part.float() for part in features))
 
     def batches(
@@ -63,11 +70,12 @@ class Runner(Generic[Network]):
         progress: ProgressCallback | None,
         cancel: CancelCallback | None,
         kept: list[Any] | None = None,
+        encode: Encode[Network] | None = None,
     ) -> Iterator[tuple[slice, Work]]:
         """Encode (S, H, W) images batch by batch and do `work` on the features of each.
 
         kept: features of the images from an earlier call, which are then not encoded again, or an empty list
-        that receives them.
+        that receives them; encode: see `Runner.encode`.
 
         Yields the slice of S and what the work gave. Raises `Cancelled` between batches. When memory runs
         out, also inside the work, the batch is halved; when one slice does not fit, the CPU takes over.
@@ -78,7 +86,7 @@ class Runner(Generic[Network]):
                 raise Cancelled("The segmentation was cancelled.")
             part = slice(done, min(done + self.batch_size, total))
             try:
-                features = self._features(images, part, kept)
+                features = self._features(images, part, kept, encode)
                 with torch.no_grad():
                     result = work(part, features)
             except (RuntimeError, MemoryError) as error:
@@ -92,10 +100,12 @@ class Runner(Generic[Network]):
             if progress is not None:
                 progress(done, total, stage)
 
-    def _features(self, images: Tensor, part: slice, kept: list[Any] | None) -> Any:
+    def _features(
+        self, images: Tensor, part: slice, kept: list[Any] | None, encode: Encode[Network] | None
+    ) -> Any:
         """One batch, out of what was kept slice by slice where that holds it."""
         if kept is None or len(kept) < part.stop:
-            return self.encode(images[part])
+            return self.encode(images[part], encode)
         slices = kept[part]
         return type(slices[0])(*(torch.cat(values).to(self.device) for values in zip(*slices, strict=True)))
 

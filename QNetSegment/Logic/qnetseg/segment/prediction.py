@@ -97,7 +97,10 @@ def predict(
         return found
     places = (units[0].shape[-2], units[0].shape[-1])
     known = F.adaptive_avg_pool2d(torch.from_numpy(masks)[:, None], places)[:, 0]
-    both = Descriptors.of(torch.cat(units), images), Descriptors.of(prepared.units, torch.from_numpy(drawn))
+    both = (
+        Descriptors.of(torch.cat(units), images, places),
+        Descriptors.of(prepared.units, torch.from_numpy(drawn), places),
+    )
     return replace(found, described=Described(*both, known))
 
 

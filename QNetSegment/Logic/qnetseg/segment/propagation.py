@@ -108,13 +108,13 @@ def _near(
     descriptors: Descriptors, index: int, memory: dict[int, Tensor], window: tuple[slice, slice]
 ) -> tuple[Tensor, Tensor]:
     """Likeness and label (n, rows, columns) of the places near each place of the window."""
-    features = descriptors.features[(index, slice(None), *window)]
+    features = descriptors.features[index][(slice(None), *window)]
     intensities = descriptors.intensities[(index, slice(None), *window)]
     likeness, labels = [], []
     for other, mask in memory.items():
         seen = torch.cat(
             [
-                descriptors.features[(other, slice(None), *window)],
+                descriptors.features[other][(slice(None), *window)],
                 descriptors.intensities[(other, slice(None), *window)],
                 mask[window][None],
                 torch.ones_like(mask[window])[None],
@@ -154,7 +154,7 @@ class _Anywhere:
 
     def best(self, index: int, window: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
         """Likeness and label (n, rows, columns) of the most alike places of both for each of the window."""
-        size = self._descriptors.features.shape[-2:]
+        size = self._descriptors.size
         here = self._descriptors.factors(index).unflatten(1, size)[(slice(None), *window)]
         shape, places = here.shape[1:], here.flatten(1).T.contiguous()
         likeness, labels = [], []

@@ -17,7 +17,7 @@ from . import matching
 from .cleanup import connected_parts, within_reach
 from .correspondence import Correspondence, correspond
 from .delineation import delineate
-from .descriptors import FeatureCache, describe
+from .descriptors import Descriptors, FeatureCache, SeenOnDemand
 from .inference import CancelCallback, ProgressCallback, Runner
 from .options import SegmentOptions
 from .prediction import Prediction, predict
@@ -42,11 +42,9 @@ def volume_drawn_on(
     """What is drawn is carried through the volume and outlined in 3-D."""
     check = _checking(cancel)
     images = torch.from_numpy(stack.grid.to_model(stack.slices, fill=stack.fill))
-    key = ("descriptors", *_seen_as(runner, stack, support))
-    descriptors = (cache or FeatureCache()).get(
-        runner.original, key, lambda: describe(runner, images, progress, cancel)
-    )
-    check()
+    key = ("seen", *_seen_as(runner, stack, support))
+    seen = SeenOnDemand(runner, images, progress, cancel, cache, key)
+    descriptors = Descriptors.of(seen, images, seen.size)
     masks = {part.index: model_mask(part.mask, stack.grid) for part in support.slices}
     spacing = (stack.spacing[0], stack.grid.spacing)
     found = delineate(images, masks, descriptors, spacing, check, options.without, progress)
