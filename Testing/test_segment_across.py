@@ -159,3 +159,12 @@ def test_a_volume_without_the_structure_is_left_empty(patients):
     found = segment_volume(support, without, intensity_model(), EXACT)
     assert not found.mask.any()
     assert any("not found" in warning for warning in found.report.warnings)
+
+
+def test_a_structure_that_looks_different_is_found_with_a_warning(patients):
+    support, other, truth = patients
+    assert not segment_volume(support, other, intensity_model(), EXACT).report.warnings
+    half = other.array - np.float32(150) * (truth > 0)  # of the contrast to the body around it
+    found = segment_volume(support, replace(other, array=half), intensity_model(), EXACT)
+    assert found.mask.any()
+    assert any("only vaguely" in warning for warning in found.report.warnings)

@@ -20,7 +20,13 @@ from .whole import other_volume, volume_drawn_on
 
 SMALL_PIXELS = 50  # drawings below this many network pixels are hard to see for the encoder
 COARSE = 1.5  # times the model's own spacing; beyond it organs look much smaller than in training
+VAGUE = 0.75  # sureness of another patient's surest slice, below which few structures were found well
 OBLIQUE_DEGREES = 20.0  # beyond it the drawn plane and the query's slices are different sections
+NOT_FOUND = "The structure was not found in this volume."
+FOUND_VAGUELY = (
+    "The structure was found only vaguely: it may not be in this volume, or look different there (another"
+    " scanner or sequence); check every slice."
+)
 
 
 def segment_volume(
@@ -70,7 +76,8 @@ def segment_volume(
     else:
         predicted = other_volume(*common, cache)
     mask = _decide(predicted, drawn, options)
-    warnings = (*_warnings(support, query, stack, config.spacing, masks, mask), *runner.warnings)
+    own = _warnings(support, query, stack, config.spacing, masks, mask, predicted.sureness)
+    warnings = (*own, *runner.warnings)
     report = Report(
         structure=support.name,
         model=model.name,
@@ -169,10 +176,13 @@ def _warnings(
     model_spacing: float,
     masks: np.ndarray,
     mask: np.ndarray,
+    sureness: float,
 ) -> list[str]:
     found = []
     if not mask.any():
-        found.append("The structure was not found in this volume.")
+        found.append(NOT_FOUND)
+    elif sureness < VAGUE:
+        found.append(FOUND_VAGUELY)
     if stack.grid.spacing > COARSE * model_spacing:
         found.append(
             f"The field of view is large: the network works at {stack.grid.spacing:.1f} mm, not"

@@ -31,6 +31,7 @@ class Prediction:
         threshold_offset: what calibration added to the threshold.
         whole: found in the volume as a whole, ends included.
         described: the slices and the drawn ones along the same axes, if that was asked for.
+        sureness: of another patient's surest slice, 0 to 1 (`surest.sureness`); 1 where it was not asked for.
     """
 
     probability: np.ndarray
@@ -38,6 +39,7 @@ class Prediction:
     threshold_offset: float
     whole: bool = False
     described: Described | None = None
+    sureness: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,6 +83,7 @@ def other_volume(
         return replace(predicted, probability=probability)
     usual = usual_area(support, stack)
     sure = np.array([sureness(*each, usual) for each in zip(probability, mask, strict=True)])
+    predicted = replace(predicted, sureness=float(sure.max()))
     if "level" not in options.without:
         sure *= np.exp(seen.found.numpy() / LIKENESS)
     surest = int(sure.argmax())

@@ -15,7 +15,7 @@ from .aggregate import average, by_method, median, paired
 from .drawings import largest, pairs
 from .gallery import Redone
 from .parallel import Report, Unit
-from .rivals import METHODS, Task, draw
+from .rivals import METHODS, Answer, Task, draw
 from .rivals.transfer import transferred
 from .run import Findings, WholeVolumeRun, answer, execute, loaded_study, prepared
 from .scoring import score
@@ -122,14 +122,15 @@ def _score_structure(
 ) -> list[dict[str, Any]]:
     rows = []
     for name in run.methods:
-        result, seconds = _answered(run, structure, support, query, truth, name)
+        found, seconds = _answered(run, structure, support, query, truth, name)
         rows.append(
             {
                 "query": query.name,
                 "support": support[0].name,
                 "structure": structure,
                 "method": name,
-                **_measured(result, truth, query, run.absent),
+                **_measured(found.mask, truth, query, run.absent),
+                "doubted": found.doubted,
                 "seconds": seconds,
             }
         )
@@ -138,15 +139,15 @@ def _score_structure(
 
 def _answered(
     run: R3, structure: str, support: tuple[Study, np.ndarray], query: Study, truth: np.ndarray, name: str
-) -> tuple[np.ndarray, float]:
-    """The mask (S, H, W) bool that a method finds in the query, and its seconds."""
+) -> tuple[Answer, float]:
+    """What a method finds in the query, with a mask of the query's own (S, H, W), and its seconds."""
     drawing = _drawing(structure, *support)
     usual = run.usual_length(structure, query.name)
     task = Task(query, structure, np.zeros_like(truth), (), usual, drawing)
     if METHODS[name].options is None:  # what does not look at the image gets the drawing put in place
         task = transferred(task)
     found, seconds = answer(run, name, task)
-    return query.stack(task.study.native(found.mask)), seconds
+    return replace(found, mask=query.stack(task.study.native(found.mask))), seconds
 
 
 def _drawing(structure: str, study: Study, source: np.ndarray) -> Task:
@@ -162,8 +163,8 @@ def again(run: R3, row: dict[str, Any]) -> Redone:
     if run.absent:
         query = without(query, truth)
         truth = query.mask(queries.structures[structure])
-    mask, _ = _answered(run, structure, (support, source), query, truth, row["method"])
-    return Redone(row, _drawing(structure, support, source), query, truth, mask)
+    found, _ = _answered(run, structure, (support, source), query, truth, row["method"])
+    return Redone(row, _drawing(structure, support, source), query, truth, found.mask)
 
 
 def _measured(mask: np.ndarray, truth: np.ndarray, query: Study, absent: bool) -> dict[str, Any]:
@@ -175,7 +176,8 @@ def _measured(mask: np.ndarray, truth: np.ndarray, query: Study, absent: bool) -
 
 def figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
     """summary: method -> measures by structure (`summary.summarise`; a patient's supports averaged), and over
-    all pairs: median, worst tenth, spread over supports; paired: other -> difference of the first to it."""
+    all pairs: median, worst tenth, spread over supports, the share in per cent of results that the method
+    doubts itself and the mean Dice of those; paired: other -> difference of the first to it."""
     of = by_method(rows)
     summary = {}
     for name, own in of.items():
@@ -186,6 +188,8 @@ def figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]
             "worst_tenth": float(dice[: max(1, round(len(dice) / 10))].mean()),
             "worst_decile": float(np.percentile(dice, 10)),
             "spread_over_supports": _spread(own),
+            "doubted": 100 * float(np.mean([row["doubted"] for row in own])),
+            "dice_doubted": average(own, lambda row: 100 * row["dice"] if row["doubted"] else None),
             "false_ml": median(own, _false_ml),
             "seconds": average(own, lambda row: row["seconds"]),
             "rows": len(own),
@@ -204,8 +208,8 @@ def _spread(rows: list[dict[str, Any]]) -> float | None:
 
 
 def figures_absent(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
-    """summary: method -> false volume in ml: median, mean, share of queries left empty in per cent, and the
-    median by structure."""
+    """summary: method -> false volume in ml: median, mean, and median by structure; share of queries in per
+    cent that are left empty, and that are so or doubted by the method itself."""
     summary = {}
     for name, own in by_method(rows).items():
         by_structure = {
@@ -216,6 +220,7 @@ def figures_absent(rows: list[dict[str, Any]], structures: list[str]) -> dict[st
             "false_ml": median(own, _false_ml),
             "false_ml_mean": average(own, _false_ml),
             "left_empty": 100 * float(np.mean([row["false_ml"] == 0 for row in own])),
+            "doubted": 100 * float(np.mean([row["false_ml"] == 0 or row["doubted"] for row in own])),
             "structures": by_structure,
             "seconds": average(own, lambda row: row["seconds"]),
             "rows": len(own),

@@ -82,13 +82,14 @@ def _r3(result: dict[str, Any]) -> Table:
     structures = result["structures"]
     columns = [
         *("method", *structures, "mean", "interval", "difference", "median", "worst tenth", "spread"),
-        *("surface Dice", "HD95 mm", "false ml", "s"),
+        *("doubted %", "their Dice", "surface Dice", "HD95 mm", "false ml", "s"),
     ]
     rows = []
     for name, figures in result["summary"].items():
         row = [_named(name)[0], *_dice_cells(figures["structures"], structures)]
         row.append(_difference(result["paired"].get(name)))
         row += [_number(figures[key]) for key in ("median", "worst_tenth", "spread_over_supports")]
+        row += [_number(figures[key]) for key in ("doubted", "dice_doubted")]
         row += [*_surface_cells(figures["structures"]), _number(figures["false_ml"])]
         rows.append([*row, _number(figures["seconds"], 2)])
     return "Structure present", columns, rows
@@ -96,11 +97,11 @@ def _r3(result: dict[str, Any]) -> Table:
 
 def _absent(result: dict[str, Any]) -> Table:
     structures = result["structures"]
-    columns = ["method", *structures, "median ml", "mean ml", "left empty %", "s"]
+    columns = ["method", *structures, "median ml", "mean ml", "left empty %", "or doubted %", "s"]
     rows = []
     for name, figures in result["summary"].items():
         cells = [_number(figures["structures"][structure]) for structure in structures]
-        cells += [_number(figures[key]) for key in ("false_ml", "false_ml_mean", "left_empty")]
+        cells += [_number(figures[key]) for key in ("false_ml", "false_ml_mean", "left_empty", "doubted")]
         rows.append([_named(name)[0], *cells, _number(figures["seconds"], 2)])
     return "Structure absent: false volume", columns, rows
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ....model import Model
 from ....segment import FeatureCache, SegmentOptions, segment_volume
+from ....segment.engine import FOUND_VAGUELY, NOT_FOUND
 from ....volume import SupportSet, support_from_mask
 from .task import Answer, Task
 
@@ -23,7 +24,8 @@ def segment(task: Task, model: Model, options: SegmentOptions) -> Answer:
     result = segment_volume(support, task.study.volume, model, options, cache=_FEATURES)
     mask = task.as_drawn(np.asarray(task.study.stack(result.mask) > 0))
     confidence = {entry.index: entry.score for entry in result.report.slices}
-    return Answer(mask, confidence, task.study.stack(result.confidence))
+    doubted = bool({NOT_FOUND, FOUND_VAGUELY} & set(result.report.warnings))
+    return Answer(mask, confidence, task.study.stack(result.confidence), doubted)
 
 
 def drawing(task: Task, model: Model) -> SupportSet:

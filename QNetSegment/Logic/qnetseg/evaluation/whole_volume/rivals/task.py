@@ -71,8 +71,10 @@ class Answer:
         confidence: slice index -> 0 to 1, how good the method itself thinks each slice is; empty if it does
             not say.
         probability: (S, H, W) float32 of the structure; None if the method does not say.
+        doubted: whether the method says itself that the structure may not be there.
     """
 
     mask: np.ndarray
     confidence: dict[int, float] = field(default_factory=dict)
     probability: np.ndarray | None = None
+    doubted: bool = False
