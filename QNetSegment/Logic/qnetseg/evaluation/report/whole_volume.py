@@ -7,6 +7,7 @@ from typing import Any
 
 from ..whole_volume.tables import footnote, tables, where
 from .benchmarks import link
+from .left_out import left_out
 from .markdown import section, table
 from .reliability import reliability
 
@@ -40,5 +41,5 @@ def r_tables(results: list[dict[str, Any]], folder: Path) -> str:
             parts += reliability(result, folder)
             parts.append(f"{footnote(result)} {link(result)}")
         if len(parts) > 1:
-            sections.append(section(title, *parts))
+            sections.append(section(title, *parts, left_out(results) if protocol == "R1" else ""))
     return "\n\n".join(sections)
