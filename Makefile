@@ -14,7 +14,7 @@ demo: $(DEMO)
 test: lint
 	@$(BIN)/python -c 'import PySide6.QtWidgets, vtk' || { echo "Qt and VTK need libraries of the system for" \
 	  "drawing: on Debian and Ubuntu, apt install libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1." >&2; exit 1; }
-	$(BIN)/pytest -rs --cov --cov-report=term
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile -rs --cov --cov-report=term
 
 lint: $(TEST)
 	$(BIN)/ruff check .

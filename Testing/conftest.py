@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Where every core has a process of tests, each computes on one: several would wait for each other. Set before
+# torch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Machines that run tests are shared and slow at times; the same examples every time keep a
 # change's tests from failing for reasons that the change does not have.
 settings.register_profile("house", deadline=None, derandomize=True)

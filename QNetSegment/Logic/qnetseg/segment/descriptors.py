@@ -131,8 +131,8 @@ def neighbourhoods(images: Tensor, size: tuple[int, int]) -> Tensor:
 class FeatureCache:
     """What the encoder saw in the volume that was looked at last, for one segmentation after another.
 
-    A further drawn slice or another structure of the same volume then needs no encoder. The result is the
-    same with and without.
+    A further drawn slice or another structure of the same volume then needs the encoder for slices only that
+    nothing reached before. The result is the same with and without.
     """
 
     def __init__(self) -> None:

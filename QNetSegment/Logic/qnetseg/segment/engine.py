@@ -48,8 +48,8 @@ def segment_volume(
         query: volume to segment, (K, J, I) float32 on any grid.
         model: from `qnetseg.model.load_model`.
         options: None for the defaults.
-        progress: called as progress(done, total, stage) after every batch of "slices", unless the cache
-            spares it, and every step of the "outline".
+        progress: called as progress(done, total, stage) after every batch of "slices" that is encoded, which
+            not all need be, and twice for the "outline".
         cancel: asked between batches and steps; True stops.
         cache: keeps the volume's features for the next call; None keeps nothing.
 
