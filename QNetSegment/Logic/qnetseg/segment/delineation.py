@@ -29,7 +29,7 @@ ISOTROPY = 11.0**2  # mm squared: slices this far apart are tied like neighbouri
 LENGTH = 0.00025  # pull to background one radius away from the largest slice; it grows with the 4th power
 FARTHEST = 3.0  # radii, after which it grows no more: long structures exist
 GROWN = 1.15  # times the drawn area, from which another slice is believed to be nearer to the middle
-SHRUNK, JUMP = 0.8, 1.6  # of the largest area so far, times the slice before: beyond them it is a neighbour's
+BEND = 0.05  # radii by which a section may widen more than the one before; beyond it, it is a neighbour's
 TRUST = 1.0  # pull of the propagation
 LARGEST_ODDS = 3.0  # of a walker's probability
 
@@ -145,18 +145,20 @@ class _Walkers:
 def _middle(areas: list[int], drawn: list[int]) -> list[int]:
     """Slices in the structure's middle: the drawn ones, and one of clearly larger area that they grow to.
 
-    What is drawn near one end of a structure reaches far to the other side. From the outermost drawn slices
-    outward the area may grow step by step; where it jumps, or grows again after it shrank, a neighbour of
-    the structure was run into.
+    What is drawn near one end of a structure reaches far to the other side. The radii of a convex body's
+    sections are concave along its axis (Brunn's theorem): towards the middle they grow less and less. Where
+    they grow more again, a neighbour of the structure was run into.
     """
-    top = max(drawn, key=lambda index: areas[index])
-    least = GROWN * areas[top]
+    radius = [area**0.5 for area in areas]
+    top = max(drawn, key=lambda index: radius[index])
+    least, bend = GROWN * areas[top], BEND * radius[top]
     for start, step in ((drawn[0], -1), (drawn[-1], 1)):
-        highest, index = areas[start], start + step
-        while 0 <= index < len(areas) and SHRUNK * highest <= areas[index] <= JUMP * areas[index - step]:
-            highest = max(highest, areas[index])
-            top = max(top, index, key=lambda index: areas[index])
-            index += step
+        grown = radius[start] - radius[start - step] if 0 <= start - step < len(areas) else 0.0
+        for index in range(start + step, len(areas) if step > 0 else -1, step):
+            grown, before = radius[index] - radius[index - step], grown
+            if grown > before + bend:
+                break
+            top = max(top, index, key=lambda index: radius[index])
     return sorted({*drawn, top}) if areas[top] > least else drawn
 
 
