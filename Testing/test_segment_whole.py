@@ -291,10 +291,11 @@ def test_what_is_drawn_near_one_end_of_a_long_structure_is_found_up_to_the_other
         ([50, 100, 140, 180, 200, 150, 0], [1], [1, 4]),  # it grows to its middle
         ([50, 100, 90, 200, 220, 0], [1], [1]),  # the area jumps: another structure
         ([50, 100, 60, 80, 110, 150, 0], [1], [1]),  # it had ended in between
-        ([200, 150, 100, 90, 100, 0], [2, 4], [0, 2, 4]),  # outside of two drawn slices
+        ([390, 430, 427, 415, 560, 650, 0], [2], [2]),  # it had reached its middle, and grows once more
+        ([150, 130, 100, 70, 100, 0], [2, 4], [0, 2, 4]),  # outside of two drawn slices
     ],
 )
-def test_the_middle_is_where_the_area_grows_to_without_a_jump(areas, drawn, expected):
+def test_the_middle_is_where_the_radius_grows_to_less_and_less(areas, drawn, expected):
     assert _middle(areas, drawn) == expected
 
 
