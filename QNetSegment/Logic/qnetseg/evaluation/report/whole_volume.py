@@ -25,7 +25,10 @@ EXPLANATIONS = {
     " per cent of the slices that nobody drew.",
     "R3": "Range unknown, every slice scored. Mean Dice in per cent with its 95 % interval over patients;"
     " worst tenth is the mean of the worst tenth of the pairs, spread the standard deviation over the"
-    " supports of one patient. Absent: the query holds no slice with the structure, so every voxel is false.",
+    " supports of one patient; doubted are the results that come with the warning that the structure may not"
+    " be there. Absent: the query holds no slice with the structure, so every voxel is false."
+    " `qnetseg evaluate r3 --gallery FILE` draws the ten worst results (r1, too); no patient's picture is kept"
+    " here.",
 }
 
 
