@@ -27,8 +27,8 @@ EXPLANATIONS = {
     " worst tenth is the mean of the worst tenth of the pairs, spread the standard deviation over the"
     " supports of one patient; doubted are the results that come with the warning that the structure may not"
     " be there. Absent: the query holds no slice with the structure, so every voxel is false."
-    " `qnetseg evaluate r3 --gallery FILE` draws the ten worst results (r1, too); no patient's picture is kept"
-    " here.",
+    " `qnetseg evaluate r3 --gallery FILE` draws the ten worst results (r1, too); none is kept here, because"
+    " it shows patients of data sets whose licences do not allow a copy.",
 }
 
 
