@@ -176,7 +176,9 @@ def test_every_slice_is_encoded_once_unless_memory_is_short(monkeypatch):
     for limit in (features.LIMIT, 1):
         scorer = Scorer(intensity_model().network, cases, ProtocolP(**CPU).options(), limit)
         encode, count = scorer._runner.encode, []
-        monkeypatch.setattr(scorer._runner, "encode", lambda x, e=encode, c=count: c.append(len(x)) or e(x))
+        monkeypatch.setattr(
+            scorer._runner, "encode", lambda x, how=None, e=encode, c=count: c.append(len(x)) or e(x, how)
+        )
         masks = [mask for _, mask in protocol_p.score_pairs(scorer, todo, predict)]
         encoded.append((sum(count), np.stack(masks)))
     occupied = sum(len(protocol_p.occupied_slices(case, 1)) for case in cases)

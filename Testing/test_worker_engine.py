@@ -48,7 +48,7 @@ def test_the_worker_finds_what_the_function_finds(client, weights):
     assert len(found.report.slices) == len(expected.report.slices)
     slices = [event for event in seen if event.stage == "slices"]
     assert [event.done for event in slices] == sorted(event.done for event in slices)
-    assert slices[-1].done == slices[-1].total and slices[-1].eta_s == 0
+    assert 0 < slices[-1].done <= slices[-1].total  # those beyond the structure's ends need not be encoded
     assert seen[-1].stage == "outline" and seen[-1].done == seen[-1].total
 
 

@@ -169,6 +169,10 @@ class Seen:
     known: np.ndarray
 
 
+def _finest(network: QNet, images: Tensor) -> Tensor:
+    return network.finest(images)
+
+
 class SeenOnDemand:
     """Unit features of the slices of a volume, each encoded when it is first asked for: a structure that ends
     after a few slices needs no others."""
@@ -227,7 +231,7 @@ class SeenOnDemand:
             return features.cpu()
 
         images = self._images[chosen]
-        return self._runner.batches(images, on_cpu, "slices", None, self._cancel, encode=QNet.finest)
+        return self._runner.batches(images, on_cpu, "slices", None, self._cancel, encode=_finest)
 
     def _tell(self, done: int) -> None:
         if self._progress is not None:
