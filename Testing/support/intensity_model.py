@@ -24,7 +24,7 @@ class IntensityNet(QNet):
         return Features(bins(4), bins(8), torch.zeros(len(images), 2048))
 
     def finest(self, images: Tensor) -> Tensor:
-        return self.encode(images).fine
+        return self.encode(images).finest
 
 
 def intensity_model() -> Model:

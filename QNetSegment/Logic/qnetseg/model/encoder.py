@@ -23,6 +23,11 @@ class Features(NamedTuple):
     coarse: Tensor
     pooled: Tensor
 
+    @property
+    def finest(self) -> Tensor:
+        """The fine path, or the coarse one where there is no other."""
+        return self.fine if self.fine.shape[1] else self.coarse
+
 
 class Encoder(nn.Module):
     """A network around a torchvision ResNet, whose layers have the names of the start's tensors.
@@ -72,8 +77,7 @@ class DualPathEncoder(Encoder):
         return Features(fine, coarse, pooled=x.float().mean(dim=(2, 3)))
 
     def finest(self, images: Tensor) -> Tensor:
-        """(B, C, h, w), what `forward` gives as fine, or as coarse where there is no fine path; no layer
-        beyond it is run."""
+        """(B, C, h, w), `Features.finest` of what `forward` gives; no layer beyond it is run."""
         below, above = self._halves()
         x = _through(below, images)
         return self.reduce_fine(x) if self.has_fine else self.reduce_coarse(_through(above, x))

@@ -40,7 +40,7 @@ def connected_parts(probability: np.ndarray, drawn: np.ndarray | None, connect: 
     chosen = np.zeros(count + 1, dtype=bool)
     chosen[kept] = True
     chosen[0] = False
-    return np.asarray(chosen[labels])  # `np.isin` would take eight bytes a voxel
+    return np.asarray(chosen[labels])  # `np.isin` would make more arrays of the volume's size
 
 
 def within_reach(mask: np.ndarray, probability: np.ndarray, drawn: np.ndarray | None) -> np.ndarray:

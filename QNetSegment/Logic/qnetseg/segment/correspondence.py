@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .descriptors import Descriptors, sides
+from .descriptors import Descriptors, SliceBySlice, sides
 
 # Chosen on a few pairs of CMR patients.
 SOFTNESS = 0.05  # difference in likeness that is one log-odds
@@ -55,7 +55,7 @@ def correspond(
         check: called between slices; raises to stop.
     """
     size, count = (masks.shape[-2], masks.shape[-1]), len(query.features)
-    moved = displacement(query.all_features(), support.all_features())
+    moved = displacement(query.features, support.features)
     largest = masks.sum(dim=(1, 2)).topk(min(MOST_DRAWN, len(masks))).indices.tolist()
     drawn = [_Drawn.of(support, number, masks[number], moved) for number in largest]
     odds, back = torch.empty(count, *size), torch.full((2, count), -torch.inf)
@@ -78,7 +78,7 @@ def correspond(
     return Correspondence(odds, *back)
 
 
-def displacement(query: Tensor, support: Tensor) -> tuple[int, int]:
+def displacement(query: SliceBySlice, support: SliceBySlice) -> tuple[int, int]:
     """Rows and columns by which a body lies elsewhere in its slices than another in the drawn ones.
 
     Every place votes for the way to the most alike place (as in Hough 1962), the surer the more.
@@ -89,7 +89,10 @@ def displacement(query: Tensor, support: Tensor) -> tuple[int, int]:
     Returns:
         Cells from a place of the support to its like in the query.
     """
-    here, there = (F.normalize(F.avg_pool2d(side, 2), dim=1) for side in (query, support))
+    here, there = (
+        torch.stack([F.normalize(F.avg_pool2d(side[index], 2), dim=0) for index in range(len(side))])
+        for side in (query, support)
+    )
     rows, columns = here.shape[-2:]
     drawn = there.movedim(1, 0).flatten(1)
     places = torch.arange(rows * columns)

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..model import QNet
-from ..model.encoder import Features
 from .inference import CancelCallback, ProgressCallback, Runner
 
 Kept = TypeVar("Kept")
@@ -82,10 +81,6 @@ class Descriptors:
         """Rows and columns of places."""
         return self.intensities.shape[-2], self.intensities.shape[-1]
 
-    def all_features(self) -> Tensor:
-        """(S, D, h, w) float32."""
-        return torch.stack([self.features[index] for index in range(len(self.features))])
-
     def factors(self, index: int, intensity: float = 1.0, right: bool = False) -> Tensor:
         """(D + 11, h w) of one slice; its left factors, transposed, times the right ones of another slice are
         the likeness of all their places.
@@ -114,11 +109,6 @@ def sides(mask: Tensor) -> tuple[Tensor, Tensor]:
     """
     covered = mask.flatten()
     return covered <= 0.25, covered >= min(0.75, float(covered.max()))
-
-
-def finest(features: Features) -> Tensor:
-    """(B, C, h, w) on the CPU: of the fine path where the encoder has one."""
-    return (features.fine if features.fine.shape[1] else features.coarse).cpu()
 
 
 def neighbourhoods(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -20,7 +20,7 @@ from .whole import other_volume, volume_drawn_on
 
 SMALL_PIXELS = 50  # drawings below this many network pixels are hard to see for the encoder
 COARSE = 1.5  # times the model's own spacing; beyond it organs look much smaller than in training
-VAGUE = 0.75  # sureness of another patient's surest slice, below which few structures were found well
+VAGUE = 0.75  # sureness of another patient's surest slice; chosen on CHAOST2, CMR and Sunnybrook queries
 OBLIQUE_DEGREES = 20.0  # beyond it the drawn plane and the query's slices are different sections
 NOT_FOUND = "The structure was not found in this volume."
 FOUND_VAGUELY = (

@@ -15,7 +15,7 @@ from ..model.prototype import Prototypes
 from ..volume import SupportSet
 from . import matching
 from .calibration import threshold_offset
-from .descriptors import Basis, Descriptors, finest
+from .descriptors import Basis, Descriptors
 from .inference import CancelCallback, ProgressCallback, Runner
 from .options import SegmentOptions
 from .stack import Stack, support_images
@@ -86,7 +86,7 @@ def predict(
         if kind == "similar":
             chosen[part] = matching.most_similar(features.pooled.cpu(), prepared.pooled)
         if described:
-            units[part.start :] = [prepared.basis.unit(finest(features))]
+            units[part.start :] = [prepared.basis.unit(features.finest.cpu())]
         own = Prototypes(*(p[chosen[part]].to(features.fine.device) for p in prepared.prototypes))
         scores = runner.network.scores(own, features, options.refinement, prepared.offset)
         fused: np.ndarray = runner.network.fuse(scores, size, alpha=options.alpha)[:, 0].cpu().numpy()
@@ -134,7 +134,7 @@ class _Prepared:
         fine: list[torch.Tensor] = []
 
         def work(part: slice, features: Features) -> tuple[Prototypes, torch.Tensor, Scores]:
-            fine[part.start :] = finest(features)
+            fine[part.start :] = features.finest.cpu()
             prototypes = runner.network.condition(features, target[part].to(features.fine.device))
             scores = runner.network.scores(prototypes, features, options.refinement)
             return Prototypes(*_on_cpu(prototypes)), features.pooled.cpu(), Scores(*_on_cpu(scores))
