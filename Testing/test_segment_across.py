@@ -1,4 +1,4 @@
-"""The parts that find a structure in another patient's volume, and steps that are left out."""
+"""The parts that find a structure in another patient's volume."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from qnetseg.errors import Cancelled, InputError
-from qnetseg.evaluation.metrics import dice
+from qnetseg.errors import Cancelled
 from qnetseg.evaluation.phantom import body_phantom
 from qnetseg.segment import FeatureCache, SegmentOptions, segment_volume
 from qnetseg.segment.correspondence import (
@@ -25,10 +24,9 @@ from qnetseg.segment.correspondence import (
 )
 from qnetseg.segment.descriptors import MOST_SLICES, Descriptors
 from qnetseg.segment.inference import Runner
-from qnetseg.segment.options import STEPS, STEPS_ACROSS
 from qnetseg.segment.surest import outlined, sureness
 from qnetseg.volume import support_from_mask
-from support.intensity_model import intensity_model
+from support.walker_network import simple_networks
 
 EXACT = SegmentOptions(device="cpu", precision="fp32", batch_size=4)
 
@@ -118,13 +116,13 @@ def patients():
 
 def test_another_structure_of_another_patient_needs_no_encoder_for_its_volume(patients, monkeypatch):
     support, other, _ = patients
-    model, cache = intensity_model(), FeatureCache()
-    first = segment_volume(support, other, model, EXACT, cache=cache)
+    networks, cache = simple_networks(), FeatureCache()
+    first = segment_volume(support, other, networks, EXACT, cache=cache)
     encode, seen = Runner.encode, []
     monkeypatch.setattr(
-        Runner, "encode", lambda self, images, how: seen.append(len(images)) or encode(self, images, how)
+        Runner, "encode", lambda self, images: seen.append(len(images)) or encode(self, images)
     )
-    again = segment_volume(support, other, model, EXACT, cache=cache)
+    again = segment_volume(support, other, networks, EXACT, cache=cache)
     assert seen == [1]  # the drawn slice itself
     assert np.array_equal(again.confidence, first.confidence)
 
@@ -135,36 +133,19 @@ def test_features_of_very_many_slices_are_not_kept():
     assert cache.slices(None, (1,), MOST_SLICES) == []
 
 
-@pytest.mark.parametrize("step", [*STEPS, *STEPS_ACROSS])
-def test_every_step_can_be_left_out_and_counts_for_something(step, patients):
-    support, other, truth = patients
-    model, options = intensity_model(), replace(EXACT, without=(step,))
-    assert SegmentOptions.from_dict(options.to_dict()) == options
-    whole = segment_volume(support, other, model, EXACT)
-    less = segment_volume(support, other, model, options)
-    assert dice(less.mask, truth) > 0.3
-    if step not in ("level", "absence"):  # here every slice is a good one, and the structure is there
-        assert not np.array_equal(less.confidence, whole.confidence)
-
-
-def test_an_unknown_step_cannot_be_left_out():
-    with pytest.raises(InputError, match="no step 'magic'"):
-        SegmentOptions(without=("magic",))
-
-
 def test_a_volume_without_the_structure_is_left_empty(patients):
     support, other, truth = patients
     image = np.where(truth > 0, 300, other.array).astype(np.float32)  # of the body around it
     without = replace(other, array=image)
-    found = segment_volume(support, without, intensity_model(), EXACT)
+    found = segment_volume(support, without, simple_networks(), EXACT)
     assert not found.mask.any()
     assert any("not found" in warning for warning in found.report.warnings)
 
 
 def test_a_structure_that_looks_different_is_found_with_a_warning(patients):
     support, other, truth = patients
-    assert not segment_volume(support, other, intensity_model(), EXACT).report.warnings
+    assert not segment_volume(support, other, simple_networks(), EXACT).report.warnings
     half = other.array - np.float32(150) * (truth > 0)  # of the contrast to the body around it
-    found = segment_volume(support, replace(other, array=half), intensity_model(), EXACT)
+    found = segment_volume(support, replace(other, array=half), simple_networks(), EXACT)
     assert found.mask.any()
     assert any("only vaguely" in warning for warning in found.report.warnings)

@@ -16,7 +16,7 @@ from qnetseg.model import Refinement
 from qnetseg.model.encoder import Features
 from qnetseg.segment import SegmentOptions, device, matching
 from qnetseg.segment.calibration import OFFSETS, threshold_offset
-from qnetseg.segment.cleanup import connected_parts, expected_dice, sure_of_ends, within_reach
+from qnetseg.segment.decide import connected_parts, expected_dice, within_reach
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.overlap import share_voxels
 from support.intensity_model import intensity_model
@@ -24,10 +24,15 @@ from support.worker_bed import LOGIC
 
 
 def test_options_survive_json_and_refuse_what_they_do_not_know():
-    options = SegmentOptions(slices=(1, 2), refinement=Refinement("closed_form", steps=2), batch_size=3)
+    options = SegmentOptions(
+        method="q-net", slices=(1, 2), refinement=Refinement("closed_form", steps=2), batch_size=3
+    )
     assert SegmentOptions.from_dict(options.to_dict()) == options
     for wrong in (
         {"speed": 1},
+        {"method": "magic"},
+        {"threads": -1},
+        {"slices": [1, 2]},  # only Q-Net looks at some slices alone
         {"matching": "magic"},
         {"batch_size": 0},
         {"precision": "fp8"},
@@ -141,17 +146,6 @@ def test_expected_dice_is_one_for_certain_slices_and_falls_with_doubt():
     empty = np.zeros_like(mask)
     assert expected_dice(np.zeros((8, 8)), empty, 16) == 1
     assert expected_dice(np.full((8, 8), 0.4), empty, 16) < 0.5
-
-
-def test_ends_are_less_sure_by_slices_where_those_are_thick_and_by_mm_where_they_are_thin():
-    occupied = np.isin(np.arange(20), np.arange(4, 15))
-    thick = sure_of_ends(occupied, 10.0)
-    assert np.allclose(thick[4:10], [0.55, 0.8, 0.9, 0.95, 1, 1]) and np.allclose(thick[:4], [1, 1, 0.9, 0.7])
-    assert np.allclose(thick[::-1][5:9], thick[4:8]) and np.array_equal(sure_of_ends(occupied, 14.0), thick)
-    thin = sure_of_ends(np.repeat(occupied, 10), 1.0)
-    assert np.allclose(thin[40:100:10], thick[4:10]) and (np.diff(thin[:40]) <= 0).all()
-    assert np.array_equal(sure_of_ends(np.zeros(3, bool), 5.0), np.ones(3))
-    assert np.allclose(sure_of_ends(np.ones(2, bool), 10.0), 0.55)
 
 
 def test_what_lies_beyond_a_doubtful_slice_is_dropped():

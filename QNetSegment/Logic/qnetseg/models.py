@@ -17,16 +17,24 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import OutputError, WeightsError
+
+if TYPE_CHECKING:
+    from .model import Networks
 
 BLOCK = 1 << 20
 TIMEOUT = 60.0  # seconds without a byte until a download is given up
 HEADER_LIMIT = 100_000_000  # bytes; safetensors' own limit
 
 SHIPPED, DOWNLOADED, AVAILABLE, MISSING = "shipped", "downloaded", "available", "missing"
+
+PROPAGATION, QNET = "propagation", "qnet"
+KINDS = (PROPAGATION, QNET)
+"""What weights are for, as files name it in their entry "method"."""
 
 _verified: set[tuple[Path, int, int, str]] = set()  # path, mtime, size and hash of files that were whole
 
@@ -44,6 +52,7 @@ class ModelEntry:
         description: one sentence.
         url: where it can be downloaded; empty for a shipped model.
         seconds: measured time of a 36-slice 256 x 256 volume on two cores; None if not measured.
+        method: one of KINDS.
     """
 
     name: str
@@ -54,13 +63,14 @@ class ModelEntry:
     description: str
     url: str = ""
     seconds: float | None = None
+    method: str = QNET
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Content of `manifest.json`: the name of the default model and all entries."""
+    """Content of `manifest.json`: all entries, and the names of the default models by what they are for."""
 
-    default: str
+    defaults: dict[str, str]
     models: tuple[ModelEntry, ...]
 
     def entry(self, name: str) -> ModelEntry:
@@ -95,13 +105,14 @@ def read_catalogue() -> Catalogue:
     """Read the manifest; without one the catalogue is empty. Raises WeightsError for a damaged one."""
     path = shipped_folder() / "manifest.json"
     if not path.is_file():
-        return Catalogue("", ())
+        return Catalogue({}, ())
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         entries = tuple(ModelEntry(**entry) for entry in content["models"])
         if any(Path(entry.file).name != entry.file or not entry.file for entry in entries):
             raise ValueError("a file name with a folder")
-        return Catalogue(str(content["default"]), entries)
+        defaults = {kind: str(content["defaults"][kind]) for kind in KINDS}
+        return Catalogue(defaults, entries)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise WeightsError(
             f"The catalogue of weights '{path}' cannot be read ({error}).", "Install QNetSegment again."
@@ -124,15 +135,15 @@ def state(entry: ModelEntry) -> str:
     return AVAILABLE if entry.url else MISSING
 
 
-def resolve_model(name_or_file: str | os.PathLike[str] | None = None) -> Path:
-    """The weights file of a catalogue name, of a path, or (None) of the default model.
+def resolve_model(name_or_file: str | os.PathLike[str] | None = None, kind: str = PROPAGATION) -> Path:
+    """The weights file of a catalogue name, of a path, or (None) of the default model of a kind.
 
     Files of the catalogue are compared with its SHA-256, once as long as they do not change; of any other
     file only the form is checked here, its content when the model is loaded.
     Raises WeightsError: no such model, not downloaded, damaged, or not a safetensors file.
     """
     catalogue = read_catalogue()
-    wanted = catalogue.default if name_or_file is None else os.fspath(name_or_file)
+    wanted = catalogue.defaults.get(kind, "") if name_or_file is None else os.fspath(name_or_file)
     if not wanted:
         raise WeightsError(
             "There is no default model, because QNetSegment's resources were not found.",
@@ -156,6 +167,33 @@ def resolve_model(name_or_file: str | os.PathLike[str] | None = None) -> Path:
         )
     read_metadata(wanted)
     return Path(wanted)
+
+
+def load_networks(name_or_file: str | os.PathLike[str] | None = None) -> Networks:
+    """The engine's networks: a model of choice and the default one of the other kind; None for defaults.
+
+    Files are read when a network is first needed. Raises WeightsError as `resolve_model` does, for the model
+    of choice at once.
+    """
+    from .model import Networks
+
+    chosen = {} if name_or_file is None else _of_its_kind(resolve_model(name_or_file))
+    return Networks(**{kind: chosen.get(kind) or partial(resolve_model, kind=kind) for kind in KINDS})
+
+
+def _of_its_kind(path: Path) -> dict[str, Path]:
+    return {kind_of(path): path}
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """What a weights file is for, one of KINDS. Raises WeightsError for weights of a baseline."""
+    kind = str(read_metadata(path).get("method", QNET))
+    if kind not in KINDS:
+        raise WeightsError(
+            f"The file '{Path(path).name}' holds weights of the method {kind!r}, which segments no volumes.",
+            "Choose weights of the propagation network or of Q-Net.",
+        )
+    return kind
 
 
 def verify(path: Path, entry: ModelEntry) -> Path:
@@ -332,14 +370,17 @@ def register(path: str | os.PathLike[str]) -> ModelEntry:
         raise WeightsError(
             f"The file '{path}' is not one of the shipped models.", f"Put it into {shipped_folder()}."
         )
-    provenance = read_metadata(path).get("provenance") or {}
+    metadata = read_metadata(path)
+    provenance = metadata.get("provenance") or {}
     catalogue = read_catalogue()
     known = {entry.file: entry for entry in catalogue.models}
     fresh = ModelEntry(path.stem, path.name, 0, "", str(provenance.get("licence", "unknown")), "")
-    entry = replace(known.get(path.name, fresh), size=path.stat().st_size, sha256=sha256(path))
+    entry = replace(
+        known.get(path.name, fresh), size=path.stat().st_size, sha256=sha256(path), method=kind_of(path)
+    )
     known[path.name] = entry
     content = {
-        "default": catalogue.default or entry.name,
+        "defaults": {kind: catalogue.defaults.get(kind, entry.name) for kind in KINDS},
         "models": [asdict(entry) for entry in known.values()],
     }
     manifest = shipped_folder() / "manifest.json"

@@ -2,6 +2,7 @@
 
 from .catalogue import CATALOGUE, FOLDS, Case, DataSet, data_root, dataset
 from .description import CaseDescription, Description
+from .open import open_volumes
 
 __all__ = [
     "CATALOGUE",
@@ -12,4 +13,5 @@ __all__ = [
     "Description",
     "data_root",
     "dataset",
+    "open_volumes",
 ]

@@ -1,19 +1,27 @@
-"""Q-Net and its weights: tensors in, tensors out; no geometry, no files but weights."""
+"""The networks and their weights: tensors in, tensors out; no geometry, no files but weights."""
 
+from .base import Network
 from .config import QNetConfig
 from .method import EpisodeLoss, FewShotMethod
+from .networks import Networks
+from .propagation import PropagationConfig, PropagationNet
 from .qnet import QNet, Scores
 from .refinement import Refinement
-from .weights import Model, load_model, save_model
+from .weights import Model, load_model, load_propagation, save_model
 
 __all__ = [
     "EpisodeLoss",
     "FewShotMethod",
     "Model",
+    "Network",
+    "PropagationConfig",
+    "PropagationNet",
+    "Networks",
     "QNet",
     "QNetConfig",
     "Refinement",
     "Scores",
     "load_model",
+    "load_propagation",
     "save_model",
 ]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .base import Network
 from .config import QNetConfig
 from .encoder import Encoder
 
@@ -23,7 +24,7 @@ class EpisodeLoss(NamedTuple):
     alignment: Tensor
 
 
-class FewShotMethod(nn.Module, ABC):
+class FewShotMethod(Network, ABC):
     """A network that segments query images from support images and their masks.
 
     What `encode` and `condition` return is the method's own affair; it is a NamedTuple of tensors whose first
@@ -32,15 +33,18 @@ class FewShotMethod(nn.Module, ABC):
 
     Attributes:
         name: in recipes, weights files and `qnetseg.methods`.
-        title: in tables.
         config: topology, constants and input contract.
         encoder: what the start's weights go into; it holds most of the work.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
+    config_type: ClassVar[Any] = QNetConfig
     config: QNetConfig
     encoder: Encoder
+
+    @property
+    def described(self) -> str:
+        """What messages call it."""
+        return f"ResNet-{self.config.depth} {self.title}"
 
     def backbones(self) -> list[nn.ModuleDict]:
         """Every ResNet of the network; all begin with the tensors of the start."""

@@ -16,19 +16,19 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import OutputError, WeightsError
-from .config import QNetConfig
-from .method import FewShotMethod
+from .base import Network
+from .propagation import PropagationNet
 from .qnet import QNet
 
 FORMAT = "qnetseg-1"
 STORAGES = ("fp32", "bf16", "int8")
 _SCALE = ".int8_scale"  # suffix of the companion tensor of a weight stored as int8
 
-Network = TypeVar("Network", bound=FewShotMethod)
+Kind = TypeVar("Kind", bound=Network)
 
 
 @dataclass(frozen=True)
-class Model(Generic[Network]):
+class Model(Generic[Kind]):
     """A network ready for use and what is known of it.
 
     Attributes:
@@ -37,14 +37,12 @@ class Model(Generic[Network]):
         provenance: data, recipe, revision, licence, scores.
     """
 
-    network: Network
+    network: Kind
     name: str
     provenance: dict[str, Any]
 
 
-def save_model(
-    path: str | Path, network: FewShotMethod, provenance: dict[str, Any], storage: str = "bf16"
-) -> None:
+def save_model(path: str | Path, network: Network, provenance: dict[str, Any], storage: str = "bf16") -> None:
     """Write a weights file; the old one stays if that fails.
 
     Args:
@@ -170,17 +168,22 @@ def is_model(path: str | Path) -> bool:
 
 
 def load_model(path: str | Path) -> Model[QNet]:
-    """Read a weights file of Q-Net, written by `save_model`; `qnetseg.methods.load_method` reads any's.
+    """Read a weights file of Q-Net, written by `save_model`; `qnetseg.methods.load_network` reads any's.
 
     Raises:
-        WeightsError: missing, damaged, of another format or method, or its tensors do not fit its
-            configuration.
+        WeightsError: missing, damaged, of another format or method, its tensors are not finite or do not fit
+            its configuration.
     """
     return read_model(path, {QNet.name: QNet})
 
 
-def read_model(path: str | Path, methods: Mapping[str, type[Network]]) -> Model[Network]:
-    """Read a weights file of one of the given methods, which are named as in `FewShotMethod.name`.
+def load_propagation(path: str | Path) -> Model[PropagationNet]:
+    """Read a weights file of the propagation network, written by `save_model`. Raises as `load_model`."""
+    return read_model(path, {PropagationNet.name: PropagationNet})
+
+
+def read_model(path: str | Path, methods: Mapping[str, type[Kind]]) -> Model[Kind]:
+    """Read a weights file of one of the given methods, which are named as in `Network.name`.
 
     A file without an entry "method" is from before there were others, and Q-Net's.
 
@@ -206,19 +209,25 @@ def read_model(path: str | Path, methods: Mapping[str, type[Network]]) -> Model[
                 f"The file {path.name} holds weights of the method {method!r}, which cannot be used here.",
                 f"Choose weights of {', '.join(known.title for known in methods.values())}.",
             )
-        config = QNetConfig.from_dict(json.loads(metadata["config"]))
+        config = methods[method].config_type.from_dict(json.loads(metadata["config"]))
         provenance = json.loads(metadata["provenance"])
     except (KeyError, json.JSONDecodeError, TypeError) as error:
         raise WeightsError(
             f"The file {path.name} has no readable configuration.", "Get it again from its source."
         ) from error
-    network = methods[method](config)
-    fill(network, _unpack(tensors), path.name)
+    network, state = methods[method](config), _unpack(tensors)
+    fill(network, state, path.name)
+    wrong = sorted(key for key, value in state.items() if not bool(torch.isfinite(value).all()))
+    if wrong:
+        raise WeightsError(
+            f"The file {path.name} holds numbers that are not finite, the first in {wrong[0]}.",
+            "Its training went astray; use other weights.",
+        )
     return Model(network.eval(), path.stem, provenance)
 
 
 def fill(
-    network: FewShotMethod, state: dict[str, Tensor], source: str, name_in: Callable[[str], str] = str
+    network: Network, state: dict[str, Tensor], source: str, name_in: Callable[[str], str] = str
 ) -> None:
     """Copy a state dict into the network; every tensor must be there, fit, and be wanted.
 
@@ -247,7 +256,7 @@ def fill(
             if keys
         )
         raise WeightsError(
-            f"The tensors of {source} do not fit a ResNet-{network.config.depth} {network.title}: {listed}.",
+            f"The tensors of {source} do not fit a {network.described}: {listed}.",
             "Use the configuration that it was trained with.",
         )
     network.load_state_dict({key: state[name] for key, name in own.items()}, strict=False)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .descriptors import Descriptors, SliceBySlice, sides
+from .descriptors import Descriptors, sides
 
 # Chosen on a few pairs of CMR patients.
 SOFTNESS = 0.05  # difference in likeness that is one log-odds
@@ -78,7 +78,7 @@ def correspond(
     return Correspondence(odds, *back)
 
 
-def displacement(query: SliceBySlice, support: SliceBySlice) -> tuple[int, int]:
+def displacement(query: Tensor, support: Tensor) -> tuple[int, int]:
     """Rows and columns by which a body lies elsewhere in its slices than another in the drawn ones.
 
     Every place votes for the way to the most alike place (as in Hough 1962), the surer the more.

@@ -5,22 +5,17 @@ Computed once for a slice, whatever is drawn: a correction or another structure 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..model import QNet
-from .inference import CancelCallback, ProgressCallback, Runner
-
 Kept = TypeVar("Kept")
 
 DIMENSIONS = 64  # of the features' principal axes that are kept: 1/8 of the encoder's memory
-SAMPLE = 5  # slices that the axes are found on
 MOST_SLICES = 128  # whose whole features are kept: about 10 MiB each
 INTENSITY = 0.6  # weight of a z-score's difference beside the cosine of two features
 
@@ -51,13 +46,6 @@ class Basis:
         return F.normalize(vectors @ self.axes, dim=-1).movedim(-1, 1).contiguous()
 
 
-class SliceBySlice(Protocol):
-    """Tensors of S slices: one tensor whose first dimension they are, or what gives one when asked."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Tensor: ...
-
-
 @dataclass(frozen=True)
 class Descriptors:
     """Of S slices; the likeness of two places is the product of their features minus the squared distance of
@@ -68,11 +56,11 @@ class Descriptors:
         intensities: (S, 9, h, w) float32, the neighbourhood of 3 x 3, weighted.
     """
 
-    features: SliceBySlice
+    features: Tensor
     intensities: Tensor
 
     @classmethod
-    def of(cls, units: SliceBySlice, images: Tensor, size: tuple[int, int]) -> Descriptors:
+    def of(cls, units: Tensor, images: Tensor, size: tuple[int, int]) -> Descriptors:
         """units: (S, D, h, w) from `Basis.unit`; images: (S, H, W) float32; size: h and w."""
         return cls(units, neighbourhoods(images, size))
 
@@ -92,14 +80,6 @@ class Descriptors:
         ones = torch.ones_like(lost)
         rest = [lost, ones] if right else [ones, lost]
         return torch.cat([features, (2 * intensity) ** 0.5 * around, *rest])
-
-    def without(self, left_out: Collection[str]) -> Descriptors:
-        """Places then do not differ in their "features" or "intensities" or both."""
-        nothing = torch.zeros(len(self.features), 1, *self.size)
-        return Descriptors(
-            nothing if "features" in left_out else self.features,
-            torch.zeros_like(self.intensities) if "intensities" in left_out else self.intensities,
-        )
 
 
 def sides(mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,87 +122,3 @@ class FeatureCache:
     def slices(self, network: Any, key: tuple[Any, ...], count: int) -> list[Any] | None:
         """For `Runner.batches`, where whole features are needed; None for a volume of too many slices."""
         return self.get(network, key, list) if count <= MOST_SLICES else None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the encoder saw of a volume of S slices so far.
-
-    Attributes:
-        basis: axes of a few slices, the same whatever is drawn.
-        units: (S, D, h, w) float32, what is known along them.
-        known: (S,) bool.
-    """
-
-    basis: Basis
-    units: Tensor
-    known: np.ndarray
-
-
-def _finest(network: QNet, images: Tensor) -> Tensor:
-    return network.finest(images)
-
-
-class SeenOnDemand:
-    """Unit features of the slices of a volume, each encoded when it is first asked for: a structure that ends
-    after a few slices needs no others."""
-
-    def __init__(
-        self,
-        runner: Runner[QNet],
-        images: Tensor,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCallback | None = None,
-        cache: FeatureCache | None = None,
-        key: tuple[Any, ...] = (),
-    ) -> None:
-        """See `segment_volume`; images: (S, H, W) float32; key: of the cache. Raises `Cancelled`."""
-        self._runner, self._images, self._cancel = runner, images, cancel
-        self._progress = progress
-        self._seen = (cache or FeatureCache()).get(runner.original, key, self._a_few)
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """h and w, rows and columns of places."""
-        return self._seen.units.shape[-2], self._seen.units.shape[-1]
-
-    def __getitem__(self, index: int, /) -> Tensor:
-        """(D, h, w) float32. Raises `Cancelled`."""
-        seen = self._seen
-        if not seen.known[index]:
-            first = index - index % self._runner.batch_size
-            among = np.arange(first, min(first + self._runner.batch_size, len(self)))
-            wanted = among[~seen.known[among]]
-            for part, features in self._encoded(wanted):
-                seen.units[wanted[part]] = seen.basis.unit(features)
-                seen.known[wanted[part]] = True
-                self._tell(int(seen.known.sum()))
-        return seen.units[index]
-
-    def _a_few(self) -> Seen:
-        count = len(self)
-        sample = np.unique(np.linspace(0, count - 1, SAMPLE + 2)[1:-1].round().astype(int))
-        found = []
-        for part, features in self._encoded(sample):
-            found.append(features)
-            self._tell(part.stop)
-        basis = Basis.of(torch.cat(found))
-        units = torch.empty(count, basis.axes.shape[1], *found[0].shape[-2:])
-        units[sample] = basis.unit(torch.cat(found))
-        known = np.zeros(count, dtype=bool)
-        known[sample] = True
-        return Seen(basis, units, known)
-
-    def _encoded(self, chosen: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
-        def on_cpu(part: slice, features: Tensor) -> Tensor:
-            return features.cpu()
-
-        images = self._images[chosen]
-        return self._runner.batches(images, on_cpu, "slices", None, self._cancel, encode=_finest)
-
-    def _tell(self, done: int) -> None:
-        if self._progress is not None:
-            self._progress(done, len(self), "slices")

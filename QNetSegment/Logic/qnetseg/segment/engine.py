@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from ..errors import InputError
-from ..model import Model
+from ..errors import GeometryError, InputError
+from ..model import Networks
 from ..volume import SupportSet, Volume, obliqueness
-from .cleanup import connected_parts, expected_dice, sure_of_ends, within_reach, without_noise
+from . import matching
+from .across import Searcher, other_volume
+from .decide import decided, slice_scores
 from .descriptors import FeatureCache
-from .inference import CancelCallback, ProgressCallback, Runner
+from .drawn import propagate
+from .inference import Runner
+from .job import CancelCallback, Job, ProgressCallback
 from .options import SegmentOptions
-from .prediction import Prediction, predict
+from .propagator import Propagator
+from .qnet import Prediction, predict
 from .result import Report, Segmentation, SliceReport
-from .stack import Stack, build_stack, support_images
-from .whole import other_volume, volume_drawn_on
+from .scenes import Drawing
+from .stack import Stack, build_stack, model_grid
 
-SMALL_PIXELS = 50  # drawings below this many network pixels are hard to see for the encoder
-COARSE = 1.5  # times the model's own spacing; beyond it organs look much smaller than in training
-VAGUE = 0.75  # sureness of another patient's surest slice; chosen on CHAOST2, CMR and Sunnybrook queries
+SMALL_PIXELS = 12  # drawn pixels below which a structure is hard to follow
+COARSE = 1.5  # times Q-Net's own spacing; beyond it organs look much smaller than in its training
+VAGUE = 0.75  # confidence of another patient's surest slice; chosen on CHAOST2, CMR and Sunnybrook queries
 OBLIQUE_DEGREES = 20.0  # beyond it the drawn plane and the query's slices are different sections
 NOT_FOUND = "The structure was not found in this volume."
 FOUND_VAGUELY = (
@@ -29,68 +36,132 @@ FOUND_VAGUELY = (
 )
 
 
+@dataclass(frozen=True)
+class _Ran:
+    """A prediction, and by what it was made."""
+
+    predicted: Prediction
+    model: str
+    device: str
+    precision: str
+    warnings: tuple[str, ...]
+
+
 def segment_volume(
     support: SupportSet,
     query: Volume,
-    model: Model,
+    networks: Networks,
     options: SegmentOptions | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelCallback | None = None,
     cache: FeatureCache | None = None,
+    background: np.ndarray | None = None,
 ) -> Segmentation:
     """Segment a volume from one or more drawn slices.
 
-    The volume that was drawn on and another patient's are segmented as a whole (`whole`), or slice by slice
-    (`prediction`) where `options.whole` is off or only some slices are looked at.
+    On the volume that was drawn on the drawing is propagated (`drawn`); in another patient's the structure is
+    found again first (`across`); `options.method` "q-net" predicts every slice on its own (`qnet`).
 
     Args:
         support: drawn slices, of this volume or of another patient.
         query: volume to segment, (K, J, I) float32 on any grid.
-        model: from `qnetseg.model.load_model`.
+        networks: from `qnetseg.model.Networks`; only those that are needed are read.
         options: None for the defaults.
-        progress: called as progress(done, total, stage) after every batch of "slices" that is encoded, which
-            not all need be, and twice for the "outline".
-        cancel: asked between batches and steps; True stops.
-        cache: keeps the volume's features for the next call; None keeps nothing.
+        progress: called as progress(done, total, "slices") now and then.
+        cancel: asked between windows or batches; True stops.
+        cache: keeps what Q-Net sees of the volume for the next call; None keeps nothing.
+        background: (K, J, I) on the query's grid, not 0 where something else is known to be, such as other
+            segments; the structure is never found there. None for nothing known.
 
     Returns:
         Mask and confidence on the query's own grid, and a report.
 
     Raises:
         Cancelled: `cancel` said so.
-        MaskError, InputError, DeviceError: the input or an option cannot be used.
+        MaskError, InputError, GeometryError, DeviceError, WeightsError: an input cannot be used.
     """
     began = time.monotonic()
-    options = options or SegmentOptions()
-    config = model.network.config
-    stack = build_stack(support, query, config)
-    _, masks = support_images(support, stack)
-    runner = Runner(model.network, options)
+    options, job = options or SegmentOptions(), Job(progress, cancel)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    stack = build_stack(support, query)
     looked_at = _slices_to_look_at(options, len(stack.slices))
-    drawn = _drawn_masks(support, stack)
-    common = (runner, stack, support, options, progress, cancel)
-    if not options.whole or options.slices is not None:
-        predicted = predict(runner, stack, support, looked_at, options, progress, cancel)
-    elif drawn is not None:
-        predicted = volume_drawn_on(*common, cache)
+    drawing = _drawing(support, stack, background, query)
+    if options.method == "volume" and stack.same_volume:
+        ran = _drawn_volume(networks, stack, drawing, options, job)
     else:
-        predicted = other_volume(*common, cache)
-    mask = _decide(predicted, drawn, options)
-    own = _warnings(support, query, stack, config.spacing, masks, mask, predicted.sureness)
-    warnings = (*own, *runner.warnings)
+        ran = _by_qnet(networks, stack, support, looked_at, options, job, cache)
+    mask, probability = decided(ran.predicted, drawing if stack.same_volume else None, options.clean_up)
+    if drawing.others is not None:
+        mask &= ~drawing.others
     report = Report(
         structure=support.name,
-        model=model.name,
-        device=runner.device.type,
-        precision=runner.precision,
+        model=ran.model,
+        device=ran.device,
+        precision=ran.precision,
         seconds=time.monotonic() - began,
         volume_ml=float(mask.sum()) * _voxel_ml(query),
         plane=support.plane,
-        threshold_offset=predicted.threshold_offset,
-        warnings=warnings,
-        slices=_slice_reports(predicted, mask, drawn, looked_at, support, stack),
+        threshold_offset=ran.predicted.threshold_offset,
+        warnings=(*_warnings(support, query, stack, mask, ran.predicted.sureness), *ran.warnings),
+        slices=_slice_reports(ran.predicted, mask, looked_at, support, stack),
     )
-    return Segmentation(stack.native(mask.astype(np.uint8)), stack.native(predicted.probability), report)
+    return Segmentation(stack.native(mask.astype(np.uint8)), stack.native(probability), report)
+
+
+def _drawn_volume(
+    networks: Networks, stack: Stack, drawing: Drawing, options: SegmentOptions, job: Job
+) -> _Ran:
+    model = networks.propagation
+    propagator = Propagator(model.network, options)
+    found = propagate(propagator, stack.slices, stack.spacing, drawing, job)
+    nearest = matching.nearest(np.arange(len(stack.slices)), drawing.filled)
+    predicted = Prediction(found.probability, nearest, 0.0, found.presence)
+    return _Ran(
+        predicted, model.name, propagator.device.type, propagator.precision, tuple(propagator.warnings)
+    )
+
+
+def _by_qnet(
+    networks: Networks,
+    stack: Stack,
+    support: SupportSet,
+    looked_at: np.ndarray,
+    options: SegmentOptions,
+    job: Job,
+    cache: FeatureCache | None,
+) -> _Ran:
+    """Another patient, or slice by slice: the two ways that need Q-Net."""
+    model = networks.qnet
+    config = model.network.config
+    grid, runner = model_grid(support, stack, config), Runner(model.network, options)
+    warnings: list[str] = []
+    if grid.spacing > COARSE * config.spacing:
+        warnings.append(
+            f"The field of view is large: the network works at {grid.spacing:.1f} mm, not"
+            f" {config.spacing:g}; crop the volume for a finer outline."
+        )
+    if options.method == "q-net":
+        predicted = predict(runner, stack, grid, support, looked_at, options, job)
+    else:
+        propagator = Propagator(networks.propagation.network, options)
+        predicted = other_volume(Searcher(runner, propagator, grid, cache), stack, support, options, job)
+        warnings += propagator.warnings
+    return _Ran(predicted, model.name, runner.device.type, runner.precision, (*warnings, *runner.warnings))
+
+
+def _drawing(support: SupportSet, stack: Stack, background: np.ndarray | None, query: Volume) -> Drawing:
+    """What is known on the stack; no drawn slices where they are another patient's."""
+    others = None
+    if background is not None:
+        if background.shape != query.shape:
+            raise GeometryError(
+                f"The background has the shape {background.shape} but the volume {query.shape} (k, j, i).",
+                "Use a mask on the volume's own grid.",
+            )
+        others = stack.along(background != 0)
+    masks = {part.index: part.mask > 0 for part in support.slices} if stack.same_volume else {}
+    return Drawing(masks, others)
 
 
 def _voxel_ml(volume: Volume) -> float:
@@ -110,86 +181,37 @@ def _slices_to_look_at(options: SegmentOptions, count: int) -> np.ndarray:
     return chosen
 
 
-def _drawn_masks(support: SupportSet, stack: Stack) -> np.ndarray | None:
-    """(S, H, W) bool, what was drawn on this very volume; None for another patient's support."""
-    if not stack.same_volume:
-        return None
-    drawn = np.zeros(stack.slices.shape, dtype=bool)
-    for part in support.slices:
-        drawn[part.index] = part.mask > 0
-    return drawn
-
-
-def _decide(predicted: Prediction, drawn: np.ndarray | None, options: SegmentOptions) -> np.ndarray:
-    """(S, H, W) bool; drawn slices are kept as they were drawn, also in the probability."""
-    probability = predicted.probability
-    mask = probability > 0.5
-    if options.clean_up:
-        mask = connected_parts(probability, drawn)
-        if not predicted.whole:
-            mask = within_reach(mask, probability, drawn)
-    if drawn is not None:
-        slices = drawn.any(axis=(1, 2))
-        mask[slices] = drawn[slices]
-        probability[slices] = drawn[slices]
-    return mask
-
-
 def _slice_reports(
-    predicted: Prediction,
-    mask: np.ndarray,
-    drawn: np.ndarray | None,
-    looked_at: np.ndarray,
-    support: SupportSet,
-    stack: Stack,
+    predicted: Prediction, mask: np.ndarray, looked_at: np.ndarray, support: SupportSet, stack: Stack
 ) -> tuple[SliceReport, ...]:
     pixel = stack.spacing[1] * stack.spacing[2]
-    typical = (
-        float(np.mean([part.mask.sum() * part.spacing[0] * part.spacing[1] for part in support.slices]))
-        / pixel
-    )
-    by_user = set() if drawn is None else {part.index for part in support.slices}
-    # Slices that were not looked at say nothing of the structure's ends.
-    occupied = np.asarray(mask.any(axis=(1, 2)))
-    sure = sure_of_ends(occupied, stack.spacing[0]) if predicted.whole else np.ones(len(mask))
-    sure[list(by_user)] = 1
-    reports = []
-    for index, chosen in zip(looked_at.tolist(), predicted.support_of.tolist(), strict=True):
-        likely = without_noise(predicted.probability[index])
-        reports.append(
-            SliceReport(
-                index=index,
-                occupied=bool(mask[index].any()),
-                drawn=index in by_user,
-                score=round(float(sure[index]) * expected_dice(likely, mask[index], typical), 4),
-                support_index=support.slices[chosen].index,
-                area_mm2=float(mask[index].sum() * pixel),
-            )
+    areas = [part.mask.sum() * part.spacing[0] * part.spacing[1] for part in support.filled]
+    by_user = {part.index for part in support.slices} if stack.same_volume else set()
+    scores = slice_scores(predicted, mask, float(np.mean(areas)) / pixel)
+    filled = support.filled
+    return tuple(
+        SliceReport(
+            index=index,
+            occupied=bool(mask[index].any()),
+            drawn=index in by_user,
+            score=1.0 if index in by_user else round(float(scores[index]), 4),
+            support_index=filled[chosen].index,
+            area_mm2=float(mask[index].sum() * pixel),
         )
-    return tuple(reports)
+        for index, chosen in zip(looked_at.tolist(), predicted.support_of.tolist(), strict=True)
+    )
 
 
 def _warnings(
-    support: SupportSet,
-    query: Volume,
-    stack: Stack,
-    model_spacing: float,
-    masks: np.ndarray,
-    mask: np.ndarray,
-    sureness: float,
+    support: SupportSet, query: Volume, stack: Stack, mask: np.ndarray, sureness: float
 ) -> list[str]:
     found = []
     if not mask.any():
         found.append(NOT_FOUND)
     elif sureness < VAGUE:
         found.append(FOUND_VAGUELY)
-    if stack.grid.spacing > COARSE * model_spacing:
-        found.append(
-            f"The field of view is large: the network works at {stack.grid.spacing:.1f} mm, not"
-            f" {model_spacing:g}; crop the volume for a finer outline."
-        )
-    if masks.sum(axis=(1, 2)).max() < SMALL_PIXELS:
-        found.append("The drawn structure is very small for the network; check every slice.")
+    if max(int(part.mask.sum()) for part in support.filled) < SMALL_PIXELS:
+        found.append("The drawn structure is very small; check every slice.")
     if not stack.same_volume and obliqueness(query, support.axes) > OBLIQUE_DEGREES:
         found.append(
             "The volume is tilted by over 20 degrees against the one drawn on: its slices cut differently."

@@ -11,16 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..errors import Cancelled, is_out_of_memory
+from ..errors import is_out_of_memory
 from ..model import FewShotMethod
 from .device import choose_device, computes_bf16
+from .job import Job
 from .options import SegmentOptions
 
 Network = TypeVar("Network", bound=FewShotMethod)
 Work = TypeVar("Work")
-ProgressCallback = Callable[[int, int, str], None]
-CancelCallback = Callable[[], bool]
-Encode = Callable[[Network, Tensor], Any]
 
 
 class Runner(Generic[Network]):
@@ -50,16 +48,10 @@ class Runner(Generic[Network]):
             return "bf16" if computes_bf16(self.device) else "fp32"
         return self._wanted_precision
 
-    def encode(self, images: Tensor, encode: Encode[Network] | None = None) -> Any:
-        """Features of (B, H, W) float32 images by the network's method, float32 on the runner's device.
-
-        encode: what to call instead of the network's `encode`.
-        """
+    def encode(self, images: Tensor) -> Any:
+        """Features of (B, H, W) float32 images by the network's method, float32 on the runner's device."""
         with torch.no_grad():
-            placed = images.to(self.device, self._dtype)
-            features = self.network.encode(placed) if encode is None else encode(self.network, placed)
-        if isinstance(features, Tensor):
-            return features.float()
+            features = self.network.encode(images.to(self.device, self._dtype))
         return type(features)(*(part.float() for part in features))
 
     def batches(
@@ -67,26 +59,23 @@ class Runner(Generic[Network]):
         images: Tensor,
         work: Callable[[slice, Any], Work],
         stage: str,
-        progress: ProgressCallback | None,
-        cancel: CancelCallback | None,
+        job: Job,
         kept: list[Any] | None = None,
-        encode: Encode[Network] | None = None,
     ) -> Iterator[tuple[slice, Work]]:
         """Encode (S, H, W) images batch by batch and do `work` on the features of each.
 
         kept: features of the images from an earlier call, which are then not encoded again, or an empty list
-        that receives them; encode: see `Runner.encode`.
+        that receives them.
 
         Yields the slice of S and what the work gave. Raises `Cancelled` between batches. When memory runs
         out, also inside the work, the batch is halved; when one slice does not fit, the CPU takes over.
         """
         done, total = 0, len(images)
         while done < total:
-            if cancel is not None and cancel():
-                raise Cancelled("The segmentation was cancelled.")
+            job.check()
             part = slice(done, min(done + self.batch_size, total))
             try:
-                features = self._features(images, part, kept, encode)
+                features = self._features(images, part, kept)
                 with torch.no_grad():
                     result = work(part, features)
             except (RuntimeError, MemoryError) as error:
@@ -97,15 +86,12 @@ class Runner(Generic[Network]):
                 kept += _slice_by_slice(features)
             yield part, result
             done = part.stop
-            if progress is not None:
-                progress(done, total, stage)
+            job.tell(done, total, stage)
 
-    def _features(
-        self, images: Tensor, part: slice, kept: list[Any] | None, encode: Encode[Network] | None
-    ) -> Any:
+    def _features(self, images: Tensor, part: slice, kept: list[Any] | None) -> Any:
         """One batch, out of what was kept slice by slice where that holds it."""
         if kept is None or len(kept) < part.stop:
-            return self.encode(images[part], encode)
+            return self.encode(images[part])
         slices = kept[part]
         return type(slices[0])(*(torch.cat(values).to(self.device) for values in zip(*slices, strict=True)))
 

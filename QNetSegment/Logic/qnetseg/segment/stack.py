@@ -15,9 +15,8 @@ class Stack:
     """The query as slices of the support's plane.
 
     Attributes:
-        slices: (S, H, W) float32, z-scored, native in-plane resolution, turned like the support's volume.
-        grid: to and from the network's images.
-        axis: array axis of the turned volume that S runs along.
+        slices: (S, H, W) float32, z-scored, native in-plane resolution, reoriented like the support's volume.
+        axis: array axis of the reoriented volume that S runs along.
         orientation: way back to native axes.
         spacing: mm along (S, H, W).
         volume_id: fingerprint of the query.
@@ -25,7 +24,6 @@ class Stack:
     """
 
     slices: np.ndarray
-    grid: InPlaneGrid
     axis: int
     orientation: Orientation
     spacing: tuple[float, float, float]
@@ -41,35 +39,48 @@ class Stack:
         """(S, H, W) array back on the query's own (K, J, I) axes, contiguous."""
         return np.ascontiguousarray(self.orientation.back(np.moveaxis(stack, 0, self.axis)))
 
+    def along(self, array: np.ndarray) -> np.ndarray:
+        """(K, J, I) array on the query's own axes as (S, H, W), contiguous."""
+        return np.ascontiguousarray(np.moveaxis(self.orientation.apply(array), self.axis, 0))
 
-def build_stack(support: SupportSet, query: Volume, config: QNetConfig) -> Stack:
-    """Bring the query to the support's plane, and find the in-plane grid that both fit in."""
+
+def build_stack(support: SupportSet, query: Volume, top_percent: float = 0.5) -> Stack:
+    """Bring the query to the support's plane. top_percent: see `normalise`."""
     turned, orientation = canonical(query, support.axes)
     axis = PLANES[support.plane]
     # Normalised after turning: sums depend on the axis order in their last bits.
-    slices = np.moveaxis(normalise(turned.array, config.top_percent), axis, 0)
+    slices = np.ascontiguousarray(np.moveaxis(normalise(turned.array, top_percent), axis, 0))
     spacing = _reordered(turned.spacing, axis)
-    fields = [(slices.shape[1:], spacing[1:]), *((part.mask.shape, part.spacing) for part in support.slices)]
+    identity = volume_id(query)
+    return Stack(slices, axis, orientation, spacing, identity, support.volume_id == identity)
+
+
+def model_grid(support: SupportSet, stack: Stack, config: QNetConfig) -> InPlaneGrid:
+    """The grid of Q-Net's images that the query's and all drawn slices fit in."""
+    fields = [
+        (stack.slices.shape[1:], stack.spacing[1:]),
+        *((part.mask.shape, part.spacing) for part in support.slices),
+    ]
     coarsest = max(
         InPlaneGrid.fitting(shape, mm, config.spacing, config.size).spacing for shape, mm in fields
     )
-    grid = InPlaneGrid((slices.shape[1], slices.shape[2]), spacing[1:], coarsest, config.size)
-    identity = volume_id(query)
-    return Stack(slices, grid, axis, orientation, spacing, identity, support.volume_id == identity)
+    return InPlaneGrid(
+        (stack.slices.shape[1], stack.slices.shape[2]), stack.spacing[1:], coarsest, config.size
+    )
 
 
-def support_images(support: SupportSet, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
+def support_images(support: SupportSet, grid: InPlaneGrid) -> tuple[np.ndarray, np.ndarray]:
     """Support images and masks on the network's grid: (n, size, size) float32 each, masks 0 or 1.
 
-    No mask is empty: the grid covers every support slice, and a drawing thinner than a pixel keeps its core.
+    Only slices that hold the structure. No mask is empty: the grid covers every support slice, and a drawing
+    thinner than a pixel keeps its core. grid: of the query, see `model_grid`.
     """
     images, masks = [], []
-    for part in support.slices:
-        grid = InPlaneGrid(
-            (part.mask.shape[0], part.mask.shape[1]), part.spacing, stack.grid.spacing, stack.grid.size
-        )
-        images.append(grid.to_model(part.image[None], fill=float(part.image.min()))[0])
-        masks.append(model_mask(part.mask, grid))
+    for part in support.filled:
+        shape = (part.mask.shape[0], part.mask.shape[1])
+        own = InPlaneGrid(shape, part.spacing, grid.spacing, grid.size)
+        images.append(own.to_model(part.image[None], fill=float(part.image.min()))[0])
+        masks.append(model_mask(part.mask, own))
     return np.stack(images), np.stack(masks)
 
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 from scipy.special import expit, logit
 
 from ..volume import SupportSet
-from .cleanup import expected_dice, without_noise
+from .decide import expected_dice, without_noise
 from .stack import Stack
 
 # Log-odds at which the outline may be drawn. Q-Net's threshold is that of its training data: on another
@@ -17,7 +17,7 @@ THRESHOLDS = tuple(x / 2 for x in range(-6, 3))
 
 def usual_area(support: SupportSet, stack: Stack) -> float:
     """Mean area of the drawings in pixels of the stack."""
-    areas = [part.mask.sum() * part.spacing[0] * part.spacing[1] for part in support.slices]
+    areas = [part.mask.sum() * part.spacing[0] * part.spacing[1] for part in support.filled]
     return float(np.mean(areas)) / (stack.spacing[1] * stack.spacing[2])
 
 

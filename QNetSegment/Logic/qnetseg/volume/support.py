@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from .orientation import ANATOMICAL_AXES, PLANES, array_axes, canonical
 from .volume import Volume
 
 FORMAT = "qnetseg-support"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 UNREADABLE = (
     *(OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),  # the archive is damaged
@@ -36,7 +37,7 @@ class SupportSlice:
     """One drawn slice of a canonical volume, in its native in-plane resolution.
 
     image: (H, W) float32, normalised with the statistics of its whole volume.
-    mask: (H, W) uint8, 0 or 1.
+    mask: (H, W) uint8, 0 or 1; all 0 where the user says that the structure is not there.
     plane: "axial", "coronal" or "sagittal".
     spacing: mm of (rows, columns).
     position: mm of the slice's first pixel along the canonical normal, +S, +P or +L.
@@ -69,11 +70,16 @@ class SupportSet:
     axes: np.ndarray = field(default_factory=ANATOMICAL_AXES.copy)
 
     def __post_init__(self) -> None:
-        if not self.slices:
+        if not self.filled:
             raise MaskError("The support set has no slice.", "Draw the structure on at least one slice.")
         if len({part.plane for part in self.slices}) > 1 or self.plane not in PLANES:
             raise MaskError(f"All support slices must be of one plane out of {', '.join(PLANES)}.")
         object.__setattr__(self, "slices", tuple(sorted(self.slices, key=lambda part: part.index)))
+
+    @property
+    def filled(self) -> tuple[SupportSlice, ...]:
+        """The slices that hold the structure."""
+        return tuple(part for part in self.slices if part.mask.any())
 
     @property
     def plane(self) -> str:
@@ -84,7 +90,8 @@ class SupportSet:
         """Write everything to one .npz file (no pickle), whole or not at all; OutputError otherwise."""
         header = {
             "format": FORMAT,
-            "version": FORMAT_VERSION,
+            # Versions before 2 knew no empty slices; a file without any is theirs, too.
+            "version": FORMAT_VERSION if len(self.filled) < len(self.slices) else 1,
             "name": self.name,
             "color": [float(part) for part in self.color],
             "terminology": self.terminology,
@@ -151,7 +158,7 @@ def _loaded_slice(image: np.ndarray, mask: np.ndarray, plane: str, entry: dict[s
     fits = image.ndim == 2 and image.shape == mask.shape and image.size > 0
     if not fits or image.dtype != np.float32 or mask.dtype != np.uint8:
         raise ValueError("arrays of a wrong shape or type")
-    if not np.isfinite(image).all() or not mask.any() or mask.max() > 1:
+    if not np.isfinite(image).all() or mask.max() > 1:
         raise ValueError("arrays of wrong values")
     rows, columns = (float(mm) for mm in entry["spacing"])
     if not (0.0 < rows < np.inf and 0.0 < columns < np.inf):
@@ -168,13 +175,15 @@ def support_from_mask(
     terminology: str = "",
     plane: str | None = None,
     top_percent: float = 0.5,
+    not_here: Sequence[int] = (),
 ) -> SupportSet:
     """Find the drawn slices of a mask and pack them up.
 
     mask: (K, J, I) on the volume's own native grid, drawn where it is not 0.
     plane: taken from the mask if None: the canonical axis with the fewest occupied slices is the normal,
     between equals the one with the thickest slices. However many slices are occupied, each becomes a
-    support slice. top_percent: see `normalise`.
+    support slice. top_percent: see `normalise`. not_here: slices of the canonical volume, along the
+    plane's normal, on which the user says that the structure is not; those that are drawn on are left out.
     Raises MaskError for a mask that is empty, not finite or of another shape, InputError for an unknown
     plane.
     """
@@ -192,6 +201,13 @@ def support_from_mask(
     axis = PLANES[plane]
     image = normalise(turned.array, top_percent)
     rows, columns = (mm for other, mm in enumerate(turned.spacing) if other != axis)
+    empty = sorted(set(not_here) - set(occupied.tolist()))
+    if empty and not 0 <= empty[0] <= empty[-1] < turned.shape[axis]:
+        raise MaskError(
+            f"A slice without the structure is named that the volume does not have: it has the slices 0 to"
+            f" {turned.shape[axis] - 1}.",
+            "Name slices of this volume.",
+        )
     slices = tuple(
         SupportSlice(
             np.ascontiguousarray(image.take(index, axis)),
@@ -201,7 +217,7 @@ def support_from_mask(
             slice_position(turned, axis, int(index)),
             int(index),
         )
-        for index in occupied
+        for index in (*occupied.tolist(), *empty)
     )
     return SupportSet(slices, name, color, terminology, volume_id(volume), array_axes(turned))
 

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from ..model import QNet, Scores
 from ..model.encoder import Features
 from ..model.prototype import Prototypes
-from ..volume import SupportSet
+from ..volume import InPlaneGrid, SupportSet
 from . import matching
 from .calibration import threshold_offset
 from .descriptors import Basis, Descriptors
-from .inference import CancelCallback, ProgressCallback, Runner
+from .inference import Runner
+from .job import Job
 from .options import SegmentOptions
 from .stack import Stack, support_images
 
@@ -29,7 +30,8 @@ class Prediction:
         probability: (S, H, W) float32 on the native in-plane grid.
         support_of: for each slice looked at the position of its drawn slice in the support.
         threshold_offset: what calibration added to the threshold.
-        whole: found in the volume as a whole, ends included.
+        presence: (S,) float32, probability that a slice holds any of the structure; None where only single
+            slices were looked at, so that nothing is known of its ends.
         described: the slices and the drawn ones along the same axes, if that was asked for.
         sureness: of another patient's surest slice, 0 to 1 (`surest.sureness`); 1 where it was not asked for.
     """
@@ -37,7 +39,7 @@ class Prediction:
     probability: np.ndarray
     support_of: np.ndarray
     threshold_offset: float
-    whole: bool = False
+    presence: np.ndarray | None = None
     described: Described | None = None
     sureness: float = 1.0
 
@@ -54,32 +56,34 @@ class Described:
 def predict(
     runner: Runner[QNet],
     stack: Stack,
+    grid: InPlaneGrid,
     support: SupportSet,
     looked_at: np.ndarray,
     options: SegmentOptions,
-    progress: ProgressCallback | None,
-    cancel: CancelCallback | None,
+    job: Job,
     described: bool = False,
     kept: list[Features] | None = None,
 ) -> Prediction:
     """Every slice looked at, from the drawn slice that `options.matching` chooses for it.
 
+    grid: of the network's images, see `stack.model_grid`.
+
     described: also give descriptors, whose axes are those of the largest drawn slice; kept: see
     `Runner.batches`.
     """
-    drawn, masks = support_images(support, stack)
-    prepared = _Prepared.build(runner, drawn, masks, options, cancel)
+    drawn, masks = support_images(support, grid)
+    prepared = _Prepared.build(runner, drawn, masks, options, job)
     kind = options.matching
     if kind == "auto":
         kind = "nearest" if stack.same_volume else "similar"
     chosen = np.zeros(len(looked_at), dtype=int)
     if kind == "nearest":
-        chosen = matching.nearest(looked_at, [part.index for part in support.slices])
+        chosen = matching.nearest(looked_at, [part.index for part in support.filled])
     elif kind == "thirds":
-        chosen = matching.thirds(len(looked_at), len(support.slices))
-    images = torch.from_numpy(stack.grid.to_model(stack.slices[looked_at], fill=stack.fill))
+        chosen = matching.thirds(len(looked_at), len(support.filled))
+    images = torch.from_numpy(grid.to_model(stack.slices[looked_at], fill=stack.fill))
     probability = np.zeros(stack.slices.shape, dtype=np.float32)
-    size = (stack.grid.size, stack.grid.size)
+    size = (grid.size, grid.size)
     units: list[torch.Tensor] = []
 
     def work(part: slice, features: Features) -> np.ndarray:
@@ -92,8 +96,8 @@ def predict(
         fused: np.ndarray = runner.network.fuse(scores, size, alpha=options.alpha)[:, 0].cpu().numpy()
         return fused
 
-    for part, fused in runner.batches(images, work, "slices", progress, cancel, kept):
-        probability[looked_at[part]] = stack.grid.to_native(fused)
+    for part, fused in runner.batches(images, work, "slices", job, kept):
+        probability[looked_at[part]] = grid.to_native(fused)
     found = Prediction(probability, chosen, prepared.offset)
     if not described:
         return found
@@ -128,7 +132,7 @@ class _Prepared:
         images: np.ndarray,
         masks: np.ndarray,
         options: SegmentOptions,
-        cancel: CancelCallback | None,
+        job: Job,
     ) -> _Prepared:
         target = torch.from_numpy(masks)[:, None]
         fine: list[torch.Tensor] = []
@@ -139,7 +143,7 @@ class _Prepared:
             scores = runner.network.scores(prototypes, features, options.refinement)
             return Prototypes(*_on_cpu(prototypes)), features.pooled.cpu(), Scores(*_on_cpu(scores))
 
-        batches = runner.batches(torch.from_numpy(images), work, "support", None, cancel)
+        batches = runner.batches(torch.from_numpy(images), work, "support", Job(cancel=job.cancel))
         prototypes, pooled, scores = zip(*(result for _, result in batches), strict=True)
         offset = 0.0
         if options.calibrate:

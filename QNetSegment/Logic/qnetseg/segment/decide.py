@@ -1,17 +1,63 @@
-"""What belongs to the structure in 3-D, and how sure each slice is."""
+"""What belongs to the structure in 3-D, and how far to trust each slice."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
+from .qnet import Prediction
+from .scenes import Drawing
+
 DOUBT = 0.7  # of the drawn slices' expected Dice, below which the structure ends; chosen on training cases
 FAINT = 0.05  # probability below it is noise in a sum over a whole slice
-# Share of the expected Dice that holds at and beside an end of the structure, where whole slices are right or
-# wrong: found slices from the end inward, empty ones outward, one for every STEP mm or thicker slice.
-# Chosen on 10 CHAOST2 and 12 CMR patients, between what would suit either.
-INWARD, OUTWARD, STEP = (0.55, 0.8, 0.9, 0.95, 1.0), (0.7, 0.9, 1.0), 10.0
 KEEP_FRACTION = 0.2  # of the largest component's weight: a second part this big is no accident
+
+
+def decided(predicted: Prediction, drawing: Drawing | None, clean_up: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The mask, (S, H, W) bool, and the probability, (S, H, W) float32, of what was predicted.
+
+    Drawn slices are kept as they were drawn, and the structure ends where one was drawn as empty.
+    drawing: of this very volume; None where another patient's was drawn on. clean_up: drop what is not
+    connected with the drawing.
+    """
+    probability = predicted.probability
+    drawn = None
+    if drawing is not None:
+        drawn = np.zeros(probability.shape, bool)
+        for index, mask in drawing.masks.items():
+            drawn[index] = mask
+        probability[~_reached(drawing, len(probability))] = 0
+    mask = probability > 0.5
+    if clean_up:
+        mask = connected_parts(probability, drawn)
+        if predicted.presence is None:
+            mask = within_reach(mask, probability, drawn)
+    if drawing is not None and drawn is not None:
+        slices = list(drawing.masks)
+        mask[slices] = drawn[slices]
+        probability[slices] = drawn[slices]
+    return mask, probability
+
+
+def _reached(drawing: Drawing, count: int) -> np.ndarray:
+    """(S,) bool: slices that no slice drawn as empty cuts off from one that holds the structure."""
+    empty = np.zeros(count, bool)
+    empty[[index for index, mask in drawing.masks.items() if not mask.any()]] = True
+    runs, _ = ndimage.label(~empty)
+    return np.isin(runs, runs[drawing.filled])
+
+
+def slice_scores(predicted: Prediction, mask: np.ndarray, typical_area: float) -> np.ndarray:
+    """(S,) float, 0 to 1: the Dice to be expected of each slice of the mask.
+
+    mask: (S, H, W) bool. typical_area: of the drawings, pixels.
+    """
+    likely = (without_noise(each) for each in predicted.probability)
+    scores = np.array([expected_dice(p, m, typical_area) for p, m in zip(likely, mask, strict=True)])
+    if predicted.presence is None:
+        return scores
+    occupied = mask.any(axis=(1, 2))
+    return scores * np.where(occupied, predicted.presence, 1 - predicted.presence)
 
 
 def connected_parts(probability: np.ndarray, drawn: np.ndarray | None, connect: float = 0.5) -> np.ndarray:
@@ -82,19 +128,3 @@ def expected_dice(probability: np.ndarray, mask: np.ndarray, typical_area: float
     if mask.any():
         return 2 * float(probability[mask].sum()) / (total + float(mask.sum()))
     return typical_area / (typical_area + total)
-
-
-def sure_of_ends(occupied: np.ndarray, thickness: float) -> np.ndarray:
-    """(S,) share of its expected Dice that holds for each slice, by its distance to where the structure ends.
-
-    Args:
-        occupied: (S,) bool, slices on which the structure was found.
-        thickness: mm between slices.
-    """
-    if not occupied.any():
-        return np.ones(len(occupied))
-    step = min(1.0, thickness / STEP)
-    inside = ndimage.distance_transform_edt(np.pad(occupied, 1))[1:-1] - 1
-    outside = np.maximum(ndimage.distance_transform_edt(~occupied) - 1, 0)
-    sure = np.interp(step * inside, np.arange(len(INWARD)), INWARD)
-    return np.where(occupied, sure, np.interp(step * outside, np.arange(len(OUTWARD)), OUTWARD))

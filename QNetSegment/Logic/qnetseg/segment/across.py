@@ -1,0 +1,98 @@
+"""Another patient's volume: the structure is found on one slice and propagated from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..model import QNet
+from ..volume import InPlaneGrid, SupportSet
+from .correspondence import Correspondence, correspond
+from .decide import connected_parts, within_reach
+from .descriptors import FeatureCache
+from .drawn import propagate
+from .inference import Runner
+from .job import Job
+from .options import SegmentOptions
+from .propagator import Propagator
+from .qnet import Prediction, predict
+from .scenes import Drawing
+from .stack import Stack
+from .surest import outlined, sureness, usual_area
+
+# Chosen on pairs of CMR patients, with and without the structure, and on CMR drawings in Sunnybrook.
+FOUND_AGAIN = 0.86  # similarity of the drawn places from which nobody doubts that the structure is there
+BEHIND = 0.01  # how much less similar than its surroundings it must be, too, for an empty result
+SIMILARITY = 0.05  # of a whole slice to the drawn one, over which its confidence falls by a factor e
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """Both networks on their devices, and what Q-Net sees of the volume."""
+
+    qnet: Runner[QNet]
+    propagator: Propagator
+    grid: InPlaneGrid
+    cache: FeatureCache | None
+
+
+def other_volume(
+    searcher: Searcher, stack: Stack, support: SupportSet, options: SegmentOptions, job: Job
+) -> Prediction:
+    """Every slice is predicted on its own, by Q-Net and by the similarity of each place to the drawn ones;
+    the surest slice then stands for a drawn one.
+
+    Where nothing is found the prediction stays as it is. Where the surroundings of the drawings are found
+    again and they themselves less so, the structure is not there.
+    """
+    every = np.arange(len(stack.slices))
+    kept = _kept(searcher, stack, support)
+    predicted = predict(
+        *(searcher.qnet, stack, searcher.grid, support, every, options, job), described=True, kept=kept
+    )
+    described = predicted.described
+    assert described is not None
+    seen = correspond(described.query, described.support, described.masks, job.check)
+    probability = _together(predicted.probability, seen.odds, searcher.grid)
+    predicted = replace(predicted, probability=probability)
+    mask = within_reach(connected_parts(probability, None), probability, None)
+    if not mask.any():
+        return predicted
+    usual = usual_area(support, stack)
+    sure = np.array([sureness(*each, usual) for each in zip(probability, mask, strict=True)])
+    predicted = replace(predicted, sureness=float(sure.max()))
+    surest = int((sure * np.exp(seen.found.numpy() / SIMILARITY)).argmax())
+    if _absent(seen):
+        # At most even odds: nothing is found, and the slices on which it might be are those to check.
+        return replace(predicted, probability=np.minimum(probability, 0.5))
+    likely, drawn = outlined(probability[surest], mask[surest], usual)
+    found = propagate(searcher.propagator, stack.slices, stack.spacing, Drawing({surest: drawn}), job)
+    found.probability[surest] = likely * drawn  # nobody drew it: it is as sure as predicted
+    return replace(predicted, probability=found.probability, presence=found.presence)
+
+
+def _kept(searcher: Searcher, stack: Stack, support: SupportSet) -> list[Any] | None:
+    """Features of the volume's slices from the last call, where they are kept."""
+    if searcher.cache is None:
+        return None
+    turned = (support.plane, support.axes.tobytes(), searcher.grid)
+    key = ("features", stack.volume_id, *turned, searcher.qnet.device.type, searcher.qnet.precision)
+    return searcher.cache.slices(searcher.qnet.original, key, len(stack.slices))
+
+
+def _together(probability: np.ndarray, odds: torch.Tensor, grid: InPlaneGrid) -> np.ndarray:
+    """(S, H, W) probability of Q-Net with (S, h, w) log-odds of the similarity added."""
+    fine = F.interpolate(odds[:, None], (grid.size, grid.size), mode="bilinear", align_corners=False)[:, 0]
+    native = torch.from_numpy(grid.to_native(fine.numpy()))
+    own = torch.logit(torch.from_numpy(probability), eps=1e-4)
+    return torch.sigmoid(own + native).numpy()
+
+
+def _absent(seen: Correspondence) -> bool:
+    """Whether the surroundings of the drawings are found again somewhere, but nowhere what was drawn."""
+    found, surroundings = float(seen.found.max()), float(seen.surroundings.max())
+    return found < FOUND_AGAIN and found < surroundings - BEHIND

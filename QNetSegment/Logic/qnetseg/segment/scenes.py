@@ -1,0 +1,87 @@
+"""What is known of a window before the network has looked at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from .evidence import Scene
+from .window import Window
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is known of a stack of slices (S, H, W).
+
+    Attributes:
+        masks: slice -> (H, W) bool; an empty one says that the structure is not there.
+        others: (S, H, W) bool, where something else is; None for nothing known.
+    """
+
+    masks: Mapping[int, np.ndarray]
+    others: np.ndarray | None = None
+
+    @property
+    def filled(self) -> list[int]:
+        """Drawn slices that hold the structure, rising."""
+        return sorted(index for index, mask in self.masks.items() if mask.any())
+
+
+class Scenes:
+    """A stack and what is drawn on it, seen through windows."""
+
+    def __init__(self, slices: np.ndarray, spacing: tuple[float, float, float], drawing: Drawing) -> None:
+        """slices: (S, H, W) float32. spacing: mm along (S, H, W)."""
+        self.slices, self.drawing = torch.from_numpy(slices), drawing
+        self.spacing, self.inner = spacing, (spacing[1], spacing[2])
+        self._others = None if drawing.others is None else torch.from_numpy(drawing.others)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(S, H, W)."""
+        count, rows, columns = self.slices.shape
+        return count, rows, columns
+
+    def first_window(self) -> Window:
+        """The window around the largest drawn slice."""
+        return Window.around(self.drawing.masks, self.shape[0], self.spacing)
+
+    def scene(self, window: Window) -> Scene:
+        """(1, D, N, N) what is known without the network."""
+        valid = window.inside(self.shape, self.inner)
+        image = window.sample(self.slices, self.inner) * valid
+        depth = len(window.planes)
+        drawing, drawn = torch.zeros_like(image), torch.zeros(depth, dtype=torch.bool)
+        if self._others is not None:
+            others = window.sample(self._others, self.inner)
+            drawing = torch.where(others > 0.5, -1.0, drawing)
+        for plane, index in self._drawn_planes(window).items():
+            one = replace(window, planes=np.array([0]))
+            mask = torch.from_numpy(self.drawing.masks[index])[None]
+            drawing[plane] = 2 * (one.sample(mask, self.inner)[0] > 0.5).float() - 1
+            drawn[plane] = True
+        known = np.array(list(self.drawing.masks))
+        slices_apart = np.abs(window.planes[:, None] - known[None]).min(1)
+        distance = torch.from_numpy(slices_apart / abs(window.step)).float() * window.gap
+        return Scene(
+            image=image[None],
+            drawing=(drawing * valid)[None],
+            drawn=drawn[None],
+            distance=distance[None],
+            valid=valid[None],
+            gap=torch.tensor([window.gap]),
+            radius=torch.tensor([window.radius]),
+        )
+
+    def _drawn_planes(self, window: Window) -> dict[int, int]:
+        """plane -> the drawn slice nearest to it, within half a step; rather one that is not empty."""
+        found: dict[int, int] = {}
+        masks = self.drawing.masks
+        for index in sorted(masks, key=lambda index: bool(masks[index].any())):
+            plane = round((index - int(window.planes[0])) / window.step)
+            if 0 <= plane < len(window.planes):
+                found[plane] = index
+        return found
