@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from golden import dataset as tiny
 from qnetseg.errors import DeviceError, OutputError, RecipeError
-from qnetseg.training import distributed, trainer
+from qnetseg.training import distributed, episode_learner, trainer
 from qnetseg.training.distributed import EpisodeModule, Processes, joined
 from support import train_bed
 from support.worker_bed import LOGIC
@@ -33,7 +33,7 @@ def data(tmp_path_factory):
 def restored(data, monkeypatch):
     """Undoes what `train_bed.make` changes in this process."""
     monkeypatch.setenv("QNETSEG_DATA", str(data))
-    monkeypatch.setattr(trainer, "build_method", trainer.build_method)
+    monkeypatch.setattr(episode_learner, "build_method", episode_learner.build_method)
     monkeypatch.setattr(trainer, "LOG_EVERY", trainer.LOG_EVERY)
     threads = torch.get_num_threads()
     yield
@@ -73,9 +73,11 @@ def test_two_processes_one_of_them_killed_learn_what_one_learns(data, restored, 
 
 
 def test_processes_take_even_shares():
-    assert [Processes(rank, 4).share(8) for rank in (0, 3)] == [slice(0, 2), slice(6, 8)]
-    with pytest.raises(RecipeError, match="3 pairs a step cannot be shared evenly by 2 processes"):
-        Processes(1, 2).share(3)
+    what = "pairs", "pairs in [episodes]"
+    assert [Processes(rank, 4).share(8, *what) for rank in (0, 3)] == [slice(0, 2), slice(6, 8)]
+    with pytest.raises(RecipeError, match="3 pairs a step cannot be shared evenly by 2 processes") as caught:
+        Processes(1, 2).share(3, *what)
+    assert caught.value.advice == "Choose pairs in [episodes] as a multiple of the processes."
 
 
 def test_the_shares_of_a_step_are_the_whole_step(data, restored, tmp_path):
@@ -83,7 +85,7 @@ def test_the_shares_of_a_step_are_the_whole_step(data, restored, tmp_path):
     whole = run.learner.episodes(5)
     parts = []
     for rank in (0, 1):
-        run.learner.share = Processes(rank, 2).share(4)
+        run.learner.share = Processes(rank, 2).share(4, "pairs", "pairs")
         parts.append(run.learner.episodes(5))
     for together, *pieces in zip(whole, *parts, strict=True):
         torch.testing.assert_close(torch.cat(pieces), together)

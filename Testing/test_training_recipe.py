@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from qnetseg.cli import main
 from qnetseg.errors import RecipeError
 from qnetseg.methods import METHODS
-from qnetseg.training import Recipe, parse_setting, read_recipe
+from qnetseg.training import PropagationRecipe, Recipe, parse_setting, read_recipe
 from qnetseg.training.recipe import AugmentationRecipe, DataRecipe, OptimiserRecipe
 
 TRAINING = Path(__file__).resolve().parents[1] / "Training"
@@ -31,7 +32,7 @@ def write(tmp_path):
 def test_the_projects_recipes_are_read(path):
     recipe = read_recipe(path)
     assert recipe.name == path.stem
-    assert recipe.data
+    assert recipe.volumes if isinstance(recipe, PropagationRecipe) else recipe.data
     json.dumps(recipe.to_dict())
 
 
@@ -272,3 +273,75 @@ def test_the_command_line_sets_what_a_recipe_says(tmp_path, monkeypatch):
     }
     assert main(["train", "default", "--set", "depth", "--output", str(tmp_path / "other")]) == 2
     assert not (tmp_path / "other").exists()
+
+
+def test_a_recipe_of_the_propagation_network_has_its_own_defaults(write):
+    recipe = read_recipe(write('method = "propagation"\n[optimiser]\nrate = 1e-3\n'))
+    usual = PropagationRecipe("mine")
+    assert recipe == dataclasses.replace(usual, optimiser=dataclasses.replace(usual.optimiser, rate=1e-3))
+    assert recipe.optimiser.name == "adamw"
+    shipped = read_recipe(TRAINING / "propagation.toml")  # its entries are written out
+    assert shipped == PropagationRecipe("propagation", steps=shipped.steps)
+
+
+def test_settings_reach_every_section_of_the_propagation_network(write):
+    settings = ["windows.real=0.5", "windows.sides=[32, 48]", "windows.often=[1, 0.5]", "seed=3", "batches=2"]
+    settings += ["model.widths=[8, 8, 8, 8, 8]", "optimiser.clip=0", "volumes=['open', 'cmr']", "name=trial"]
+    recipe = read_recipe(TRAINING / "propagation.toml", dict(map(parse_setting, settings)))
+    assert (recipe.windows.real, recipe.windows.sides, recipe.windows.often) == (0.5, (32, 48), (1, 0.5))
+    assert (recipe.seed, recipe.batches, recipe.name) == (3, 2, "trial")
+    assert (recipe.model.widths, recipe.optimiser.clip) == ((8,) * 5, 0)
+    assert recipe.volumes == ("open", "cmr")
+    assert read_recipe(TRAINING / "propagation.toml", {"volumes": []}).volumes == ()
+    json.dumps(recipe.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("fold", 1, "trained without folds"),
+        ("scheme", "strict", "trained without folds"),
+        ("steps", 0, "entry steps"),
+        ("batches", 0, "entry batches"),
+        ("batches", 1.5, "entry batches"),
+        ("precision", "fp16", "entry precision"),
+        ("volumes", "open", "entry volumes"),
+        ("volumes", [1], "entry volumes"),
+        ("volumes", ["lungs"], "no source of volumes 'lungs'"),
+        ("start", 3, "entry start"),
+        ("data.chaos.share", 1, r"no section 'data\.chaos'"),
+        ("episodes.pairs", 1, "no section 'episodes'"),
+        ("batch_norm", "frozen", "unknown entry 'batch_norm'"),
+        ("windows", 3, r"\[windows\] is not a section"),
+        ("windows.size", 3, r"unknown entry 'size' in \[windows\]"),
+        ("windows.voxels", 0, "entry voxels"),
+        ("windows.voxels", "many", "entry voxels"),
+        ("windows.sides", [40], "edges \\[40\\]"),
+        ("windows.sides", [], "edges \\[\\]"),
+        ("windows.sides", 64, "entry sides"),
+        ("windows.sides", [64.0, 96, 128], "entry sides"),
+        ("windows.often", [1.0], "takes 3 edges"),
+        ("windows.often", [0, 0, 0], "takes 3 edges"),
+        ("windows.often", [-1, 1, 1], "entry often"),
+        ("windows.depth", 12, "depth of 12"),
+        ("windows.depth", 16, "do not overlap"),
+        ("windows.moved", 0.95, "together"),
+        ("windows.real", 1.5, "entry real"),
+        ("windows.shallow", -0.1, "entry shallow"),
+        ("windows.repainted", True, "entry repainted"),
+        ("model.depth", 50, "unknown entry 'depth'"),
+        ("model.widths", [8, 8], "widths"),
+        ("model.widths", [8, 8, 8, 8, 9], "widths"),
+        ("optimiser.name", "lion", "optimiser 'lion'"),
+    ],
+)
+def test_an_impossible_recipe_of_the_propagation_network_is_refused(key, value, sentence):
+    with pytest.raises(RecipeError, match=sentence) as caught:
+        read_recipe(TRAINING / "propagation.toml", {key: value})
+    assert caught.value.message.endswith(".") and caught.value.advice.endswith(".")
+
+
+def test_the_command_refuses_folds_of_the_propagation_network(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", "propagation", "--fold", "0", "--output", str(run)]) == 2
+    assert "without folds" in capsys.readouterr().err and not run.exists()

@@ -18,7 +18,13 @@ from qnetseg.cli import main
 from qnetseg.errors import InputError, VolumeError
 from qnetseg.training import supervoxels as module
 from qnetseg.training.body import foreground_mask
-from qnetseg.training.supervoxels import adjusted_rand_index, felzenszwalb_3d, step_factor, supervoxels
+from qnetseg.training.supervoxels import (
+    adjusted_rand_index,
+    divisions,
+    felzenszwalb_3d,
+    step_factor,
+    supervoxels,
+)
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 THICK = (6.0, 1.5, 1.5)
@@ -237,3 +243,15 @@ def test_the_smallest_supervoxel_is_a_share_of_the_body(monkeypatch):
     monkeypatch.setattr(module, "felzenszwalb_3d", noted)
     supervoxels(image, THICK)
     assert asked == [round(4 * 16 * 16 * module.BODY_SHARE)]
+
+
+def test_several_sizes_at_once_are_those_of_one_after_another():
+    image = np.random.default_rng(4).normal(size=(4, 24, 24)).cumsum(1).cumsum(2)
+    sizes = (5, 60, 5)
+    together = divisions(image, THICK, sizes)
+    assert len({labels.max() for labels in together}) == 2
+    for labels, size in zip(together, sizes, strict=True):
+        assert labels.dtype == np.int32
+        assert np.array_equal(labels, supervoxels(image, THICK, size))
+    with pytest.raises(InputError, match="minimum size of 0"):
+        divisions(image, THICK, (5, 0))

@@ -14,8 +14,9 @@ from golden import dataset as tiny
 from qnetseg.errors import DatasetError, OutputError, RecipeError, TrainingError, WeightsError
 from qnetseg.model import EpisodeLoss, QNetConfig, load_model
 from qnetseg.model.threshold import FixedThreshold
-from qnetseg.training import Recipe, Trainer, trainer
-from qnetseg.training.learner import build_optimiser, learning_rate, set_mode
+from qnetseg.training import Recipe, Trainer, episode_learner, trainer
+from qnetseg.training.episode_learner import set_mode
+from qnetseg.training.learner import build_optimiser, learning_rate
 from qnetseg.training.recipe import DataRecipe, EpisodeRecipe, OptimiserRecipe
 from qnetseg.training.trainer import Progress
 
@@ -147,7 +148,7 @@ def light(monkeypatch, tmp_path):
             super().__init__()
             self.layer, self.norm = torch.nn.Linear(2, 1), torch.nn.BatchNorm2d(2)
 
-    monkeypatch.setattr(trainer, "build_method", lambda name, config: Stub(config))
+    monkeypatch.setattr(episode_learner, "build_method", lambda name, config: Stub(config))
     return lambda **changes: Trainer(dataclasses.replace(RECIPE, **changes), tmp_path, CPU, lambda line: None)
 
 

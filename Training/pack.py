@@ -1,14 +1,16 @@
-"""Pack the development data and the radiology start for a machine without internet.
+"""Pack the development data, the open volumes and the radiology start for a machine without internet.
 
     python Training/pack.py OUTPUT
 
-writes data trees for QNETSEG_DATA in parts of at most ten cases (OUTPUT/chaos-0, OUTPUT/cmr-0, ...; images
-as int16, labels as uint16) and OUTPUT/start/radiology50.safetensors (bfloat16). Every part is small enough to
-travel on its own; on the other side, merge the data trees and give the file as `--start`.
+writes data trees for QNETSEG_DATA in parts of at most ten cases (OUTPUT/open-0, ... with supervoxels;
+OUTPUT/chaos-0, OUTPUT/cmr-0, ...: images as int16, labels as uint16) and OUTPUT/start/radiology50.safetensors
+(bfloat16). Every part is small enough to travel on its own; on the other side, merge the data trees and give
+the file as `--start`. With "open", "data" or "start" behind OUTPUT only these are written.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,10 +18,28 @@ import SimpleITK
 import torch
 from safetensors.torch import save_file
 
-from qnetseg.data import CATALOGUE
+from qnetseg.data import CATALOGUE, open_volumes
 from qnetseg.model.starts import radiology_state
+from qnetseg.training.propagation import SUPERVOXELS
+from qnetseg.training.synthesis import OPEN, keep_supervoxels
 
 CASES = 10  # a part
+
+
+def pack_open(output: Path) -> None:
+    """Copy the open volumes as they are, with the supervoxels that a run keeps in its folder."""
+    computed = output / SUPERVOXELS
+    keep_supervoxels([OPEN], computed)
+    volumes = open_volumes()
+    parts = -(-len(volumes) // CASES)
+    for number, (name, image, segmentation) in enumerate(volumes):
+        part = output / f"open-{number % parts}"  # neighbours are of one kind and size
+        for folder in (part / OPEN, part / SUPERVOXELS):
+            folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(computed / f"{name}.npz", part / SUPERVOXELS)
+        for file in (image, segmentation):
+            if file is not None:
+                shutil.copy2(file, part / OPEN)
 
 
 def pack_data(output: Path) -> None:
@@ -50,5 +70,6 @@ def pack_start(output: Path, depth: int = 50) -> None:
 
 
 if __name__ == "__main__":
-    pack_data(Path(sys.argv[1]))
-    pack_start(Path(sys.argv[1]))
+    parts = {"open": pack_open, "data": pack_data, "start": pack_start}
+    for name in sys.argv[2:] or parts:
+        parts[name](Path(sys.argv[1]))

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from .. import __version__
+from ..cores import let_waiting_threads_sleep
 from ..errors import Cancelled, QNetSegmentError
 from ..worker.protocol import WorkerFailure
 from . import bench, compare, data, demo, doctor, evaluate, report, segment, train, weights
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. What goes wrong is said in one line on stderr."""
+    let_waiting_threads_sleep()
     try:
         arguments = build_parser().parse_args(argv)
     except SystemExit as left:  # argparse has said why

@@ -17,13 +17,13 @@ arithmetic: ResNet-101, the support encoded for every slice, seven refinement st
 
 CORRECTION = "qnetseg bench correction --slices 300 --size 512 --output results"
 CORRECTION_DETAILS = """
-Segments a synthetic volume from one drawn slice, then again with a second one, whose volume's features are
-kept; beside it, in a process of its own, Slicer's grow-cut on the same slices (needs slicer-core)."""
+Segments a synthetic volume from one drawn slice, then again with a second one; beside it, in a process of its own, Slicer's grow-cut on the same slices (needs slicer-core)."""
 
 TRAINING = "qnetseg bench training --recipe default --steps 10 --output results"
 TRAINING_DETAILS = """
 Trains a network from random weights on synthetic slices of 256 x 256, as the recipe says, and compares, in
-the same run, with one episode a step in float32; also with the rate of a large matrix product."""
+the same run, with one episode a step in float32; also with the rate of a large matrix product. Of the
+propagation network's recipes it tells how long a step's windows take, and how long the network."""
 
 
 def add(commands: Any) -> None:
@@ -120,11 +120,10 @@ def run_correction(arguments: argparse.Namespace) -> int:
 
 
 def run_training(arguments: argparse.Namespace) -> int:
-    """Time the steps of a recipe against one episode a step in float32."""
+    """Time the steps of a recipe; of one for episodes, against one episode a step in float32."""
     from ..evaluation.results import describe_run, write_json
     from ..segment.device import choose_device
-    from ..training import parse_setting, read_recipe
-    from ..training.bench import training
+    from ..training import PropagationRecipe, bench, bench_propagation, parse_setting, read_recipe
 
     recipe = read_recipe(find_recipe(arguments.recipe), dict(map(parse_setting, arguments.settings)))
     device, warning = choose_device(arguments.device)
@@ -133,7 +132,10 @@ def run_training(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         make_folder(arguments.output)
     report = say if arguments.json else print
-    figures = training(recipe, device, steps=arguments.steps, report=report)
+    if isinstance(recipe, PropagationRecipe):
+        figures = bench_propagation.propagation_training(recipe, device, arguments.steps, report)
+    else:
+        figures = bench.training(recipe, device, steps=arguments.steps, report=report)
     content = {**figures, **describe_run(None, device.type, recipe.seed)}
     if arguments.output is not None:
         output = arguments.output / f"bench-training-{device.type}-{recipe.name}-{recipe.precision}.json"

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
     from ..worker.protocol import Progress
 
@@ -57,6 +59,59 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="arithmetic; auto takes bf16 where the hardware has it (default: auto)",
     )
+
+
+def add_method(parser: argparse.ArgumentParser) -> None:
+    """The options that choose how a volume is segmented."""
+    parser.add_argument(
+        "--method",
+        choices=("volume", "q-net"),
+        default="volume",
+        help="volume finds the structure in 3-D; q-net predicts slice by slice, as in the paper (default: volume)",
+    )
+    parser.add_argument(
+        "--refinement",
+        choices=("none", "reconstruction", "released", "closed_form"),
+        help="how Q-Net refines its prototypes, with --method q-net (default: none)",
+    )
+    parser.add_argument(
+        "--alpha", type=float, metavar="A", help="weight of Q-Net's fine path, with --method q-net"
+    )
+    parser.add_argument(
+        "--no-calibration",
+        action="store_true",
+        help="leave Q-Net's threshold as it was trained, with --method q-net",
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """The option that limits the processor's cores."""
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="threads of the CPU (default: one for each core)"
+    )
+
+
+def chosen_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `add_method`, `add_precision` and `add_threads` were given, as options of `segment_volume`.
+
+    Raises InputError for an option that the method does not obey.
+    """
+    options: dict[str, Any] = {"method": arguments.method, "precision": arguments.precision}
+    own: dict[str, Any] = {}
+    if arguments.refinement is not None:
+        own["refinement"] = {"mode": arguments.refinement}
+    if arguments.alpha is not None:
+        own["alpha"] = arguments.alpha
+    if arguments.no_calibration:
+        own["calibrate"] = False
+    if own and arguments.method != "q-net":
+        raise InputError(
+            "--refinement, --alpha and --no-calibration are for Q-Net slice by slice.",
+            "Add --method q-net, or leave them out.",
+        )
+    if arguments.threads:
+        options["threads"] = arguments.threads
+    return {**options, **own}
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -68,12 +68,11 @@ def find_scan() -> Path:
 def run(arguments: argparse.Namespace) -> int:
     """Segment the scan; write the segmentation and the contact sheet."""
     from ..evaluation.figures import contact_sheet
-    from ..models import resolve_model
     from ..volume import LabelMap, SegmentInfo, canonical, read_volume, support_from_mask, write_labelmap
     from ..worker import WorkerClient
 
     began = time.monotonic()
-    scan, model, folder = find_scan(), resolve_model(arguments.model), arguments.output
+    scan, folder = find_scan(), arguments.output
     make_folder(folder)
     volume = read_volume(scan)
     _, orientation = canonical(volume)
@@ -86,11 +85,10 @@ def run(arguments: argparse.Namespace) -> int:
         plane="sagittal",
     )
     say(
-        f"Segmenting the {drawing.STRUCTURE} in {volume.shape[2]} slices from one drawn slice; "
-        "this takes some minutes without a GPU."
+        f"Segmenting the {drawing.STRUCTURE} in {volume.shape[2]} slices from one drawn slice."
     )
     with WorkerClient() as client, Bar(drawing.STRUCTURE) as bar:
-        result = client.segment(support, volume, model=model, device=arguments.device, progress=bar)
+        result = client.segment(support, volume, model=arguments.model, device=arguments.device, progress=bar)
     info = SegmentInfo(1, drawing.STRUCTURE, drawing.COLOR, drawing.TERMINOLOGY)
     targets = [folder / "demo.seg.nrrd", folder / "demo.png"]
     with appearing_together(targets, (".seg.nrrd", ".png")) as (segmentation, sheet):

@@ -122,7 +122,7 @@ def _engine() -> list[Check]:
 
 
 def _models() -> list[Check]:
-    """The default model and all others that are here, verified."""
+    """The default models and all others that are here, verified."""
     folder = Check(
         "downloads",
         True,
@@ -131,12 +131,12 @@ def _models() -> list[Check]:
     )
     try:
         catalogue = models.read_catalogue()
-        default = models.resolve_model()
+        defaults = {kind: models.resolve_model(None, kind).name for kind in models.KINDS}
     except QNetSegmentError as error:
-        return [Check("default model", False, error.message, error.advice), folder]
-    checks = [Check("default model", True, f"{default.name}, verified")]
+        return [Check("default models", False, error.message, error.advice), folder]
+    checks = [Check(f"default model ({kind})", True, f"{name}, verified") for kind, name in defaults.items()]
     for entry in catalogue.models:
-        if entry.name != catalogue.default and models.find(entry) is not None:
+        if entry.name not in catalogue.defaults.values() and models.find(entry) is not None:
             checks.append(_other_model(entry))
     return [*checks, folder]
 

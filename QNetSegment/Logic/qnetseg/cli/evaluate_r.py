@@ -14,14 +14,13 @@ if TYPE_CHECKING:
     from ..evaluation.whole_volume.run import WholeVolumeRun
 
 DATA = """
-The data set is chaos, cmr or sunnybrook, found below the environment variable QNETSEG_DATA, or a folder
+The data set is chaos, cmr, sunnybrook, open-ct, open-cord or open-heart, found below the environment variable QNETSEG_DATA, or a folder
 of your own with X.nii.gz and X_seg.nii.gz: any anatomy, modality and geometry. Finished cases are kept
 in a .part.jsonl file beside the result; after an interruption the same command goes on there."""
 
 METHODS = """
 Methods: qnet (this software), qnet-slices (its network slice by slice), copy, ellipsoid, interpolation,
-growcut and growcut-ends (Slicer's own; needs slicer-core), random-walker, or all; ablation is qnet and
-qnet without each of its steps."""
+growcut and growcut-ends (Slicer's own; needs slicer-core), random-walker, or all."""
 
 
 def add(protocols: Any) -> None:
@@ -188,14 +187,14 @@ def run_r3(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace, protocol: str) -> dict[str, Any]:
     """What all three protocols are told."""
-    from ..evaluation.whole_volume.rivals import chosen_methods, needs_model
+    from ..evaluation.whole_volume.rivals import chosen_methods
     from ..models import resolve_model
 
     methods = chosen_methods(arguments.method, protocol)
     return {
         "dataset": arguments.dataset,
         "methods": methods,
-        "weights": str(resolve_model(arguments.model)) if needs_model(methods) else None,
+        "weights": None if arguments.model is None else str(resolve_model(arguments.model)),
         "labels": arguments.labels,
         "cases": arguments.cases,
         "fold": arguments.fold,
@@ -236,13 +235,9 @@ def _execute(arguments: argparse.Namespace, protocol: Any, run: WholeVolumeRun, 
 def _run_name(run: WholeVolumeRun, parts: list[str]) -> str:
     """Name of a result file: what is scored, by whom, with which weights."""
     from ..evaluation.results import run_name
-    from ..evaluation.whole_volume.rivals import ABLATED, ABLATION
-
     where = [] if run.fold is None else [f"fold{run.fold}-{run.scheme}"]
     where += ["-".join(run.cases)] if run.cases else []
     methods = run.methods if len(run.methods) <= 2 else (run.methods[0], f"and{len(run.methods) - 1}")
-    if set(run.methods) & set(ABLATED):
-        methods = (run.methods[0], ABLATION)
-    models = [run_name(Path(run.weights))] if run.weights else []
+    models = [run_name(path) for path in run.used_weights()[:1]]
     words = [run.protocol, Path(run.dataset).resolve().name, *where, *parts, *methods, *models]
     return "-".join(words).replace(" ", "-")

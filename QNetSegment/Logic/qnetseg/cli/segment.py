@@ -15,7 +15,19 @@ import numpy as np
 
 from .. import __version__
 from ..errors import GeometryError, InputError, MaskError
-from .common import Bar, add_command, add_device, add_json, add_model, add_precision, print_json, say
+from .common import (
+    Bar,
+    add_command,
+    add_device,
+    add_json,
+    add_method,
+    add_model,
+    add_precision,
+    add_threads,
+    chosen_options,
+    print_json,
+    say,
+)
 from .outputs import appearing_together, require_writable
 
 if TYPE_CHECKING:
@@ -71,9 +83,19 @@ def add(commands: Any) -> None:
         metavar="P.png",
         help="draw the slices of the first segment (needs matplotlib)",
     )
+    parser.add_argument(
+        "--not-here",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="SLICE",
+        help="slices of the drawn plane, numbered as in the report, on which no drawn structure is",
+    )
+    add_method(parser)
     add_model(parser)
     add_device(parser)
     add_precision(parser)
+    add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -93,15 +115,18 @@ def run(arguments: argparse.Namespace) -> int:
     from ..worker import WorkerClient
 
     targets = checked_targets(arguments)
-    model = resolve_model(arguments.model)
+    if arguments.model is not None:
+        resolve_model(arguments.model)
     query = read_volume(arguments.query)
     support = query if arguments.support is None else read_volume(arguments.support)
     drawings = read_drawings(
         arguments.mask, arguments.label, support, own_support=arguments.support is not None
     )
-    supports = build_supports(support, drawings, model)
+    supports = build_supports(support, drawings, arguments.not_here)
+    background = others_of(drawings, on_query=arguments.support is None)
+    settings = {"model": arguments.model, "device": arguments.device, "options": chosen_options(arguments)}
     with WorkerClient() as client:
-        results = segment_all(client, supports, query, model, arguments.device, arguments.precision)
+        results = segment_all(client, supports, query, background, settings)
     labelmap, confidence, overlap = combine(drawings, results, query)
     report = {
         "qnetseg": __version__,
@@ -196,12 +221,10 @@ def _on_grid(labelmap: LabelMap, path: Path, support: Volume, own_support: bool)
         ) from error
 
 
-def build_supports(support: Volume, drawings: list[Drawing], model: Path) -> list[SupportSet]:
-    """A support set for every drawing, normalised as the model wants it."""
-    from .. import models
+def build_supports(support: Volume, drawings: list[Drawing], not_here: list[int]) -> list[SupportSet]:
+    """A support set for every drawing; not_here: slices that hold none of them."""
     from ..volume import support_from_mask
 
-    top_percent = models.top_percent(model)
     return [
         support_from_mask(
             support,
@@ -209,24 +232,33 @@ def build_supports(support: Volume, drawings: list[Drawing], model: Path) -> lis
             name=drawing.info.name,
             color=drawing.info.color,
             terminology=drawing.info.terminology,
-            top_percent=top_percent,
+            not_here=not_here,
         )
         for drawing in drawings
     ]
 
 
+def others_of(drawings: list[Drawing], on_query: bool) -> list[np.ndarray | None]:
+    """For each structure where the others are drawn, (K, J, I) bool; None where it is the only one, and where
+    they are drawn on another volume than the query."""
+    if len(drawings) < 2 or not on_query:
+        return [None] * len(drawings)
+    every = np.sum([drawing.drawn for drawing in drawings], axis=0)
+    return [(every > 0) & ~drawing.drawn for drawing in drawings]
+
+
 def segment_all(
-    client: WorkerClient, supports: list[SupportSet], query: Volume, model: Path, device: str, precision: str
+    client: WorkerClient,
+    supports: list[SupportSet],
+    query: Volume,
+    background: list[np.ndarray | None],
+    settings: dict[str, Any],
 ) -> list[Segmentation]:
     """One request to the same warm worker for every structure."""
     results = []
-    for drawn in supports:
+    for drawn, others in zip(supports, background, strict=True):
         with Bar(drawn.name) as bar:
-            results.append(
-                client.segment(
-                    drawn, query, model=model, device=device, options={"precision": precision}, progress=bar
-                )
-            )
+            results.append(client.segment(drawn, query, background=others, progress=bar, **settings))
     return results
 
 

@@ -11,8 +11,9 @@ from .common import add_command, add_device, project_folder, say
 from .outputs import make_folder
 
 DETAILS = """
-The folder receives checkpoints, scalars.csv (and TensorBoard's files) and, after the last step,
-model.safetensors. The same command again goes on after the last checkpoint.
+The folder receives checkpoints, scalars.csv (and TensorBoard's files), of the propagation network also the
+supervoxels of its volumes, and, after the last step, model.safetensors. The same command again goes on after
+the last checkpoint.
 
 Several GPUs, or machines that share DIR, train together with
   torchrun --nproc-per-node GPUS -m qnetseg.cli train RECIPE --output DIR"""

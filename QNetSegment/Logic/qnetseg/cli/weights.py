@@ -107,7 +107,8 @@ def run_list(arguments: argparse.Namespace) -> int:
         {
             "name": entry.name,
             "state": models.state(entry),
-            "default": entry.name == catalogue.default,
+            "default": entry.name in catalogue.defaults.values(),
+            "method": entry.method,
             "size": entry.size,
             "licence": entry.licence,
             "seconds": entry.seconds,
@@ -121,7 +122,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         return 0
     for row in rows:
         print(
-            f"{row['name']}{' (default)' if row['default'] else ''}: {row['state']}, {_size(row['size'])}, "
+            f"{row['name']} ({row['method']}{', default' if row['default'] else ''}): {row['state']}, {_size(row['size'])}, "
             f"{row['licence']}" + (f", {row['seconds']:g} s a volume" if row["seconds"] else "")
         )
         print(f"  {row['description']}")
@@ -165,13 +166,13 @@ def run_download(arguments: argparse.Namespace) -> int:
 def run_convert(arguments: argparse.Namespace) -> int:
     """Official checkpoint, or a model of ours, to a file of the chosen storage."""
     require_writable(arguments.output, (".safetensors",))
-    from ..methods import load_method
-    from ..model import FewShotMethod, save_model
+    from ..methods import load_network
+    from ..model import Network, save_model
     from ..model.convert import convert_official, read_official
 
-    network: FewShotMethod
+    network: Network
     if arguments.checkpoint.suffix == ".safetensors":
-        model = load_method(arguments.checkpoint)
+        model = load_network(arguments.checkpoint)
         network, provenance = model.network, model.provenance
     else:
         network = convert_official(read_official(arguments.checkpoint))
@@ -185,12 +186,12 @@ def run_convert(arguments: argparse.Namespace) -> int:
 def run_average(arguments: argparse.Namespace) -> int:
     """Write the mean of several models; its provenance is the last one's and names all."""
     require_writable(arguments.output, (".safetensors",))
-    from ..methods import load_method
+    from ..methods import load_network
     from ..model import save_model
     from ..model.average import average
     from ..model.weights import lineage
 
-    parts = [load_method(path) for path in arguments.models]
+    parts = [load_network(path) for path in arguments.models]
     model = average(parts)
     provenance = {
         **model.provenance,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import RecipeError
-from ..model import FewShotMethod, Model, QNet, QNetConfig
+from ..model import FewShotMethod, Model, Network, PropagationNet, QNet, QNetConfig
 from ..model.weights import read_model
 from .adnet import ADNet
 from .alpnet import ALPNet
@@ -36,4 +36,10 @@ def load_method(path: str | Path) -> Model[FewShotMethod]:
     return read_model(path, METHODS)
 
 
-__all__ = ["METHODS", "build_method", "load_method"]
+def load_network(path: str | Path) -> Model[Network]:
+    """Read a weights file of any network, also one that is no few-shot method. Raises as `load_method`."""
+    networks: dict[str, type[Network]] = {**METHODS, PropagationNet.name: PropagationNet}
+    return read_model(path, networks)
+
+
+__all__ = ["METHODS", "build_method", "load_method", "load_network"]

@@ -1,6 +1,7 @@
-"""Training: episodes from supervoxels, augmentation, recipes and the loop."""
+"""Training: what networks learn from, recipes and the loop."""
 
-from .recipe import Recipe, parse_setting, read_recipe
+from .recipe import AnyRecipe, PropagationRecipe, Recipe
+from .recipe_file import parse_setting, read_recipe
 from .trainer import Trainer
 
-__all__ = ["Recipe", "Trainer", "parse_setting", "read_recipe"]
+__all__ = ["AnyRecipe", "PropagationRecipe", "Recipe", "Trainer", "parse_setting", "read_recipe"]

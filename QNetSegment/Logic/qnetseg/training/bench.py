@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..methods import build_method
 from ..provenance import load_average, peak_gib
+from .episode_learner import EpisodeLearner, set_mode
 from .episodes import EpisodeSampler, TrainingCase, centres
-from .learner import Learner, set_mode, tuned_convolutions
+from .learner import tuned_convolutions
 from .pairs import adjacent_pairs
 from .recipe import EpisodeRecipe, OptimiserRecipe, Recipe
 
@@ -129,7 +130,7 @@ def matrix_gflops(precision: str, device: torch.device, size: int | None = None,
     matrix @ matrix
     fastest, began = float("inf"), time.perf_counter()
     while fastest == float("inf") or time.perf_counter() - began < least:
-        fastest = min(fastest, _seconds(lambda: matrix @ matrix, device))
+        fastest = min(fastest, seconds(lambda: matrix @ matrix, device))
     return 2 * size**3 / fastest / 1e9
 
 
@@ -139,7 +140,8 @@ def _time_steps(
     """Mean seconds and episodes of a step, its GFLOP, the encoder's GFLOP/s and the peak memory."""
     torch.manual_seed(recipe.seed)
     network = build_method(recipe.method, recipe.model)
-    learner = Learner(network, recipe, EpisodeSampler([(1.0, cases)], recipe.episodes, recipe.seed), device)
+    sampler = EpisodeSampler([(1.0, cases)], recipe.episodes, recipe.seed)
+    learner = EpisodeLearner(network, recipe, sampler, device)
     set_mode(learner.network, recipe.batch_norm)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -151,12 +153,12 @@ def _time_steps(
             for step in range(1, steps + 1):
                 learner.learn(step)
 
-        seconds = _seconds(run, device) / steps
+        taken = seconds(run, device) / steps
         peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else peak_gib()
         encoder = _encoder_gflops(learner, steps)
     plans = [plan for step in range(1, steps + 1) for plan in learner.sampler.plan(step)]
     return {
-        "seconds": seconds,
+        "seconds": taken,
         "episodes": sum(len(plan.labels) for plan in plans) / steps,
         "gflop": counter.get_total_flops() / 1e9,
         "encoder_gflops": encoder,
@@ -164,7 +166,7 @@ def _time_steps(
     }
 
 
-def _encoder_gflops(learner: Learner, steps: int) -> float:
+def _encoder_gflops(learner: EpisodeLearner, steps: int) -> float:
     """GFLOP/s of the network's ResNets alone, forward and backward, on the images of a step."""
     images = learner.episodes(0).images.flatten(0, 1)
 
@@ -184,11 +186,11 @@ def _encoder_gflops(learner: Learner, steps: int) -> float:
         for _ in range(steps):
             once()
 
-    seconds = _seconds(repeatedly, images.device) / steps
-    return counter.get_total_flops() / 1e9 / seconds
+    taken = seconds(repeatedly, images.device) / steps
+    return counter.get_total_flops() / 1e9 / taken
 
 
-def _seconds(work: Callable[[], Any], device: torch.device) -> float:
+def seconds(work: Callable[[], Any], device: torch.device) -> float:
     """Seconds until the device has done the work."""
 
     def now() -> float:

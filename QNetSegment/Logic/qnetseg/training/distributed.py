@@ -36,14 +36,17 @@ class Processes:
             return cls(dist.get_rank(), dist.get_world_size())
         return cls()
 
-    def share(self, pairs: int) -> slice:
-        """Which pairs of a step are this process's. Raises `RecipeError` if they cannot be shared evenly."""
-        if pairs % self.count:
+    def share(self, number: int, what: str, entry: str) -> slice:
+        """Which parts of a step are this process's. Raises `RecipeError` if they cannot be shared evenly.
+
+        number: of the step's parts, which messages call `what`; the recipe's `entry` decides it.
+        """
+        if number % self.count:
             raise RecipeError(
-                f"The recipe's {pairs} pairs a step cannot be shared evenly by {self.count} processes.",
-                "Choose pairs in [episodes] as a multiple of the processes.",
+                f"The recipe's {number} {what} a step cannot be shared evenly by {self.count} processes.",
+                f"Choose {entry} as a multiple of the processes.",
             )
-        each = pairs // self.count
+        each = number // self.count
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def sum(self, values: Tensor) -> Tensor:

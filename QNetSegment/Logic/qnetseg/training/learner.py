@@ -1,22 +1,104 @@
-"""One step of training: augmented episodes forward, backward, update; on one device or a share of several."""
+"""What the trainer knows of whatever learns, and what all learners have in common."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..model import EpisodeLoss, FewShotMethod
+from ..model import Network
 from ..model.threshold import FixedThreshold
-from .augment import Draws, augment, draw
 from .distributed import Processes
-from .episodes import Episodes, EpisodeSampler, PairPlan, build, to_device
-from .recipe import OptimiserRecipe, Recipe
+from .recipe import AnyRecipe, OptimiserRecipe
+
+Part = TypeVar("Part")
+
+
+class Loss(Protocol):
+    """Losses of a step, a NamedTuple of scalars on the device; the total is what is minimised."""
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of the others."""
+
+    def _asdict(self) -> dict[str, Tensor]: ...
+
+
+class Place(NamedTuple):
+    """Where a training runs.
+
+    Attributes:
+        folder: of the run; it exists.
+        device: where to compute.
+        processes: that share the run.
+        report: receives a line now and then.
+    """
+
+    folder: Path
+    device: torch.device
+    processes: Processes
+    report: Callable[[str], None]
+
+
+class Learner(ABC):
+    """A network, its optimiser, and what teaches it.
+
+    What step n does depends on the recipe and n alone.
+
+    Attributes:
+        recipe: what to train.
+        network: the one that learns, on the device.
+        optimiser: of its parameters.
+        ancestors: recipes that the start was trained with, see `qnetseg.model.weights.lineage`.
+        data: what it learns from, for readers of a weights file.
+        licence: of the weights.
+    """
+
+    recipe: AnyRecipe
+    network: Network
+    optimiser: torch.optim.Optimizer
+    ancestors: list[dict[str, Any] | None]
+    data: list[str]
+    licence: str
+
+    @classmethod
+    @abstractmethod
+    def build(cls, recipe: Any, place: Place, resumes: bool) -> Learner:
+        """A learner with its data. resumes: the start is not loaded, because a checkpoint replaces it.
+
+        Raises:
+            RecipeError: processes cannot share the recipe's steps.
+            DatasetError, WeightsError: data or start are missing or do not fit the recipe.
+        """
+
+    @abstractmethod
+    def set_mode(self) -> None:
+        """Prepare the network for the first step of a run."""
+
+    @abstractmethod
+    def learn(self, step: int) -> Loss:
+        """One optimiser step (counted from 0); the losses before it, of all processes.
+
+        They are on the device: reading one waits for it.
+        """
+
+    def finished(self) -> Network:
+        """The network that the weights file gets."""
+        return self.network
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """What a checkpoint holds beside network and optimiser."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:  # noqa: B027 (most have none)
+        """Inverse of `extra_state`."""
 
 
 def learning_rate(recipe: OptimiserRecipe, step: int, steps: int) -> float:
@@ -53,15 +135,6 @@ def _groups(network: nn.Module, parameters: list[nn.Parameter]) -> list[dict[str
     return groups
 
 
-def set_mode(network: nn.Module, batch_norm: str) -> None:
-    """Training mode; frozen batch normalisation keeps the statistics of the start."""
-    network.train()
-    if batch_norm == "frozen":
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-
-
 @contextmanager
 def tuned_convolutions() -> Iterator[None]:
     """Let cuDNN choose its fastest algorithms, which pays because steps have one or few shapes."""
@@ -72,82 +145,21 @@ def tuned_convolutions() -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-class Learner:
-    """A network, its optimiser, and the episodes that teach it.
+class Ahead(Generic[Part]):
+    """Prepares the next part of a training in a thread while the device computes the present one."""
 
-    What step n does depends on the recipe and n alone, because episodes and augmentation are drawn from
-    (seed, n). Several processes draw the same step, and each computes its share of the pairs.
-    """
+    def __init__(self, prepare: Callable[[int], Part], following: Callable[[int], int]) -> None:
+        """prepare: makes the part of a number. following: the number that is asked for after a number."""
+        self.prepare, self.following, self.pool = prepare, following, ThreadPoolExecutor(1)
+        self.next: tuple[int, Future[Part]] | None = None
 
-    def __init__(
-        self,
-        network: FewShotMethod,
-        recipe: Recipe,
-        sampler: EpisodeSampler,
-        device: torch.device,
-        processes: Processes | None = None,
-    ) -> None:
-        """The network is moved to the device. Raises RecipeError where processes cannot share the recipe."""
-        self.recipe, self.sampler, self.device = recipe, sampler, device
-        self.processes = processes or Processes()
-        self.share = self.processes.share(recipe.episodes.pairs)
-        self.network: FewShotMethod = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.module = self.processes.wrap(self.network, device, recipe.batch_norm)
-        self.optimiser = build_optimiser(self.network, recipe.optimiser)
-        self._ahead = _Ahead(self._prepare) if device.type == "cuda" else None
-
-    def learn(self, step: int) -> EpisodeLoss:
-        """One optimiser step (counted from 0); the losses before it.
-
-        Returns:
-            Means over the valid structures of all processes' pairs, on the device: reading one waits for it.
-        """
-        for group in self.optimiser.param_groups:
-            rate = learning_rate(self.recipe.optimiser, step, self.recipe.steps)
-            group["lr"] = rate * group.get("factor", 1.0)
-        episodes = self.episodes(step)
-        weight = self._weight(episodes.valid)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            loss: EpisodeLoss = self.module(*episodes)
-        self.optimiser.zero_grad(set_to_none=True)
-        (loss.total * weight).backward()
-        if self.recipe.optimiser.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.clip)
-        self.optimiser.step()
-        values = torch.stack([value.detach().float() for value in loss]) * weight / self.processes.count
-        return EpisodeLoss(*self.processes.sum(values))
-
-    def episodes(self, step: int) -> Episodes:
-        """This process's share of a step's episodes, augmented, on the device."""
-        plans, draws = self._ahead(step) if self._ahead else self._prepare(step)
-        draws = Draws(*(to_device(values, self.device) for values in draws))
-        return augment(build(plans, self.recipe.episodes.structures), draws, self.recipe.augmentation)
-
-    def _prepare(self, step: int) -> tuple[list[PairPlan], Draws]:
-        """What the CPU decides about a step."""
-        plans = self.sampler.plan(step)
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-        draws = draw(len(plans), plans[0].size, self.recipe.augmentation, generator)
-        return plans[self.share], Draws(*(values[self.share] for values in draws))
-
-    def _weight(self, valid: Tensor) -> Tensor | float:
-        """Factor of this process's loss that makes the mean over processes one over all structures."""
-        if self.processes.count == 1:
-            return 1.0
-        own = valid.sum()
-        return self.processes.count * own / self.processes.sum(own.clone()).clamp(min=1)
-
-
-class _Ahead:
-    """Prepares the next step in a thread while the device computes the present one."""
-
-    def __init__(self, prepare: Callable[[int], tuple[list[PairPlan], Draws]]) -> None:
-        self.prepare, self.pool = prepare, ThreadPoolExecutor(1)
-        self.next: tuple[int, Future[tuple[list[PairPlan], Draws]]] | None = None
-
-    def __call__(self, step: int) -> tuple[list[PairPlan], Draws]:
-        """What `prepare` gives for the step; the one after it is begun."""
-        ready = self.next[1] if self.next and self.next[0] == step else self.pool.submit(self.prepare, step)
+    def __call__(self, number: int) -> Part:
+        """What `prepare` gives for the number; the one after it is begun."""
+        ready = self.next[1] if self.next and self.next[0] == number else self._begin(number)
         result = ready.result()
-        self.next = step + 1, self.pool.submit(self.prepare, step + 1)
+        after = self.following(number)
+        self.next = after, self._begin(after)
         return result
+
+    def _begin(self, number: int) -> Future[Part]:
+        return self.pool.submit(self.prepare, number)

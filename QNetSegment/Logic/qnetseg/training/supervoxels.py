@@ -10,6 +10,9 @@ images of whole numbers, so both are kept here. Needs the `training` extra.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -79,6 +82,21 @@ def supervoxels(
     return inside.astype(np.int32)
 
 
+def divisions(
+    image: NDArray, spacing: tuple[float, float, float], min_sizes: Sequence[int]
+) -> list[NDArray[np.int32]]:
+    """What `supervoxels` gives for each of several smallest sizes, in little more than the time of one."""
+    body = foreground_mask(image)
+    for min_size in min_sizes:
+        _check_parameters(spacing, min_size)
+    groups = _Groups.of(scaled(image), spacing, 1.0)
+    found = []
+    for min_size in min_sizes:
+        inside, _, _ = relabel_sequential(np.where(body, groups.labels(min_size), 0))
+        found.append(inside.astype(np.int32))
+    return found
+
+
 def adjusted_rand_index(one: NDArray, other: NDArray) -> float:
     """Agreement of two divisions of the same voxels: 1 for the same, about 0 for unrelated ones.
 
@@ -116,14 +134,35 @@ def felzenszwalb_3d(
     volume = scaled(image)
     if sigma > 0:
         volume = ndimage.gaussian_filter(volume, [sigma / width for width in spacing])
-    weights, order = _sorted_edges(volume, spacing)
-    offsets = np.array([np.dot(step, _strides(volume.shape)) for step in _HALF_OF_26])
-    parent = np.arange(volume.size)
-    size = np.ones(volume.size, dtype=np.int64)
-    _join_similar(order, weights, offsets, parent, size, scale / 255)
-    _join_small(order, offsets, parent, size, min_size)
-    _, labels = np.unique(_roots(parent), return_inverse=True)
-    return (labels + 1).astype(np.int32).reshape(volume.shape)
+    return _Groups.of(volume, spacing, scale).labels(min_size)
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Similar voxels of a volume, joined; groups that are too small are still among them."""
+
+    shape: tuple[int, ...]
+    order: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    parent: NDArray[np.int64]
+    size: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, volume: NDArray[np.float64], spacing: tuple[float, float, float], scale: float) -> _Groups:
+        """volume: on the scale 0..255. The others as in `felzenszwalb_3d`."""
+        weights, order = _sorted_edges(volume, spacing)
+        offsets = np.array([np.dot(step, _strides(volume.shape)) for step in _HALF_OF_26])
+        parent = np.arange(volume.size)
+        size = np.ones(volume.size, dtype=np.int64)
+        _join_similar(order, weights, offsets, parent, size, scale / 255)
+        return cls(volume.shape, order, offsets, parent, size)
+
+    def labels(self, min_size: int) -> NDArray[np.int32]:
+        """(K, J, I) labels 1..n in raster order of groups of at least `min_size` voxels."""
+        parent = self.parent.copy()
+        _join_small(self.order, self.offsets, parent, self.size.copy(), min_size)
+        _, labels = np.unique(_roots(parent), return_inverse=True)
+        return (labels + 1).astype(np.int32).reshape(self.shape)
 
 
 def step_factor(step: tuple[int, ...], spacing: tuple[float, float, float]) -> float:
@@ -166,7 +205,7 @@ def _sorted_edges(
     return flat, existing[_argsort(flat[existing])]
 
 
-@njit
+@njit(nogil=True)
 def _argsort(values):
     """Indices in ascending order of value, equal ones in the order of NumPy's quicksort of before 1.25.
 
@@ -210,14 +249,14 @@ def _argsort(values):
     return order
 
 
-@njit
+@njit(nogil=True)
 def _order_two(values, order, here, there):
     """Swap two places of `order` unless their values ascend."""
     if values[order[there]] < values[order[here]]:
         order[here], order[there] = order[there], order[here]
 
 
-@njit
+@njit(nogil=True)
 def _root(parent, voxel):
     """The voxel that stands for the group of `voxel`; shortens the way there for the next call."""
     while parent[voxel] != voxel:
@@ -226,7 +265,7 @@ def _root(parent, voxel):
     return voxel
 
 
-@njit
+@njit(nogil=True)
 def _join(parent, size, one, other):
     """Make one group of two; the first voxel in raster order stands for it. Returns that voxel."""
     first, second = min(one, other), max(one, other)
@@ -235,7 +274,7 @@ def _join(parent, size, one, other):
     return first
 
 
-@njit
+@njit(nogil=True)
 def _join_similar(order, weights, offsets, parent, size, scale):
     """Join groups that differ by less than either varies inside, with `scale / size` to spare.
 
@@ -257,7 +296,7 @@ def _join_similar(order, weights, offsets, parent, size, scale):
                 variation[_join(parent, size, one, other)] = weight
 
 
-@njit
+@njit(nogil=True)
 def _join_small(order, offsets, parent, size, min_size):
     """Join each group of fewer than `min_size` voxels to the neighbour across its lightest edge."""
     voxels = parent.size
@@ -269,7 +308,7 @@ def _join_small(order, offsets, parent, size, min_size):
             _join(parent, size, one, other)
 
 
-@njit
+@njit(nogil=True)
 def _roots(parent):
     """Of every voxel the one that stands for its group."""
     roots = np.empty_like(parent)

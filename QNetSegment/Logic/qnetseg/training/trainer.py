@@ -11,18 +11,17 @@ from typing import Any
 
 import torch
 
-from ..data import dataset
 from ..errors import OutputError, RecipeError, TrainingError, WeightsError
-from ..methods import build_method
-from ..model import EpisodeLoss, FewShotMethod, save_model
-from ..model.starts import ancestors, load_start
+from ..model import Network, save_model
 from ..provenance import revision
-from .checks import require_spacing
 from .distributed import Processes
-from .episodes import EpisodeSampler, load_cases
-from .learner import Learner, learning_rate, set_mode, tuned_convolutions
-from .recipe import DataRecipe, Recipe
+from .episode_learner import EpisodeLearner
+from .learner import Learner, Loss, Place, learning_rate, tuned_convolutions
+from .propagation import PropagationLearner
+from .recipe import AnyRecipe, DataRecipe, PropagationRecipe, Recipe
 from .scalars import Scalars
+
+LEARNERS: dict[type, type[Learner]] = {Recipe: EpisodeLearner, PropagationRecipe: PropagationLearner}
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 110.0
@@ -43,17 +42,18 @@ class Progress:
 class Trainer:
     """One training run in one folder.
 
-    The state after step n depends on the recipe and n alone: episodes and augmentation are drawn from
-    (seed, step). A run that is killed, at any moment, resumes from its last checkpoint to the same weights,
-    on the CPU to the same bits with the same torch and number of threads, which decide the order of sums.
+    What is learned, and how, is the affair of the learner that belongs to the recipe. The state after step n
+    depends on the recipe and n alone, because all that is random is drawn from (seed, step). A run that is
+    killed, at any moment, resumes from its last checkpoint to the same weights, on the CPU to the same bits
+    with the same torch and number of threads, which decide the order of sums.
 
-    In a process group of torch (see `distributed.joined`) the processes share each step's pairs; all read the
-    folder, the first one writes it. Their weights are those of one process but for rounding.
+    In a process group of torch (see `distributed.joined`) the processes share each step; all read the folder,
+    the first one writes it. Their weights are those of one process but for rounding.
     """
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: AnyRecipe,
         folder: str | Path,
         device: torch.device,
         report: Callable[[str], None] = print,
@@ -71,8 +71,8 @@ class Trainer:
         Raises:
             RecipeError: the folder holds a run of another recipe, or processes cannot share this one.
             OutputError: the folder cannot be made, or the processes do not share it.
-            DatasetError, WeightsError: data or start are missing, data have another spacing than the model,
-                or the checkpoint is damaged.
+            DatasetError, WeightsError: data or start are missing, data do not fit the model, or the
+                checkpoint is damaged.
         """
         self.processes = Processes.current()
         self.leads = self.processes.rank == 0
@@ -80,37 +80,38 @@ class Trainer:
         self.report: Callable[[str], None] = report if self.leads else lambda line: None
         self.checkpoint_seconds = checkpoint_seconds
         self._make_folder()
-        for source in recipe.data:
-            require_spacing(dataset(source.name), recipe.model.spacing)
         torch.manual_seed(recipe.seed)
-        network = build_method(recipe.method, recipe.model)
         state = self._read_checkpoint()
-        if state is None:
-            self.report(load_start(network, recipe.start))
-            self.ancestors = ancestors(network, recipe.start)
-        else:
-            self.ancestors = state.get("ancestors", [])
-            network.load_state_dict(state["network"])
-        sources = [
-            (source.share, load_cases(source, recipe.episodes, device, recipe.model.top_percent))
-            for source in recipe.data
-        ]
-        sampler = EpisodeSampler(sources, recipe.episodes, recipe.seed)
-        self.learner = Learner(network, recipe, sampler, device, self.processes)
-        self.step = 0 if state is None else int(state["step"])
+        place = Place(self.folder, device, self.processes, self.report)
+        self.learner = LEARNERS[type(recipe)].build(recipe, place, state is not None)
+        self.step = 0
         if state is not None:
-            self.learner.optimiser.load_state_dict(state["optimiser"])
-            self.report(f"Resuming after step {self.step} of {recipe.steps}.")
-            self._tell_changes(state.get("setting", {}))
+            self._restore(state)
         self.processes.require_same(self.step, device)
         self._unseen: list[tuple[int, torch.Tensor]] = []
 
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint. Raises `WeightsError` where it does not fit the network."""
+        try:
+            self.learner.network.load_state_dict(state["network"])
+            self.learner.optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError) as error:
+            raise WeightsError(
+                f"The checkpoint {self._checkpoint_path()} does not fit the recipe's network.",
+                "Another version of the program wrote it; choose another output folder or delete that one.",
+            ) from error
+        self.learner.load_extra_state(state.get("extra", {}))
+        self.learner.ancestors = state.get("ancestors", [])
+        self.step = int(state["step"])
+        self.report(f"Resuming after step {self.step} of {self.recipe.steps}.")
+        self._tell_changes(state.get("setting", {}))
+
     @property
-    def network(self) -> FewShotMethod:
+    def network(self) -> Network:
         """The network that learns."""
         return self.learner.network
 
-    def run(self, stop_after: int | None = None) -> FewShotMethod:
+    def run(self, stop_after: int | None = None) -> Network:
         """Train to the recipe's last step (or `stop_after`), write checkpoints and the final weights.
 
         Raises:
@@ -118,7 +119,7 @@ class Trainer:
             OutputError: the disk is full; the last checkpoint is still there.
         """
         last = min(self.recipe.steps, stop_after or self.recipe.steps)
-        set_mode(self.network, self.recipe.batch_norm)
+        self.learner.set_mode()
         with tuned_convolutions():
             if self.leads:
                 self._run_leading(last)
@@ -126,7 +127,7 @@ class Trainer:
                 while self.step < last:
                     self._learn()
         if self.leads and self.step == self.recipe.steps:
-            save_model(self.folder / "model.safetensors", self.network, self.provenance())
+            save_model(self.folder / "model.safetensors", self.learner.finished(), self.provenance())
         self.processes.wait()
         return self.network
 
@@ -142,17 +143,17 @@ class Trainer:
                     losses = {name: float(value) for name, value in loss._asdict().items()}
                     rate = learning_rate(self.recipe.optimiser, self.step - 1, self.recipe.steps)
                     scalars.write(self.step, {"rate": rate, **losses})
+                    told = {"loss": losses.pop("total"), **losses}
                     self.report(
-                        f"step {self.step}/{self.recipe.steps}  loss {losses['total']:.4f}"
-                        f"  segmentation {losses['segmentation']:.4f}"
-                        f"  alignment {losses['alignment']:.4f}"
-                        f"  eta {progress.eta(self.step) / 60:.1f} min"
+                        f"step {self.step}/{self.recipe.steps}"
+                        + "".join(f"  {name} {value:.4f}" for name, value in told.items())
+                        + f"  eta {progress.eta(self.step) / 60:.1f} min"
                     )
                 if time.monotonic() - saved > self.checkpoint_seconds or self.step == last:
                     self._write_checkpoint()
                     saved = time.monotonic()
 
-    def _learn(self) -> EpisodeLoss:
+    def _learn(self) -> Loss:
         loss = self.learner.learn(self.step)
         self.step += 1
         return loss
@@ -161,13 +162,13 @@ class Trainer:
         """What the weights file says about its making."""
         return {
             "recipe": self.recipe.to_dict(),
-            "ancestors": self.ancestors,
-            "data": [_described(source) for source in self.recipe.data],
+            "ancestors": self.learner.ancestors,
+            "data": self.learner.data,
             "seed": self.recipe.seed,
             "steps": self.step,
             "revision": revision(),
             **self._setting(),
-            "licence": "research use only",
+            "licence": self.learner.licence,
             "scores": {},
         }
 
@@ -227,7 +228,8 @@ class Trainer:
             raise WeightsError(
                 f"The checkpoint {path} is damaged.", "Delete it to start the run again."
             ) from error
-        if _telling(json.loads(state["recipe"])) != _telling(json.loads(self._fingerprint())):
+        kind = type(self.recipe)
+        if _telling(json.loads(state["recipe"]), kind) != _telling(json.loads(self._fingerprint()), kind):
             raise RecipeError(
                 f"The folder {self.folder} holds a run of another recipe.",
                 "Choose another output folder or delete that one.",
@@ -249,9 +251,10 @@ class Trainer:
         state = {
             "network": self.network.state_dict(),
             "optimiser": self.learner.optimiser.state_dict(),
+            "extra": self.learner.extra_state(),
             "step": self.step,
             "recipe": self._fingerprint(),
-            "ancestors": self.ancestors,
+            "ancestors": self.learner.ancestors,
             "setting": self._setting(),
         }
         try:
@@ -266,10 +269,10 @@ class Trainer:
             part.unlink(missing_ok=True)
 
 
-def _telling(recipe: dict[str, Any]) -> dict[str, Any]:
+def _telling(recipe: dict[str, Any], kind: type[AnyRecipe]) -> dict[str, Any]:
     """The entries that decide a run: no name, so that a renamed file still resumes, and none with its default
     value, so that a run goes on when a later version knows more entries."""
-    defaults = json.loads(json.dumps(Recipe(name="").to_dict(), default=list))
+    defaults = json.loads(json.dumps(kind(name="").to_dict(), default=list))
     source = json.loads(json.dumps(DataRecipe(name="").__dict__, default=list))
 
     def differing(values: Any, usual: Any) -> Any:
@@ -282,11 +285,4 @@ def _telling(recipe: dict[str, Any]) -> dict[str, Any]:
         }
 
     kept: dict[str, Any] = differing({**recipe, "name": "", "data": []}, defaults)
-    return {**kept, "data": [differing(entry, source) for entry in recipe["data"]]}
-
-
-def _described(source: DataRecipe) -> str:
-    """One source of the training data, for readers of a weights file."""
-    left_out = f"without test fold {source.fold} ({source.scheme})" if source.fold >= 0 else "all cases"
-    unseen = f", {', '.join(source.exclude)} unseen ({source.exclude_rule})" if source.exclude else ""
-    return f"{source.name}: {left_out}{unseen}"
+    return {**kept, "data": [differing(entry, source) for entry in recipe.get("data", [])]}
