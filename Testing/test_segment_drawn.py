@@ -50,7 +50,7 @@ def test_slices_between_planes_are_interpolated(propagator):
     image, truth = tube(count=80, radius=30)
     found = propagate(propagator, image, (1.0, 1.0, 1.0), Drawing({40: truth[40]}))
     assert dice(found.probability > 0.5, truth) > 0.9
-    assert (found.presence[5:75] > 0.5).all()
+    assert (found.trust.presence[5:75] > 0.5).all()
 
 
 def test_all_drawn_slices_are_looked_at_however_far_apart(propagator):

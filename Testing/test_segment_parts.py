@@ -16,7 +16,8 @@ from qnetseg.model import Refinement
 from qnetseg.model.encoder import Features
 from qnetseg.segment import SegmentOptions, device, matching
 from qnetseg.segment.calibration import OFFSETS, threshold_offset
-from qnetseg.segment.decide import connected_parts, expected_dice, within_reach
+from qnetseg.segment.confidence import expected_overlap
+from qnetseg.segment.decide import connected_parts, within_reach
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.overlap import share_voxels
 from support.intensity_model import intensity_model
@@ -141,11 +142,11 @@ def test_a_blank_part_of_a_drawn_slice_connects_nothing():
 def test_expected_dice_is_one_for_certain_slices_and_falls_with_doubt():
     mask = np.zeros((8, 8), bool)
     mask[2:6, 2:6] = True
-    assert expected_dice(mask.astype(float), mask, 16) == 1
-    assert expected_dice(np.where(mask, 0.6, 0.3), mask, 16) < 0.75
+    assert expected_overlap(mask.astype(float), mask, 16) == 1
+    assert expected_overlap(np.where(mask, 0.6, 0.3), mask, 16) < 0.75
     empty = np.zeros_like(mask)
-    assert expected_dice(np.zeros((8, 8)), empty, 16) == 1
-    assert expected_dice(np.full((8, 8), 0.4), empty, 16) < 0.5
+    assert expected_overlap(np.zeros((8, 8)), empty, 16) == 1
+    assert expected_overlap(np.full((8, 8), 0.4), empty, 16) < 0.5
 
 
 def test_what_lies_beyond_a_doubtful_slice_is_dropped():

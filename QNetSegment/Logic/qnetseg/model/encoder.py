@@ -76,12 +76,6 @@ class DualPathEncoder(Encoder):
         coarse = self.reduce_coarse(x) if self.has_coarse else x[:, :0]
         return Features(fine, coarse, pooled=x.float().mean(dim=(2, 3)))
 
-    def finest(self, images: Tensor) -> Tensor:
-        """(B, C, h, w), `Features.finest` of what `forward` gives; no layer beyond it is run."""
-        below, above = self._halves()
-        x = _through(below, images)
-        return self.reduce_fine(x) if self.has_fine else self.reduce_coarse(_through(above, x))
-
     def _halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """The layers up to the fine path's last, and those beyond it."""
         names, modules = list(self.backbone), list(self.backbone.values())

@@ -30,9 +30,12 @@ class PropagationConfig:
 
     Attributes:
         widths: channels at 1, 1/2, 1/4, 1/8 and 1/16 of the window's resolution in the plane; multiples of 8.
+        confidence: weights of what makes a slice trustworthy, see `qnetseg.segment.confidence`; none where
+            they were never fitted.
     """
 
     widths: tuple[int, ...] = (8, 24, 48, 96, 128)
+    confidence: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         widths = self.widths
@@ -48,13 +51,13 @@ class PropagationConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PropagationConfig:
         """Inverse of `to_dict`. Raises `WeightsError`, `KeyError` or `TypeError`."""
-        unknown = sorted(set(values) - {"widths"})
+        unknown = sorted(set(values) - {"widths", "confidence"})
         if unknown:
             raise WeightsError(
                 f"The model configuration has unknown entries: {', '.join(unknown)}.",
                 "It may come from a newer version; update QNetSegment.",
             )
-        return cls(widths=tuple(values["widths"]))
+        return cls(tuple(values["widths"]), tuple(map(float, values.get("confidence", ()))))
 
 
 class Propagated(NamedTuple):

@@ -58,10 +58,6 @@ class QNet(FewShotMethod):
         """images: (B, H, W) float, z-scored; H and W multiples of 8."""
         return self.encoder(self.network_input(images))
 
-    def finest(self, images: Tensor) -> Tensor:
-        """(B, C, h, w) features of the finest path of `encode` alone, in less time."""
-        return self.encoder.finest(self.network_input(images))
-
     def condition(self, features: Features, masks: Tensor) -> Prototypes:
         """Foreground prototypes (Eq. 1). masks: (B, N, H, W) float in [0, 1]."""
         return prototypes_from(features, masks)

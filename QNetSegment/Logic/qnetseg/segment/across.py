@@ -72,7 +72,7 @@ def other_volume(
     likely, drawn = outlined(probability[surest], mask[surest], usual)
     found = propagate(searcher.propagator, stack.slices, stack.spacing, Drawing({surest: drawn}), job)
     found.probability[surest] = likely * drawn  # nobody drew it: it is as sure as predicted
-    return replace(predicted, probability=found.probability, presence=found.presence)
+    return replace(predicted, probability=found.probability, trust=found.trust)
 
 
 def _kept(searcher: Searcher, stack: Stack, support: SupportSet) -> list[Any] | None:

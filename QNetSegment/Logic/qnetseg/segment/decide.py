@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from .confidence import expected_overlap
 from .qnet import Prediction
 from .scenes import Drawing
 
 DOUBT = 0.7  # of the drawn slices' expected Dice, below which the structure ends; chosen on training cases
-FAINT = 0.05  # probability below it is noise in a sum over a whole slice
 KEEP_FRACTION = 0.2  # of the largest component's weight: a second part this big is no accident
 
 
@@ -30,7 +30,7 @@ def decided(predicted: Prediction, drawing: Drawing | None, clean_up: bool) -> t
     mask = probability > 0.5
     if clean_up:
         mask = connected_parts(probability, drawn)
-        if predicted.presence is None:
+        if predicted.trust is None:
             mask = within_reach(mask, probability, drawn)
     if drawing is not None and drawn is not None:
         slices = list(drawing.masks)
@@ -52,12 +52,10 @@ def slice_scores(predicted: Prediction, mask: np.ndarray, typical_area: float) -
 
     mask: (S, H, W) bool. typical_area: of the drawings, pixels.
     """
-    likely = (without_noise(each) for each in predicted.probability)
-    scores = np.array([expected_dice(p, m, typical_area) for p, m in zip(likely, mask, strict=True)])
-    if predicted.presence is None:
-        return scores
-    occupied = mask.any(axis=(1, 2))
-    return scores * np.where(occupied, predicted.presence, 1 - predicted.presence)
+    if predicted.trust is not None:
+        return predicted.trust.scores(predicted.probability, mask, typical_area)
+    pairs = zip(predicted.probability, mask, strict=True)
+    return np.array([expected_overlap(*each, typical_area) for each in pairs])
 
 
 def connected_parts(probability: np.ndarray, drawn: np.ndarray | None, connect: float = 0.5) -> np.ndarray:
@@ -104,27 +102,9 @@ def within_reach(mask: np.ndarray, probability: np.ndarray, drawn: np.ndarray | 
     """
     likely = (probability * mask).sum(axis=(1, 2))
     certain = drawn.any(axis=(1, 2)) if drawn is not None else likely == likely.max()
-    own = np.mean([expected_dice(without_noise(p), p > 0.5, 1.0) for p in probability[certain]])
+    own = np.mean([expected_overlap(p, p > 0.5, 1.0) for p in probability[certain]])
     scores = [
-        expected_dice(without_noise(p), m, 1.0) if m.any() else -1.0
-        for p, m in zip(probability, mask, strict=True)
+        expected_overlap(p, m, 1.0) if m.any() else -1.0 for p, m in zip(probability, mask, strict=True)
     ]
     runs, _ = ndimage.label(certain | (np.array(scores) >= DOUBT * own))
     return mask & np.isin(runs, runs[certain])[:, None, None]
-
-
-def without_noise(probability: np.ndarray) -> np.ndarray:
-    """Probabilities with the faintest set to 0, which would count for much in a sum over a whole slice."""
-    return np.where(probability > FAINT, probability, 0)
-
-
-def expected_dice(probability: np.ndarray, mask: np.ndarray, typical_area: float) -> float:
-    """Dice that the probabilities of one slice predict for its mask, 0 to 1.
-
-    For a slice left empty it is what remains of 1 when the probability that was turned down is compared
-    with a typical area of the structure in pixels.
-    """
-    total = float(probability.sum())
-    if mask.any():
-        return 2 * float(probability[mask].sum()) / (total + float(mask.sum()))
-    return typical_area / (typical_area + total)

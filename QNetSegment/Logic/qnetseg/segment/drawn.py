@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..model.propagation import Propagated
+from .confidence import Trust, agreement, way_back, way_back_dice
 from .evidence import Appearance, Scene
 from .job import Job
 from .planes import Found, Planes
@@ -43,10 +44,10 @@ def propagate(
         again: look a second time at the outline, where pixels are finer than those of the first look.
     """
     journey = _Journey(propagator, Scenes(slices, spacing, drawing), job or Job())
-    journey.go()
+    trust = journey.go()
     if again:
         journey.look_again()
-    return journey.planes.found()
+    return Found(journey.planes.probability(), trust)
 
 
 class _Journey:
@@ -60,13 +61,14 @@ class _Journey:
         self.appearance = Appearance.of(scene)
         self._scene = scene
 
-    def go(self) -> None:
+    def go(self) -> Trust:
         """Look through the first window, then through those beyond it in both directions."""
         said = self._look(self._scene)
         self._keep(self.first, said, range(len(self.first.planes)))
         flipped = Propagated(said.logits.flip(1), said.presence.flip(1))
         for window, seen in ((self.first, said), (self.first.turned(), flipped)):
             self._go_on(window, seen)
+        return self._trust(said)
 
     def look_again(self) -> None:
         """Refine the outline."""
@@ -119,6 +121,25 @@ class _Journey:
     def _look(self, scene: Scene) -> Propagated:
         self.job.check()
         return self.propagator.look(scene, self.appearance)
+
+    def _trust(self, said: Propagated) -> Trust:
+        """What speaks for or against each slice; the way back is gone in the first window alone."""
+        scene, window = self._scene, self.first
+        there = torch.sigmoid(said.logits) * scene.valid
+        weights = self.propagator.network.config.confidence
+        both, back = torch.ones(1, len(window.planes)), 1.0
+        if weights:
+            returned = self._look(way_back(scene, there))
+            again = torch.sigmoid(returned.logits) * scene.valid
+            both, back = agreement(there, again), float(way_back_dice(again, scene))
+        slices = np.arange(self.scenes.shape[0])
+        known = np.interp(slices, window.planes, both[0].numpy(), left=back, right=back)
+        drawn = np.array(list(self.scenes.drawing.masks))
+        apart = np.abs(slices[:, None] - drawn[None]).min(1) * self.scenes.spacing[0]
+        radii = apart / (window.radius * window.pixel)
+        return Trust(
+            self.planes.presence(), radii.astype(np.float32), known.astype(np.float32), back, weights
+        )
 
     def _keep(self, window: Window, said: Propagated, planes: range) -> None:
         count = self.scenes.shape[0]

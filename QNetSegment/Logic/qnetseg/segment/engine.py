@@ -116,7 +116,7 @@ def _drawn_volume(
     propagator = Propagator(model.network, options)
     found = propagate(propagator, stack.slices, stack.spacing, drawing, job)
     nearest = matching.nearest(np.arange(len(stack.slices)), drawing.filled)
-    predicted = Prediction(found.probability, nearest, 0.0, found.presence)
+    predicted = Prediction(found.probability, nearest, 0.0, found.trust)
     return _Ran(
         predicted, model.name, propagator.device.type, propagator.precision, tuple(propagator.warnings)
     )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .confidence import Trust
 from .window import Box
 
 
@@ -19,11 +20,11 @@ class Found:
 
     Attributes:
         probability: (S, H, W) float32.
-        presence: (S,) float32, probability that a slice holds any of the structure.
+        trust: what speaks for or against each slice.
     """
 
     probability: np.ndarray
-    presence: np.ndarray
+    trust: Trust
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,17 @@ class Planes:
             return 0.0
         return (1 - share) * self._planes[low].presence + share * self._planes[high].presence
 
-    def found(self) -> Found:
-        """The whole stack."""
+    def probability(self) -> np.ndarray:
+        """(S, H, W) float32 of the whole stack."""
         probability = np.zeros(self.shape, np.float32)
         for index in range(self.shape[0]):
             if self._around(index)[0] is not None:
                 probability[index] = torch.sigmoid(self.at(index)).numpy()
-        presence = [self.presence_at(index) for index in range(self.shape[0])]
-        return Found(probability, np.array(presence, np.float32))
+        return probability
+
+    def presence(self) -> np.ndarray:
+        """(S,) float32, `presence_at` of every slice."""
+        return np.array([self.presence_at(index) for index in range(self.shape[0])], np.float32)
 
     def _around(self, index: int) -> tuple[int | None, int | None, float]:
         """The known slices below and above, and how far from the first the slice lies between them."""

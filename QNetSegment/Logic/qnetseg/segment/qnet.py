@@ -15,6 +15,7 @@ from ..model.prototype import Prototypes
 from ..volume import InPlaneGrid, SupportSet
 from . import matching
 from .calibration import threshold_offset
+from .confidence import Trust
 from .descriptors import Basis, Descriptors
 from .inference import Runner
 from .job import Job
@@ -30,8 +31,8 @@ class Prediction:
         probability: (S, H, W) float32 on the native in-plane grid.
         support_of: for each slice looked at the position of its drawn slice in the support.
         threshold_offset: what calibration added to the threshold.
-        presence: (S,) float32, probability that a slice holds any of the structure; None where only single
-            slices were looked at, so that nothing is known of its ends.
+        trust: what speaks for or against each slice; None where only single slices were looked at, so that
+            nothing is known of the structure's ends.
         described: the slices and the drawn ones along the same axes, if that was asked for.
         sureness: of another patient's surest slice, 0 to 1 (`surest.sureness`); 1 where it was not asked for.
     """
@@ -39,7 +40,7 @@ class Prediction:
     probability: np.ndarray
     support_of: np.ndarray
     threshold_offset: float
-    presence: np.ndarray | None = None
+    trust: Trust | None = None
     described: Described | None = None
     sureness: float = 1.0
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 from scipy.special import expit, logit
 
 from ..volume import SupportSet
-from .decide import expected_dice, without_noise
+from .confidence import expected_overlap
 from .stack import Stack
 
 # Log-odds at which the outline may be drawn. Q-Net's threshold is that of its training data: on another
@@ -27,7 +27,7 @@ def sureness(probability: np.ndarray, mask: np.ndarray, usual: float) -> float:
     if area == 0:
         return 0.0
     alike = min(area / usual, usual / area)
-    return alike**0.5 * expected_dice(without_noise(probability), mask, usual)
+    return alike**0.5 * expected_overlap(probability, mask, usual)
 
 
 def outlined(probability: np.ndarray, mask: np.ndarray, usual: float) -> tuple[np.ndarray, np.ndarray]:

@@ -54,7 +54,10 @@ class _Range:
 _NOT_NEGATIVE, _ABOVE_0, _AT_LEAST_1 = _Range(0), _Range(0, open_low=True), _Range(1)
 _RANGES: dict[type, dict[str, _Range]] = {
     Recipe: {"steps": _AT_LEAST_1, "seed": _NOT_NEGATIVE},
-    PropagationRecipe: {**dict.fromkeys(("steps", "batches"), _AT_LEAST_1), "seed": _NOT_NEGATIVE},
+    PropagationRecipe: {
+        **dict.fromkeys(("steps", "batches", "calibration"), _AT_LEAST_1),
+        "seed": _NOT_NEGATIVE,
+    },
     WindowRecipe: {
         **dict.fromkeys(("shallow", "moved", "second", "real", "segmented", "repainted"), _Range(0, 1)),
         **dict.fromkeys(("voxels", "sides", "depth"), _AT_LEAST_1),

@@ -14,6 +14,7 @@ from ..model import PropagationNet, load_propagation
 from ..model.weights import fill, lineage
 from ..segment.drawn import FOUND, SHIFT, leading
 from ..segment.evidence import Appearance, Scene, evidence
+from .confidence import fit_confidence
 from .distributed import Processes
 from .learner import Ahead, Learner, Place, build_optimiser, learning_rate
 from .recipe import PropagationRecipe
@@ -174,10 +175,17 @@ class PropagationLearner(Learner):
         self.average = {key: value.to(self.device) for key, value in state.items()}
 
     def finished(self) -> PropagationNet:
-        """The network with the mean weights, on the CPU."""
-        network = PropagationNet(self.recipe.model)
-        network.load_state_dict({key: value.cpu() for key, value in self.average.items()})
-        return network
+        """The network with the mean weights and its confidence, on the CPU."""
+        network = PropagationNet(self.recipe.model).to(self.device)
+        network.load_state_dict(self.average)
+        weights = fit_confidence(network.eval(), self._unseen, self.recipe.calibration)
+        network.config = replace(network.config, confidence=weights)
+        return network.cpu()
+
+    def _unseen(self, number: int) -> Sample:
+        """A batch of first looks that training never draws."""
+        windows = replace(self.recipe.windows, moved=0.0, second=0.0)
+        return make_batch(windows, self.tissues, self.device, self.recipe.seed + 1, number)
 
 
 def propagation_loss(logits: Tensor, presence: Tensor, target: Tensor, counts: Tensor) -> PropagationLoss:

@@ -160,6 +160,7 @@ class PropagationRecipe:
         start: "random", or a weights file of the same configuration to go on from.
         precision: "fp32" or "bf16" mixed precision.
         batches: of a step; several processes share them.
+        calibration: batches that the confidence is fitted on after the last step.
         volumes: where real windows come from: "open", or data sets of `qnetseg.data`; none for synthetic
             windows alone.
     """
@@ -171,6 +172,7 @@ class PropagationRecipe:
     seed: int = 0
     precision: str = "bf16"
     batches: int = 1
+    calibration: int = 40
     volumes: tuple[str, ...] = ("open",)
     model: PropagationConfig = field(default_factory=PropagationConfig)
     windows: WindowRecipe = field(default_factory=WindowRecipe)
