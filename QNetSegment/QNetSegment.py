@@ -65,9 +65,13 @@ class QNetSegmentParameterNode:
     output - The segmentation that accepted segments are added to; none: a new one.
     useLibrary - Segment after the support sets of the library instead of the drawing.
     supportSets - Names of the checked support sets of the library.
-    model - Name or path of the weights; empty: the default ones.
+    model - Name or path of weights of either kind; empty: the default ones.
     plane, device, precision - "auto", or what the user wants instead.
-    whole, cleanUp, calibrate - Options of the engine.
+    method - How the engine works: in 3-D, or slice by slice as in the paper.
+    cleanUp - Option of both methods.
+    calibrate, refinement, finePercent - Options of slice by slice; a negative weight of the fine path, in
+        percent, stands for the model's own.
+    updateWhileDrawing - Whether a result follows the strokes.
     previewOpacity - Percent.
     uncertainBelow - Slices below this confidence, in percent, are to be checked.
     batchFromFolder, batchFolder, batchOutput, batchRedo - Choices of the section Batch.
@@ -84,9 +88,12 @@ class QNetSegmentParameterNode:
     plane: Annotated[str, Choice(["auto", "axial", "coronal", "sagittal"])] = "auto"
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     precision: Annotated[str, Choice(["auto", "fp32", "bf16"])] = "auto"
-    whole: bool = True
+    method: Annotated[str, Choice(["volume", "q-net"])] = "volume"
     cleanUp: bool = True
     calibrate: bool = True
+    refinement: Annotated[str, Choice(["none", "reconstruction", "released", "closed_form"])] = "none"
+    finePercent: Annotated[int, WithinRange(-1, 100)] = -1
+    updateWhileDrawing: bool = True
     previewOpacity: Annotated[int, WithinRange(0, 100)] = 50
     uncertainBelow: Annotated[int, WithinRange(0, 100)] = 60
     batchFromFolder: bool = False
@@ -195,7 +202,11 @@ class QNetSegmentLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """The choices of the panel in this scene."""
-        return QNetSegmentParameterNode(super().getParameterNode())
+        node = super().getParameterNode()
+        if node.GetParameter("whole") == "False":  # saved by version 0.1
+            node.SetParameter("method", "q-net")
+        node.UnsetParameter("whole")
+        return QNetSegmentParameterNode(node)
 
     @property
     def worker(self):
@@ -238,7 +249,7 @@ class QNetSegmentLogic(ScriptedLoadableModuleLogic):
           `queryVolume`.
         :param segmentIDs: segments to use; None: all that are not empty.
         :param plane: "axial", "coronal" or "sagittal"; None: found from the drawing.
-        :param model: name or path of the weights; None: the default model.
+        :param model: name or path of weights of either kind; None: the default models.
         :param options: dictionary of `qnetseg.segment.SegmentOptions`.
         :param device: "auto", "cpu", "cuda" or "mps".
         :param name: of the resulting node.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qnetseg.worker.protocol import VERSION
 from support.panel_bed import click, turn_events, wait_until
 from support.panel_stories import Story, story, unchanged_scene, worker_module
 from support.worker_bed import speaking
 
 __all__ = ["story"]
 
-READY = '{"event":"ready","id":"2","version":2,"pid":999999999,"torch":"x","device":"cpu"}'
+READY = json.dumps(  # the third id: the process that started with the panel and the run have the others
+    {"event": "ready", "id": "3", "version": VERSION, "pid": 999999999, "torch": "x", "device": "cpu"}
+)
 WITHOUT_TORCH = """
 import runpy, sys
 sys.modules["torch"] = None
@@ -35,6 +39,7 @@ def assert_works(story: Story) -> None:
 def stages(story: Story, stage: str) -> None:
     """Start, and wait for the stage."""
     if stage == "starting":
+        story.cool()
         story.order("slow start")
         story.start()
         assert story.ui.progressLabel.text == "Starting the segmentation process…"
@@ -136,6 +141,7 @@ COMMANDS = {
 def test_a_process_that_is_of_no_use(story: Story, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     command, words, details = COMMANDS[fault]
     story.load_and_draw()
+    story.cool()
     with monkeypatch.context() as patch, unchanged_scene():
         patch.setattr(worker_module, "worker_command", lambda: command)
         click(story.ui.segmentButton)

@@ -185,8 +185,11 @@ def test_a_saved_scene_is_opened_again(story: Story, tmp_path: Path, closed: boo
     click(ui.advancedSection)
     choose(ui.planeCombo, "axial")
     choose(ui.precisionCombo, "fp32")
-    click(ui.wholeCheckBox)
+    choose(ui.methodCombo, "slice by slice, as in the paper")
+    choose(ui.refinementCombo, "in one step")
+    ui.fineSpinBox.setValue(30)
     click(ui.cleanUpCheckBox)
+    click(ui.calibrateCheckBox)
     ui.uncertainSpinBox.setValue(90)
     ui.opacitySlider.setValue(70)
     chosen.batchOutput = "/somewhere else"
@@ -207,8 +210,16 @@ def test_a_saved_scene_is_opened_again(story: Story, tmp_path: Path, closed: boo
     assert (chosen.plane, chosen.precision, chosen.cleanUp) == ("axial", "fp32", False)
     assert (chosen.uncertainBelow, chosen.previewOpacity, chosen.batchOutput) == (90, 70, "/somewhere else")
     assert ui.querySelector.currentNode().GetName() == "MR" and ui.planeCombo.currentText == "axial"
-    assert ui.opacitySlider.value == 70 and not (ui.cleanUpCheckBox.checked or ui.wholeCheckBox.checked)
-    assert story.session.options()["whole"] is False
+    assert ui.opacitySlider.value == 70 and not (ui.cleanUpCheckBox.checked or ui.calibrateCheckBox.checked)
+    assert ui.methodCombo.currentText.startswith("slice by slice")
+    assert story.session.options() == {
+        "method": "q-net",
+        "precision": "fp32",
+        "clean_up": False,
+        "calibrate": False,
+        "refinement": {"mode": "closed_form", "steps": 1},
+        "alpha": 0.3,
+    }
     assert is_preview(story.preview) and story.preview.GetName() == name
     assert np.array_equal(story.found(), voxels)
     assert (ui.sliceLabel.text, ui.volumeValue.text) == (text, volume) and "slices to check" in text

@@ -11,8 +11,8 @@ import pytest
 import qt
 import slicer
 
-from support.cli_bed import entry_of, write_manifest, write_model
 from support.panel_bed import choose, click, turn_events, wait_until
+from support.panel_models import entry_of, write_catalogue, write_weights
 from support.panel_stories import Story, requirements, story, worker_module
 
 __all__ = ["story"]
@@ -64,8 +64,9 @@ def test_everything_is_there(story: Story) -> None:
     click(story.ui.showSetupButton)
     assert story.ui.setupSection.isVisible() and not story.ui.setupHelp.isVisible()
     titles = [text.split(":")[0] for text in lines(story)]
-    assert titles == ["PyTorch", "Python packages", "Model weights", "Computing device"]
-    assert action(story, "torch") is None and "known after the first start" in line(story, "Computing")
+    models = ["Propagation model", "Q-Net model"]
+    assert titles == ["PyTorch", "Python packages", *models, "Computing device"]
+    assert action(story, "torch") is None and action(story, "qnetWeights") is None
     story.load_and_draw()
     assert story.ui.segmentButton.enabled
 
@@ -74,7 +75,7 @@ def test_torch_is_missing(story: Story, torch: Any) -> None:
     ui = story.ui
     assert ui.setupSection.isVisible() and ui.setupHelp.isVisible()
     assert line(story, "PyTorch") == "PyTorch: not installed"
-    assert line(story, "Python packages") and line(story, "Model weights")
+    assert line(story, "Python packages") and line(story, "Q-Net model")
     assert "known when PyTorch works" in line(story, "Computing device")
     story.load_and_draw()
     assert not ui.segmentButton.enabled
@@ -141,11 +142,13 @@ def test_packages_are_missing(story: Story, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def server(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A catalogue whose default model is not on this machine; the file that its address stands for."""
+    """A catalogue that lacks one of the default models; the file that its address stands for."""
     (tmp_path / "server").mkdir()
     (tmp_path / "resources" / "Models").mkdir(parents=True)
-    file = write_model(tmp_path / "server" / "tiny.safetensors")
-    write_manifest(tmp_path / "resources", [entry_of(file, url=file.as_uri())])
+    file = write_weights(tmp_path / "server" / "tiny.safetensors")
+    qnet = write_weights(tmp_path / "resources" / "Models" / "tiny-qnet.safetensors", "qnet")
+    entries = [entry_of(file, url=file.as_uri()), entry_of(qnet, "qnet")]
+    write_catalogue(tmp_path / "resources", entries)
     monkeypatch.setenv("QNETSEG_RESOURCES", str(tmp_path / "resources"))
     reopen(story)
     return file
@@ -153,7 +156,8 @@ def server(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def test_weights_are_downloaded_and_removed_by_clicks(story: Story, server: Path, tmp_path: Path) -> None:
     ui = story.ui
-    assert line(story, "Model weights") == "Model weights: tiny is not on this machine"
+    assert line(story, "Propagation model") == "Propagation model: tiny is not on this machine"
+    assert line(story, "Q-Net model").startswith("Q-Net model: tiny-qnet, ")
     button = action(story, "weights")
     assert button.text == "Download less than 0.1 MB"  # the size is known before
     story.load_and_draw()
@@ -193,8 +197,13 @@ def test_a_download_that_fails_says_why(story: Story, server: Path, tmp_path: Pa
 
 def test_a_local_weights_file_is_used(story: Story, server: Path, tmp_path: Path) -> None:
     ui = story.ui
-    good = write_model(tmp_path / "a local model.safetensors")
-    files = {"pickled.safetensors": pickle.dumps({"weights": 1}), "cut.safetensors": good.read_bytes()[:40]}
+    good = write_weights(tmp_path / "a local model.safetensors")
+    other = write_weights(tmp_path / "other.safetensors", "panet")
+    files = {
+        "pickled.safetensors": pickle.dumps({"weights": 1}),
+        "cut.safetensors": good.read_bytes()[:40],
+        "baseline.safetensors": other.read_bytes(),
+    }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         story.panel.answers.append(str(tmp_path / name))
@@ -212,13 +221,69 @@ def test_a_local_weights_file_is_used(story: Story, server: Path, tmp_path: Path
     story.segment()
     good.unlink()
     reopen(story)
-    assert "a local model.safetensors" in line(story, "Model weights") and not ui.segmentButton.enabled
+    assert "a local model.safetensors" in line(story, "Propagation model") and not ui.segmentButton.enabled
     click(ui.advancedSection)
     choose(ui.modelCombo, "default")
     assert story.session.parameters.model == ""
 
 
+def test_a_model_of_choice_serves_for_one_kind_and_the_default_for_the_other(
+    story: Story, tmp_path: Path
+) -> None:
+    ui = story.ui
+    mine = write_weights(tmp_path / "mine.safetensors", "qnet")
+    click(ui.advancedSection)
+    click(ui.showSetupButton)
+    story.panel.answers.append(str(mine))
+    click(ui.useWeightsFileButton)
+    assert line(story, "Q-Net model").startswith("Q-Net model: mine, ")
+    assert line(story, "Propagation model").startswith("Propagation model: tiny, ")
+    mine.unlink()
+    reopen(story)
+    assert not story.worker.busy and "mine.safetensors" in line(story, "Propagation model")
+
+
 # The process knows what no look at the disk tells
+
+
+def test_the_process_starts_when_the_panel_is_entered(story: Story) -> None:
+    wait_until(lambda: story.worker.device)
+    assert story.ui.deviceLabel.text == "Computes on: CPU" and story.session.run is None
+    pid = story.worker.pid
+    reopen(story)
+    story.load_and_draw()
+    story.segment()
+    assert story.worker.pid == pid and story.panel.messages == []
+
+
+def test_a_process_that_starts_badly_does_not_keep_the_user_from_drawing(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.cool()
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_module, "worker_command", lambda: ["/absent/python"])
+        reopen(story)
+        wait_until(lambda: "/absent/python" in line(story, "Computing device"))
+    assert story.ui.setupSection.isVisible() and story.message == "" and story.panel.messages == []
+    story.load_and_draw()
+    story.segment()
+    assert not story.ui.setupSection.isVisible()
+
+
+def test_no_process_starts_where_something_is_missing(story: Story, torch: Any) -> None:
+    story.cool()
+    reopen(story)
+    assert story.worker.pid is None
+
+
+def test_no_process_starts_while_slicer_tests_itself(story: Story) -> None:
+    story.cool()
+    slicer.app.testing = True
+    try:
+        reopen(story)
+        assert story.worker.pid is None
+    finally:
+        slicer.app.testing = False
 
 
 def test_check_again_starts_the_process(story: Story) -> None:
@@ -237,6 +302,7 @@ def test_a_process_that_cannot_start_is_told_and_tried_again(
     ui = story.ui
     click(ui.advancedSection)
     click(ui.showSetupButton)
+    story.cool()
     with monkeypatch.context() as patch:
         patch.setattr(worker_module, "worker_command", lambda: ["/absent/python"])
         click(ui.checkAgainButton)

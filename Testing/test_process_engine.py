@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from qnetseg.cli import main
-from qnetseg.models import resolve_model, top_percent
+from qnetseg.models import QNET, resolve_model, top_percent
 from qnetseg.volume import (
     LabelMap,
     SegmentInfo,
@@ -46,7 +46,7 @@ def test_a_run_finds_what_the_command_line_writes(tmp_path):
     written = read_labelmap(output)
 
     query = read_volume(scan)
-    percent = top_percent(resolve_model())
+    percent = top_percent(resolve_model(None, QNET))
     supports = [
         support_from_mask(query, drawn == info.label, name=info.name, top_percent=percent)
         for info in segments

@@ -77,7 +77,7 @@ def test_the_result_is_a_node_with_exactly_the_found_voxels(worker, node):
     assert result.node.GetName() == "result" and result.node.GetAttribute(PREVIEW) is None
     assert np.array_equal(voxels(result.node, "box", node), sample()[1].array > 1)
     assert result.warnings == ("The volumes are tilted.", str(worker.pid))
-    assert ended.progress[-1].fraction == 0.8  # what follows is the outline, which this worker leaves out
+    assert ended.progress[-1].fraction == 1.0
 
 
 def test_a_preview_of_two_structures(worker, node):
@@ -193,3 +193,60 @@ def test_a_volume_that_is_gone_before_the_start(worker, node):
     assert not run.active and not worker.busy
     with pytest.raises(errors.VolumeError):
         SceneRun(worker, node, [sample()[0]], sample()[1])
+
+
+def voxels_before(node, volume):
+    return {name: voxels(node, name, volume).copy() for name in ("box", "again")}
+
+
+def test_an_older_result_gets_the_new_voxels(worker, node):
+    first = run_of(worker, node, "box", "again", preview=True, drawn_ids=["a", "b"])
+    first.start()
+    older = first.wait().node
+    slicer.util.arrayFromVolume(node)[1, 2:5, 2:5] = 9.0
+    again = run_of(worker, node, "box", "again", drawn_ids=["a", "b"], rewrite=lambda: older)
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    again.start()
+    result = again.wait()
+    assert result.node is older and slicer.mrmlScene.GetNumberOfNodes() == count
+    assert np.array_equal(voxels(older, "box", node) > 0, slicer.util.arrayFromVolume(node) > 1)
+    assert older.GetAttribute(PREVIEW) == "1"
+
+
+@pytest.mark.parametrize(
+    ("names", "drawn_ids"),
+    [(("box",), ["a"]), (("again", "box"), ["a", "b"]), (("box", "again"), ["b", "a"])],
+)
+def test_a_result_of_other_structures_stays_as_it_is(worker, node, names, drawn_ids):
+    first = run_of(worker, node, "box", "again", drawn_ids=["a", "b"])
+    first.start()
+    older = first.wait().node
+    before = voxels_before(older, node)
+    again = run_of(worker, node, *names, drawn_ids=drawn_ids, rewrite=lambda: older)
+    again.start()
+    assert again.wait().node is not older
+    assert all(np.array_equal(found, before[name]) for name, found in voxels_before(older, node).items())
+
+
+def test_a_rewriting_that_fails_leaves_the_older_result(worker, node, monkeypatch):
+    from QNetSegmentLib.scene import results
+
+    first = run_of(worker, node, "box", "again", drawn_ids=["a", "b"])
+    first.start()
+    older = first.wait().node
+    before = voxels_before(older, node)
+    slicer.util.arrayFromVolume(node)[1, 2:5, 2:5] = 9.0
+    write, calls = results.write_box, []
+
+    def fail_once(*arguments, **named):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise RuntimeError("a bug")
+        write(*arguments, **named)
+
+    monkeypatch.setattr(results, "write_box", fail_once)
+    again = run_of(worker, node, "box", "again", drawn_ids=["a", "b"], rewrite=lambda: older)
+    again.start()
+    with pytest.raises(errors.OutputError, match="a bug"):
+        again.wait()
+    assert all(np.array_equal(found, before[name]) for name, found in voxels_before(older, node).items())

@@ -101,10 +101,11 @@ def test_the_real_engine_is_chosen_only_when_all_is_installed(monkeypatch):
 # The mock engine
 
 
-def segment(volume, mask, progress=lambda *_: None, cancel=lambda: False, query=None):
-    job = SimpleNamespace(
-        query=query or volume, support=support_from_mask(volume, mask, name="organ"), model=None
-    )
+def segment(
+    volume, mask, progress=lambda *_: None, cancel=lambda: False, query=None, background=None, not_here=()
+):
+    support = support_from_mask(volume, mask, name="organ", not_here=not_here)
+    job = SimpleNamespace(query=query or volume, support=support, model=None, background=background)
     return mock_worker.segment(job, progress, cancel)
 
 
@@ -130,6 +131,21 @@ def test_the_mock_engine_gives_the_same_for_every_order_of_the_axes():
     assert np.array_equal(segment(turned, drawn.T).mask.T, straight.mask)
 
 
+def test_the_mock_engine_stays_out_of_what_is_something_else_or_not_here():
+    volume, truth = abdomen()
+    drawn = largest_slice(truth["Liver"])
+    index = int(drawn.any(axis=(1, 2)).argmax())
+    found = segment(volume, drawn).mask > 0
+    other = np.zeros(volume.shape, np.uint8)
+    other[:, :, : volume.shape[2] // 2] = 1
+    beside = segment(volume, drawn, background=other).mask > 0
+    beside[index] = False
+    assert not (beside & (other > 0)).any() and (found & ~(other > 0))[index + 1].any()
+    ended = segment(volume, drawn, not_here=[index + 2]).mask > 0
+    assert found[index + 2 :].any() and not ended[index + 2 :].any() and ended[index + 1].any()
+    assert np.array_equal(ended[:index], found[:index])
+
+
 def test_the_mock_engine_segments_another_volume():
     volume, truth = abdomen()
     other = Volume(volume.array * 2, volume.ijk_to_ras, "other")
@@ -148,7 +164,7 @@ def test_the_mock_worker_speaks_the_protocol_and_ends_with_its_input():
     with RawWorker(command) as worker:
         ready = worker.hello()
         assert (ready["event"], ready["torch"], ready["device"]) == ("ready", "mock", "cpu")
-        worker.segment("s", options={})
+        worker.segment("s", options={}, background=None)
         assert worker.answer()["event"] == "result"
         assert worker.end() == 0
 

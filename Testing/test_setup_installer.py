@@ -17,7 +17,7 @@ from qnetseg.errors import OutputError, WeightsError  # noqa: E402
 from QNetSegmentLib import compat  # noqa: E402
 from QNetSegmentLib.setup import installer, pytorch, requirements  # noqa: E402
 from QNetSegmentLib.setup.weights_file import check_weights_file  # noqa: E402
-from support.cli_bed import entry_of, write_manifest, write_model  # noqa: E402
+from support.panel_models import entry_of, write_catalogue, write_weights  # noqa: E402
 
 
 @pytest.fixture
@@ -168,9 +168,9 @@ def catalogue(tmp_path, monkeypatch):
     (resources / "Models").mkdir(parents=True)
     entries = []
     for name in ("tiny", "other"):
-        file = write_model(server / f"{name}.safetensors", name)
+        file = write_weights(server / f"{name}.safetensors")
         entries.append(entry_of(file, url=file.as_uri()))
-    write_manifest(resources, entries)
+    write_catalogue(resources, entries)
     monkeypatch.setenv("QNETSEG_RESOURCES", str(resources))
     monkeypatch.setenv("QNETSEG_MODELS", str(tmp_path / "downloads"))
     from qnetseg.models import read_catalogue
@@ -230,7 +230,7 @@ def test_a_download_that_cannot_be_removed_is_told_and_the_others_go(catalogue, 
     assert [entry.name for entry, _size in installer.downloads()] == ["tiny"]
 
 
-def real_model(path, **changes):
+def real_model(path, method="", **changes):
     """A file as `qnetseg.model` writes them, with the checksum over its content."""
     import json
 
@@ -242,21 +242,24 @@ def real_model(path, **changes):
         "a": np.linspace(0, 1, 5, dtype=np.float32),
     }
     metadata = {"format": "qnetseg-1", "config": "{}", "provenance": json.dumps({"licence": "x"})}
-    digest = hashlib.sha256((metadata["config"] + metadata["provenance"]).encode())
+    metadata |= {"method": method} if method else {}  # the first weights had none
+    digest = hashlib.sha256((method + metadata["config"] + metadata["provenance"]).encode())
     for key, kind in (("a", "torch.float32"), ("b", "torch.int8")):
         digest.update(f"{key} {kind} {tensors[key].shape}".encode() + tensors[key].tobytes())
     save_file(tensors, path, {**metadata, "sha256": digest.hexdigest(), **changes})
     return path
 
 
-def test_the_shipped_model_is_whole():
-    from qnetseg.models import resolve_model
+def test_the_shipped_models_are_whole():
+    from qnetseg.models import find, read_catalogue
 
-    assert installer.use_weights_file(resolve_model()) == resolve_model()
+    shipped = [path for entry in read_catalogue().models if (path := find(entry)) is not None]
+    assert shipped and [installer.use_weights_file(path) for path in shipped] == shipped
 
 
-def test_a_local_model_is_checked_by_its_own_checksum(catalogue, tmp_path):
-    good = real_model(tmp_path / "good.safetensors")
+@pytest.mark.parametrize("method", ["", "qnet", "propagation"])
+def test_a_local_model_is_checked_by_its_own_checksum(catalogue, tmp_path, method):
+    good = real_model(tmp_path / "good.safetensors", method)
     assert check_weights_file(good) == good
     content = bytearray(good.read_bytes())
     content[-1] ^= 1
@@ -276,6 +279,8 @@ def test_other_files_are_no_models(catalogue, tmp_path):
             check_weights_file(tmp_path / name)
     with pytest.raises(WeightsError, match="not a QNetSegment model"):
         check_weights_file(real_model(tmp_path / "x.safetensors", format="something-else"))
+    with pytest.raises(WeightsError, match="segments no volumes"):
+        check_weights_file(real_model(tmp_path / "baseline.safetensors", "panet"))
     with pytest.raises(WeightsError, match="There is no"):
         check_weights_file(tmp_path / "gone")
     with pytest.raises(WeightsError):

@@ -16,8 +16,15 @@ session()
 
 from qnetseg.errors import DeviceError, WorkerError  # noqa: E402
 from QNetSegmentLib.setup import pytorch, requirements  # noqa: E402
-from QNetSegmentLib.setup.requirements import DEVICE, PACKAGES, TORCH, WEIGHTS, State  # noqa: E402
-from support.cli_bed import entry_of, write_manifest, write_model  # noqa: E402
+from QNetSegmentLib.setup.requirements import (  # noqa: E402
+    DEVICE,
+    PACKAGES,
+    QNET_WEIGHTS,
+    TORCH,
+    WEIGHTS,
+    State,
+)
+from support.panel_models import entry_of, two_models, write_catalogue, write_weights  # noqa: E402
 
 TESTING = Path(__file__).resolve().parent
 TOO_OLD_NUMPY = WorkerError(
@@ -43,11 +50,8 @@ def versions(monkeypatch):
 
 @pytest.fixture
 def models(tmp_path, monkeypatch):
-    """The folder of the shipped models; its default model is `tiny`."""
-    folder = tmp_path / "resources" / "Models"
-    folder.mkdir(parents=True)
-    write_model(folder / "tiny.safetensors")
-    write_manifest(tmp_path / "resources", [entry_of(folder / "tiny.safetensors")])
+    """The folder of the shipped models; the default ones are `tiny` and `tiny-qnet`."""
+    folder = two_models(tmp_path / "resources")
     monkeypatch.setenv("QNETSEG_RESOURCES", str(tmp_path / "resources"))
     monkeypatch.setenv("QNETSEG_MODELS", str(tmp_path / "downloads"))
     return folder
@@ -59,13 +63,14 @@ def check(**arguments):
 
 def test_all_is_there(versions, models):
     found = requirements.check(worker_device="cuda")
-    assert [one.key for one in found] == [TORCH, PACKAGES, WEIGHTS, DEVICE]
+    assert [one.key for one in found] == [TORCH, PACKAGES, WEIGHTS, QNET_WEIGHTS, DEVICE]
     assert {one.state for one in found} == {State.OK} and not requirements.missing(found)
     assert {one.action for one in found} == {""}
     lines = {one.key: one.detail for one in found}
     assert lines[TORCH] == "PyTorch 2.9.0+cu128"
     assert lines[PACKAGES] == "safetensors 0.6, scikit-image 0.25, scipy 1.16, tqdm 4.67"
     assert lines[WEIGHTS].startswith("tiny, ") and "part of QNetSegment" in lines[WEIGHTS]
+    assert lines[QNET_WEIGHTS].startswith("tiny-qnet, ")
     assert lines[DEVICE] == "GPU (cuda)"
 
 
@@ -124,10 +129,10 @@ def test_a_damaged_model_says_so(versions, models):
 
 def test_the_size_stands_before_a_download(versions, models, tmp_path):
     entry = entry_of(models / "tiny.safetensors", url="http://example.org/tiny", size=27_442_190)
-    write_manifest(tmp_path / "resources", [entry])
+    write_catalogue(tmp_path / "resources", [entry])
     (models / "tiny.safetensors").unlink()
     found = check()[WEIGHTS]
-    assert (found.state, found.size) == (State.MISSING, 27_442_190)
+    assert (found.state, found.size, found.model) == (State.MISSING, 27_442_190, "tiny")
     assert found.action == "Download 27.4 MB"
 
 
@@ -138,8 +143,13 @@ def test_a_model_that_nobody_offers_needs_a_local_file(versions, models):
 
 
 def test_a_local_file_is_a_model(versions, models, tmp_path):
-    local = write_model(tmp_path / "mine.safetensors")
+    local = write_weights(tmp_path / "mine.safetensors")
     assert check(model=str(local))[WEIGHTS].detail.endswith("local file")
+    assert "part of QNetSegment" in check(model=str(local))[QNET_WEIGHTS].detail
+    other = write_weights(tmp_path / "other.safetensors", "qnet")
+    assert check(model=str(other))[QNET_WEIGHTS].detail.endswith("local file")
+    assert check(model=str(other))[WEIGHTS].detail.startswith("tiny, ")
+    assert check(model="tiny-qnet")[QNET_WEIGHTS].detail.startswith("tiny-qnet, ")
     assert check(model=str(tmp_path / "nothing"))[WEIGHTS].state is State.FAILED
 
 
@@ -161,4 +171,7 @@ def test_checking_imports_no_torch(models):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "QT_QPA_PLATFORM": "offscreen"}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout.splitlines()[-1]) == [[TORCH, PACKAGES, WEIGHTS, DEVICE], []]
+    assert json.loads(result.stdout.splitlines()[-1]) == [
+        [TORCH, PACKAGES, WEIGHTS, QNET_WEIGHTS, DEVICE],
+        [],
+    ]

@@ -6,6 +6,7 @@ from support.panel_stories import story     # a fixture
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -23,20 +24,26 @@ session()  # before the module's packages, which need all of `slicer`
 
 import slicer  # noqa: E402
 
+from QNetSegmentLib.panel.state import RunState  # noqa: E402
 from QNetSegmentLib.process import worker as worker_module  # noqa: E402
 from QNetSegmentLib.scene.results import is_preview, surface_visible  # noqa: E402
 from QNetSegmentLib.scene.segments import segment_mask, write_segment  # noqa: E402
+from QNetSegmentLib.scene.views import jump_to, slice_center  # noqa: E402
 from QNetSegmentLib.setup import requirements  # noqa: E402
 from support.panel_bed import Panel, add_volume, choose, click, paint, wait_until  # noqa: E402
+from support.panel_models import two_models  # noqa: E402
 from support.qt_worker_bed import is_gone, watched_folder  # noqa: E402
 from support.scene_bed import inventory  # noqa: E402
 
 __all__ = [
+    "RunState",
     "Story",
     "is_preview",
+    "jump_to",
     "real_story",
     "requirements",
     "segment_mask",
+    "slice_center",
     "story",
     "surface_visible",
     "unchanged_scene",
@@ -125,6 +132,12 @@ class Story:
     def report(self) -> Any:
         return self.panel.widget.panel.review._report
 
+    @property
+    def seen(self) -> list[dict[str, Any]]:
+        """What the engine was asked for so far, see support/story_worker.py."""
+        path = self.folder / "seen"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
     # What the user does
 
     def order(self, text: str) -> None:
@@ -161,6 +174,13 @@ class Story:
         volume = self.load(**options)
         return volume, self.draw(*names)
 
+    def stroke(self, k: int, rows: slice = ORGAN[1], columns: slice = ORGAN[2], erase: bool = False) -> None:
+        """The user paints a box on a slice of the drawing's first segment, or erases it."""
+        drawing, volume = self.session.parameters.drawing, self.session.support_node
+        mask = self.found(drawing, volume=volume)
+        mask[k, rows, columns] = not erase
+        write_segment(drawing, drawing.GetSegmentation().GetNthSegmentID(0), mask, volume)
+
     def start(self) -> None:
         """Click Segment, and see that it runs, or has ended already."""
         assert self.ui.segmentButton.text == "Segment"
@@ -188,6 +208,11 @@ class Story:
         self.end()
         assert self.preview is not None and self.preview is not before, self.message
         return self.preview
+
+    def cool(self) -> None:
+        """The warm process is ended, so that the next run has to start one."""
+        self.worker.shutdown()
+        wait_until(lambda: self.worker.pid is None and self.worker.device is None)
 
     def kill(self) -> None:
         os.kill(self.worker.pid, signal.SIGKILL)
@@ -248,8 +273,10 @@ def _story(folder: Path, monkeypatch: Any) -> Iterator[Story]:
 
 @pytest.fixture
 def story(tmp_path: Path, monkeypatch: Any) -> Iterator[Story]:
-    """A story with the quick engine."""
+    """A story with the quick engine, and a catalogue of two models that it does not need."""
     monkeypatch.setattr(worker_module, "worker_command", lambda: QUICK)
+    two_models(tmp_path / "shipped")
+    monkeypatch.setenv("QNETSEG_RESOURCES", str(tmp_path / "shipped"))
     with _story(tmp_path, monkeypatch) as opened:
         yield opened
 

@@ -2,11 +2,13 @@
 
 Orders, read anew for every segmentation: "" segments; "wait" stops after three slices until the file is
 emptied or the run is cancelled; "prepare" does so before the first slice; "fail" raises; "no memory" runs out
-of memory; "slow start", read when the process starts, waits before it answers.
+of memory; "slow start", read when the process starts, waits before it answers. Beside the orders lies "seen",
+a line for every request with what came with it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -35,8 +37,17 @@ def hold(order: str, cancel: Callable[[], bool] = lambda: False) -> None:
         pause.wait(0.01)
 
 
+def write_down(job: Any) -> None:
+    empty = [part.index for part in job.support.slices if not part.mask.any()]
+    background = 0 if job.background is None else int((job.background > 0).sum())
+    facts = {"structure": job.support.name, "empty": empty, "background": background, "options": job.options}
+    with Path(os.environ["QNETSEG_ORDERS"]).with_name("seen").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(facts) + "\n")
+
+
 def segment(job: Any, progress: Callable[[int, int, str], None], cancel: Callable[[], bool]) -> Any:
     order = orders()
+    write_down(job)
     if order == "fail":
         print("the engine's last words", file=sys.stderr, flush=True)
         raise KeyError("a bug")

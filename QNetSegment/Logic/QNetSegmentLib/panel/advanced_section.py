@@ -1,4 +1,4 @@
-"""Section Advanced: the model, and what the .ui file binds by itself."""
+"""Section Advanced: model and method, and what the .ui file binds by itself."""
 
 from __future__ import annotations
 
@@ -7,16 +7,58 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from .session import Session
+from .session import SLICE_BY_SLICE, Session
+
+
+def methods() -> dict[str, str]:
+    """Values of the parameter `method`, and what the user reads."""
+    return {"volume": _("in 3-D"), SLICE_BY_SLICE: _("slice by slice, as in the paper")}
+
+
+def refinements() -> dict[str, str]:
+    """Values of the parameter `refinement`, and what the user reads."""
+    return {
+        "none": _("none"),
+        "reconstruction": _("as in the paper"),
+        "released": _("as in the released code"),
+        "closed_form": _("in one step"),
+    }
+
+
+class _Choices:
+    """A combo box whose texts are translated, so that the .ui file cannot bind it."""
+
+    def __init__(self, session: Session, combo: Any, parameter: str, texts: dict[str, str]) -> None:
+        self._session, self._combo, self._parameter = session, combo, parameter
+        self._values = list(texts)
+        combo.addItems(list(texts.values()))
+        combo.currentIndexChanged.connect(self._choose)
+
+    def refresh(self) -> None:
+        """Show the value of the parameter node."""
+        self._combo.blockSignals(True)
+        self._combo.currentIndex = self._values.index(getattr(self._session.parameters, self._parameter))
+        self._combo.blockSignals(False)
+
+    def _choose(self, *_args: Any) -> None:
+        if self._session.parameters is not None:
+            setattr(self._session.parameters, self._parameter, self._values[self._combo.currentIndex])
 
 
 class AdvancedSection:
-    """Fills the list of models; the other choices are bound to the parameter node by the .ui file."""
+    """Fills the lists of models, methods and refinements, and shows what the chosen method obeys.
+
+    The other choices are bound to the parameter node by the .ui file.
+    """
 
     def __init__(self, ui: Any, session: Session) -> None:
         self._ui, self._session = ui, session
         self._models: list[str] = []  # what the parameter node gets, row by row
-        self._names: list[str] = []  # of the models on this computer besides the default one
+        self._names: list[str] = []  # of the models on this computer besides the default ones
+        self._lists = [
+            _Choices(session, ui.methodCombo, "method", methods()),
+            _Choices(session, ui.refinementCombo, "refinement", refinements()),
+        ]
         ui.modelCombo.currentIndexChanged.connect(self._choose)
         ui.showSetupButton.clicked.connect(lambda *_args: session.show_setup.emit())
         ui.freeMemoryButton.clicked.connect(self._free_memory)
@@ -30,7 +72,7 @@ class AdvancedSection:
         try:
             catalogue = read_catalogue()
             here = [entry.name for entry in catalogue.models if find(entry) is not None]
-            self._names = [name for name in here if name != catalogue.default]
+            self._names = [name for name in here if name not in catalogue.defaults.values()]
         except WeightsError:
             self._names = []  # the section Setup says so
         self.refresh()
@@ -48,6 +90,15 @@ class AdvancedSection:
         self._ui.modelCombo.blockSignals(True)
         self._ui.modelCombo.currentIndex = models.index(chosen) if chosen in models else 0
         self._ui.modelCombo.blockSignals(False)
+        for choices in self._lists:
+            choices.refresh()
+        self._show_options(self._session.parameters.method == SLICE_BY_SLICE)
+
+    def _show_options(self, slice_by_slice: bool) -> None:
+        ui = self._ui
+        rows = (ui.refinementLabel, ui.refinementCombo, ui.fineLabel, ui.fineSpinBox)
+        for widget in (*rows, ui.calibrateCheckBox):
+            widget.visible = slice_by_slice
 
     def _fill(self, models: list[str]) -> None:
         self._models = models

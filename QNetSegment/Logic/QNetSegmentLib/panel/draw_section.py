@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..scene.drawings import clear_slice, drawn_slices, further_slice, is_blank
+from ..scene.not_here import drop_drawn_marks, mark_slice, marked_slices
 from ..scene.segments import new_segmentation
 from ..scene.views import jump_to, show_if_hidden, slice_center
 from ..timers import Later
@@ -33,7 +34,8 @@ class DrawSection(VTKObservationMixin):
         self._editor_node: Any = None
         self._shown: tuple[Any, Any] = (None, None)  # drawing and volume that the editor shows
         self._plane: str | None = None  # in which the list shows the drawn slices
-        self._later = Later(self._read_drawing, AFTER_STROKE)
+        self._rows: list[Any] = []  # of the table: drawn slices, and those that are marked
+        self._later = Later(self._on_pause, AFTER_STROKE)
         self._optional("setEffectNameOrder", list(EFFECTS))
         ui.newDrawingButton.clicked.connect(lambda *_args: session.guarded(self._new_drawing))
         ui.goToSliceButton.clicked.connect(self._go_to)
@@ -167,17 +169,26 @@ class DrawSection(VTKObservationMixin):
 
     # Drawn slices
 
+    def _on_pause(self) -> None:
+        """The strokes have paused."""
+        self._read_drawing()
+        self._session.drawing_read.emit()
+
     def _read_drawing(self) -> None:
         from qnetseg.errors import QNetSegmentError
 
         drawing, volume = self._shown
         self._plane = self._session.plane
         hint = ""
+        found, marked = [], []
         try:
-            found = drawn_slices(drawing, volume, self._plane) if drawing and volume else []
+            if drawing and volume:
+                found = drawn_slices(drawing, volume, self._plane)
+                drop_drawn_marks(drawing, volume, found)
+                marked = marked_slices(drawing, volume, found)
         except QNetSegmentError as error:
             found, hint = [], str(error)
-        self._session.drawn = found
+        self._session.drawn, self._session.not_here = found, marked
         self._fill_table()
         if volume is not None:
             hint = hint or self._hint(found)
@@ -197,18 +208,22 @@ class DrawSection(VTKObservationMixin):
         return drawing_hint(found, drawing is not None)
 
     def _fill_table(self) -> None:
-        table = self._ui.drawnTable
-        table.setRowCount(len(self._session.drawn))
-        for row, part in enumerate(self._session.drawn):
-            area = _("{area:.1f} cm²").format(area=part.area_mm2 / 100)
+        table, session = self._ui.drawnTable, self._session
+        order = list(dict.fromkeys(part.segment_id for part in session.drawn))
+        self._rows = sorted(
+            [*session.drawn, *session.not_here], key=lambda part: (order.index(part.segment_id), part.index)
+        )
+        table.setRowCount(len(self._rows))
+        for row, part in enumerate(self._rows):
+            area = _("not here") if part.not_here else _("{area:.1f} cm²").format(area=part.area_mm2 / 100)
             for column, text in enumerate((part.structure, plane_text(part.plane), part.position, area)):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(text)
                 table.setItem(row, column, item)
-        rows = min(max(len(self._session.drawn), 1), VISIBLE_ROWS)
+        rows = min(max(len(self._rows), 1), VISIBLE_ROWS)
         table.setFixedHeight(HEADER_HEIGHT + rows * table.verticalHeader().defaultSectionSize)
         for widget in (table, self._ui.drawnLabel):
-            widget.visible = bool(self._session.drawn)
+            widget.visible = bool(self._rows)
         self._show_buttons()
 
     def _show_buttons(self) -> None:
@@ -219,7 +234,7 @@ class DrawSection(VTKObservationMixin):
 
     def _chosen(self) -> Any:
         row = self._ui.drawnTable.currentRow()
-        return self._session.drawn[row] if 0 <= row < len(self._session.drawn) else None
+        return self._rows[row] if 0 <= row < len(self._rows) else None
 
     def _go_to(self, *_args: Any) -> None:
         if (part := self._chosen()) is not None:
@@ -242,9 +257,12 @@ class DrawSection(VTKObservationMixin):
 
     def _clear(self, part: Any) -> None:
         drawing, volume = self._shown
+        where = (drawing, part.segment_id, volume, part.plane, part.index)
+        if part.not_here:
+            self._session.undo.push(_("removed mark"), mark_slice(*where, here=True))
+            return
         self._session.drawing_changes.emit()
-        undo = clear_slice(drawing, part.segment_id, volume, part.plane, part.index)
-        self._session.undo.push(_("removed slice"), undo)
+        self._session.undo.push(_("removed slice"), clear_slice(*where))
 
 
 def drawing_hint(drawn: list[Any], has_drawing: bool) -> str:

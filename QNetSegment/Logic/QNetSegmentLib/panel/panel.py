@@ -15,6 +15,8 @@ from .batch_section import BatchSection
 from .dialogs import Dialogs
 from .draw_section import DrawSection
 from .library_section import LibrarySection
+from .live import LiveUpdate
+from .not_here import NotHere
 from .review_section import ReviewSection
 from .segment_section import SegmentSection
 from .session import Session
@@ -35,7 +37,9 @@ class Panel(VTKObservationMixin):
         self.setup = SetupSection(ui, self.session)
         self.volumes = VolumesSection(ui, self.session)
         self.draw = DrawSection(ui, self.session)
-        self.segment = SegmentSection(ui, self.session)
+        self.not_here = NotHere(ui, self.session)
+        self.live = LiveUpdate(self.session)
+        self.segment = SegmentSection(ui, self.session, self.live)
         self.review = ReviewSection(ui, self.session)
         self.library = LibrarySection(ui, self.session)
         self.batch = BatchSection(ui, self.session)
@@ -73,13 +77,17 @@ class Panel(VTKObservationMixin):
         self.advanced.read()
         self.library.read()
         self.draw.enter()
+        self.not_here.enter()
+        self.setup.warm_up()
 
     def exit(self) -> None:
         """Another module is shown; a running segmentation goes on."""
         self.draw.exit()
+        self.not_here.exit()
 
     def close_scene(self) -> None:
         """The scene is about to be closed."""
+        self.live.stop()
         self.session.close(_("The scene was closed."))
         self.draw.forget()
         self.set_parameters(None)
@@ -87,8 +95,10 @@ class Panel(VTKObservationMixin):
     def cleanup(self) -> None:
         """The module is unloaded, or Slicer exits."""
         self._later.stop()
+        self.live.stop()
         self.session.close(_("The module was closed."))
         self.draw.exit()
+        self.not_here.cleanup()
         self.draw.forget()
         self.set_parameters(None)  # the node outlives these widgets
         self.removeObservers()

@@ -9,7 +9,8 @@ from slicer.i18n import tr as _
 
 from ..scene.drawings import copy_slice, drawn_slices, position_text
 from ..scene.kept import KeptSegmentation, volume_of_result
-from ..scene.reports import stored_reports
+from ..scene.not_here import mark_slice, require_blank
+from ..scene.reports import reports_text, stored_reports
 from ..scene.results import accept_preview, back_to_preview, set_opacity, set_surface_visible, surface_visible
 from ..scene.segments import free_node_name, new_segmentation
 from ..scene.views import jump_to, show_if_hidden, slice_center
@@ -28,6 +29,7 @@ class ReviewSection:
         self._shown: Any = None  # the preview that the section shows
         self._segment_ids: tuple[str, ...] = ()  # of the preview when it was last read
         self._reports: list[Any] = []
+        self._reports_text = ""
         self._current: int | None = None  # canonical index of the slice that is looked at
         self._position = ""  # and where that is, as text
         self._seen: set[int] = set()
@@ -35,13 +37,15 @@ class ReviewSection:
         ui.nextUncertainButton.clicked.connect(self._next_uncertain)
         ui.correctSliceButton.clicked.connect(self._correct)
         ui.useSliceButton.clicked.connect(self._use)
+        ui.notThisSliceButton.clicked.connect(self._not_here)
         ui.acceptButton.clicked.connect(self._accept)
         ui.discardButton.clicked.connect(self._discard)
         ui.show3DCheckBox.toggled.connect(self._show_surface)
         ui.undoButton.clicked.connect(lambda *_args: session.take_back())
         session.undo.changed.connect(self._show_undo)
         session.changed.connect(self.refresh)
-        self._tips = {button.name: button.toolTip for button in (ui.correctSliceButton, ui.useSliceButton)}
+        self._slice_buttons = (ui.correctSliceButton, ui.useSliceButton, ui.notThisSliceButton)
+        self._tips = {button.name: button.toolTip for button in self._slice_buttons}
         self._show_preview(None)
         self._show_undo()
 
@@ -52,13 +56,16 @@ class ReviewSection:
         preview = self._session.preview
         if preview is not self._shown or segment_ids(preview) != self._segment_ids:
             self._show_preview(preview)  # the user may have deleted a segment of it
+        elif reports_text(preview) != self._reports_text:  # it follows the drawing
+            self._read_reports()
         if preview is not None:
             set_opacity(preview, self._session.parameters.previewOpacity / 100)
             self._show_structure()
 
     def _show_preview(self, node: Any) -> None:
         ui, self._shown = self._ui, node
-        self._reports, self._segment_ids = stored_reports(node), segment_ids(node)
+        self._read_reports()
+        self._segment_ids = segment_ids(node)
         self._current, self._seen = None, set()
         ui.reviewBox.visible = node is not None
         ui.reviewHelp.text = (
@@ -75,6 +82,9 @@ class ReviewSection:
             ui.show3DCheckBox.blockSignals(True)
             ui.show3DCheckBox.checked = surface_visible(node)
             ui.show3DCheckBox.blockSignals(False)
+
+    def _read_reports(self) -> None:
+        self._reports, self._reports_text = stored_reports(self._shown), reports_text(self._shown)
 
     @property
     def _report(self) -> Any:
@@ -96,7 +106,7 @@ class ReviewSection:
             widget.visible = report is not None
         ui.nextUncertainButton.enabled = report is not None and bool(slices_to_check(report, self._below))
         volume = volume_of_result(self._session.preview) if report is not None else None
-        for button in (ui.correctSliceButton, ui.useSliceButton):
+        for button in self._slice_buttons:
             button.enabled = volume is not None and self._current is not None
             button.toolTip = (
                 self._tips[button.name] if button.enabled else _("First click a bar of the chart.")
@@ -188,6 +198,20 @@ class ReviewSection:
             self._session.start()
 
         self._session.guarded(use)
+
+    def _not_here(self, *_args: Any) -> None:
+        """The structure was found wrongly on the slice that is looked at: mark it, and run again."""
+
+        def mark() -> None:
+            session, plane, index = self._session, self._report.plane, self._current
+            assert index is not None  # the button is disabled otherwise
+            drawing, volume = self._drawing_here(), volume_of_result(session.preview)
+            segment_id = self._drawn_segment(drawing)
+            require_blank(drawn_slices(drawing, volume, plane), segment_id, index)
+            session.undo.push(_("the mark"), mark_slice(drawing, segment_id, volume, plane, index))
+            session.start()
+
+        self._session.guarded(mark)
 
     # The whole result
 

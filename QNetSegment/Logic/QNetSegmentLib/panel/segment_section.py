@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..setup.requirements import device_text
+from .live import LiveUpdate
 from .session import Session
 from .state import RunState
 
@@ -30,11 +31,12 @@ class NoDoubleClick(qt.QObject):
 class SegmentSection:
     """Starts and stops runs, and says how they go."""
 
-    def __init__(self, ui: Any, session: Session) -> None:
-        self._ui, self._session = ui, session
+    def __init__(self, ui: Any, session: Session, live: LiveUpdate) -> None:
+        self._ui, self._session, self._live = ui, session, live
         self._no_double_click = NoDoubleClick()
         ui.segmentButton.installEventFilter(self._no_double_click)
         ui.segmentButton.clicked.connect(self._on_click)
+        ui.updateCheckBox.clicked.connect(lambda *_args: live.switch(bool(ui.updateCheckBox.checked)))
         ui.copyLogButton.clicked.connect(self._copy_log)
         session.message.connect(self._show_message)
         session.logged.connect(self._log)
@@ -42,6 +44,7 @@ class SegmentSection:
         session.logic.worker.log.connect(self._log)
         self._run: Any = None  # the run whose progress is shown
         self._show_message("", False, "")
+        self._show_live()
 
     def refresh(self) -> None:
         """Follow the run that has just begun, and show the device."""
@@ -56,6 +59,14 @@ class SegmentSection:
             _("Computes on: {device}").format(device=device_text(device)) if device else ""
         )
         self._ui.deviceLabel.visible = bool(device)
+        self._show_live()
+
+    def _show_live(self) -> None:
+        offered = self._live.offered
+        self._ui.updateCheckBox.visible = offered
+        self._ui.updateCheckBox.checked = self._live.on
+        self._ui.updateHint.text = self._live.hint if offered else ""
+        self._ui.updateHint.visible = bool(self._ui.updateHint.text)
 
     def _on_click(self, *_args: Any) -> None:
         if self._session.state() is RunState.RUNNING:
@@ -90,15 +101,12 @@ def progress_text(progress: Any) -> str:
     stages = {
         "starting": _("Starting the segmentation process…"),
         "preparing": _("Reading the volume…"),
-        "support": _("Reading the drawing…"),
     }
     if progress.stage in stages:
         return stages[progress.stage]
     text = progress.structure
     if progress.count > 1:
         text += _(" ({number} of {count})").format(number=progress.number, count=progress.count)
-    if progress.stage == "outline":
-        return text + _(": outline, step {done} of {total}").format(done=progress.done, total=progress.total)
     text += _(": slice {done} of {total}").format(done=progress.done, total=progress.total)
     if progress.eta_s is not None:
         text += ", " + time_left(progress.eta_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +13,21 @@ from ..library import SupportLibrary
 from ..runs.prepare import drawn_supports, prepare_run
 from ..scene.kept import KeptSegmentation, volume_of_result
 from ..scene.results import discard, is_preview
+from ..scene.signature import signature
 from ..scene.views import show_if_hidden
 from ..signals import Signal
 from .dialogs import Dialogs
 from .failures import typed
 from .state import RunState
 from .undo import UndoStack
+
+SLICE_BY_SLICE = "q-net"
+USUAL: dict[str, dict[str, Any]] = {  # the numbers of `Refinement.usual`, which needs torch
+    "none": {},
+    "reconstruction": {"rate": 0.05},
+    "released": {},
+    "closed_form": {"steps": 1},
+}
 
 
 class Session:
@@ -29,6 +39,9 @@ class Session:
         logged(text): a line for the log.
         draw_here(segment_id): the user wants to correct that segment of the drawing.
         drawing_changes(): the panel itself is about to change the drawing, and the editor may keep its state.
+        drawing_read(): strokes have paused, and what is drawn was read anew.
+        run_ended(seconds, first): what the user waited for the result, None without one; and whether it was
+            the first one of its process.
         show_setup(): the user asked for the section Setup.
     """
 
@@ -39,13 +52,23 @@ class Session:
         self.undo = UndoStack()
         self.parameters: Any = None  # QNetSegmentParameterNode; None while a scene closes
         self.run: Any = None  # SceneRun, while it runs
+        self.updating = False  # whether the run was started by a stroke, and not by a click
         self.cancelling = False
+        self._began: float | None = None  # when the run began to be worked on; None while the process starts
+        self._follows_up: Any = None  # the result that was under review when the run began
+        self._queued = False  # whether a click shall start another run after the running one
+        self._first = True  # whether the process has given no result yet
+        self._ran: tuple[Any, Any, str] = (None, None, "")  # drawing, volume and signature of the last run
+        self._written = ""  # signature of the last result
         self._followed: Any = None  # the volume and the drawing that `follow_drawing` was last asked about
         self.batch: Any = None  # Batch, while it runs
         self.setup_missing = False
         self.drawn: list[Any] = []  # DrawnSlice, kept up to date by the section Draw
+        self.not_here: list[Any] = []  # DrawnSlice, those that are marked as free of a structure
         self.changed, self.message, self.logged = Signal(), Signal(), Signal()
         self.draw_here, self.drawing_changes, self.show_setup = Signal(), Signal(), Signal()
+        self.drawing_read, self.run_ended = Signal(), Signal()
+        logic.worker.ready.connect(self._on_ready)
 
     # Choices
 
@@ -53,6 +76,14 @@ class Session:
     def support_node(self) -> Any:
         """The volume that is drawn on; the query itself unless another one is chosen."""
         return self.parameters and (self.parameters.supportVolume or self.parameters.queryVolume)
+
+    @property
+    def draws_on_query(self) -> bool:
+        """Whether the example is drawn on the very volume that is segmented."""
+        chosen = self.parameters
+        if chosen is None or chosen.useLibrary or chosen.queryVolume is None:
+            return False
+        return self.support_node is chosen.queryVolume
 
     @property
     def drawing_volume(self) -> Any:
@@ -90,12 +121,12 @@ class Session:
     def options(self) -> dict[str, Any]:
         """The engine's options that the user has a say in."""
         chosen = self.parameters
-        return {
-            "precision": chosen.precision,
-            "whole": chosen.whole,
-            "clean_up": chosen.cleanUp,
-            "calibrate": chosen.calibrate,
-        }
+        found = {"method": chosen.method, "precision": chosen.precision, "clean_up": chosen.cleanUp}
+        if chosen.method == SLICE_BY_SLICE:  # the others are not shown, so they have no say
+            found["calibrate"] = chosen.calibrate
+            found["refinement"] = {"mode": chosen.refinement, **USUAL[chosen.refinement]}
+            found["alpha"] = None if chosen.finePercent < 0 else chosen.finePercent / 100
+        return found
 
     def supports(self) -> list[Any]:
         """Support sets of the library, when the user wants these, else what is drawn.
@@ -113,7 +144,8 @@ class Session:
         if self.batch is not None:
             return RunState.BATCH_CANCELLING if self.cancelling else RunState.BATCH
         if self.run is not None:
-            return RunState.CANCELLING if self.cancelling else RunState.RUNNING
+            running = RunState.UPDATING if self.updating else RunState.RUNNING
+            return RunState.CANCELLING if self.cancelling else running
         if self.setup_missing:
             return RunState.SETUP
         if self.parameters is None or self.parameters.queryVolume is None:
@@ -148,9 +180,19 @@ class Session:
 
     # Work
 
-    def start(self) -> None:
-        """Segment. Raises typed errors of the input; everything later comes as a message."""
-        chosen = self.parameters
+    def start(self, update: bool = False) -> None:
+        """Segment. Raises typed errors of the input; everything later comes as a message.
+
+        update: a stroke has started it, and the result takes the place of the one under review. While such a
+        run goes on, a click makes it an ordinary one, and what was drawn since is segmented after it.
+        """
+        chosen, clicked = self.parameters, time.monotonic()
+        if self.run is not None and self.updating:
+            self._queued = self.is_behind()
+            self.promote()
+            return
+        if not chosen.useLibrary and chosen.drawing is not None:
+            self._ran = (chosen.drawing, chosen.queryVolume, signature(chosen.drawing))
         run = prepare_run(
             self.logic.worker,
             chosen.queryVolume,
@@ -162,10 +204,14 @@ class Session:
             device=chosen.device,
             name=preview_name(chosen.queryVolume),
             preview=True,
+            output=chosen.output,
+            rewrite=self._to_rewrite,
         )
         run.finished.connect(self._finished)
         run.failed.connect(self._failed)
-        self.run, self.cancelling = run, False
+        self.run, self.updating, self.cancelling = run, update, False
+        self._follows_up, self._queued = self.preview, False
+        self._began = clicked if self.logic.worker.device is not None else None
         self.tell("")
         self.changed.emit()
         try:
@@ -174,6 +220,36 @@ class Session:
             self.run = None
             self.changed.emit()
             raise
+
+    def promote(self) -> None:
+        """The run that a stroke has started counts as one that was clicked for: shown, and to be undone."""
+        if self.run is not None and self.updating:
+            self.updating = False
+            self.changed.emit()
+
+    def may_rewrite(self) -> bool:
+        """Whether the result under review was made of this drawing on this volume, and nobody edited it."""
+        chosen, preview = self.parameters, self.preview
+        made_of = (chosen.drawing, chosen.queryVolume)
+        if preview is None or preview is chosen.drawing or self._ran[:2] != made_of:
+            return False
+        return is_preview(preview) and signature(preview) == self._written
+
+    def is_behind(self) -> bool:
+        """Whether something was drawn since the last run began."""
+        drawing = self.parameters.drawing
+        return drawing is not None and bool(self.drawn) and signature(drawing) != self._ran[2]
+
+    def _to_rewrite(self) -> Any:
+        """The result that the running update shall change in place; None for another one beside it."""
+        if self.parameters is None or not self.updating or self.preview is not self._follows_up:
+            return None
+        return self.preview if self.may_rewrite() else None
+
+    def _on_ready(self, _greeting: Any) -> None:
+        self._first = True
+        if self.run is not None and self._began is None:
+            self._began = time.monotonic()
 
     def cancel(self) -> None:
         """Stop the running segmentation; its end comes by signals, within seconds."""
@@ -184,18 +260,30 @@ class Session:
 
     def _finished(self, result: Any) -> None:
         self.run = None
-        if self.parameters is None:  # the scene of the panel is being replaced
-            discard(result.node)
+        if self.parameters is None or (self.updating and self.preview is not self._follows_up):
+            discard(result.node)  # the scene is being replaced, or the user has another result now
+            self._ended(None)
             return
-        self.replace_preview(result.node, _("the last run"))
-        show_if_hidden(volume_of_result(result.node))  # another patient's may be there, for drawing
+        self._written = signature(result.node)
+        if result.node is not self.preview:
+            self.replace_preview(result.node, _("the last run"))
+            show_if_hidden(volume_of_result(result.node))  # another patient's may be there, for drawing
         self.tell(" ".join(result.warnings))
-        self.changed.emit()
+        self._ended(None if self._began is None else time.monotonic() - self._began)
 
     def _failed(self, error: Exception) -> None:
         self.run = None
         self.report(error)
+        self._ended(None)
+
+    def _ended(self, seconds: float | None) -> None:
+        """The run is over; seconds: what its result took, None without one."""
+        first, self._first = self._first, self._first and seconds is None
+        self.run_ended.emit(seconds, first)
         self.changed.emit()
+        if self._queued and self.state() is RunState.READY:
+            self._queued = False
+            self.guarded(self.start)
 
     def replace_preview(self, node: Any, what: str) -> None:
         """Review `node` (None: nothing) from now on; `what` names the step for the undo button."""
@@ -236,6 +324,7 @@ class Session:
             self.run.cancel(Cancelled(sentence))
         if self.batch is not None:
             self.batch.cancel()
+        self._ran, self._follows_up = (None, None, ""), None
         self.undo.clear()
 
 

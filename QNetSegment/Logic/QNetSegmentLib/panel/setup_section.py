@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from ..setup import requirements as needs
@@ -21,11 +22,12 @@ SIGNS = {  # a sign beside the colour, for those who do not tell the colours apa
 
 
 class SetupSection:
-    """One row a requirement. Everything here happens on a click, nothing by itself."""
+    """One row a requirement. Nothing is installed or downloaded without a click."""
 
     def __init__(self, ui: Any, session: Session) -> None:
         self._ui, self._session = ui, session
         self._worker_error: Any = None
+        self._testing = False  # the user has asked whether the process starts
         self._wanted = False  # the user asked to see it although nothing is missing
         self._rows: list[Any] = []
         ui.checkAgainButton.clicked.connect(self._check_again)
@@ -52,6 +54,15 @@ class SetupSection:
         self._ui.setupSection.visible = incomplete or self._wanted
         self._ui.setupHelp.visible = incomplete
         self._session.changed.emit()
+
+    def warm_up(self) -> None:
+        """Start the process that segments, if it can run: the first result shall not wait for PyTorch.
+
+        Not while Slicer tests itself: a test that wants the process starts it.
+        """
+        worker = self._session.logic.worker
+        if not (self._session.setup_missing or worker.device or slicer.app.testingEnabled()):
+            worker.start()
 
     def _show(self) -> None:
         self._wanted = True
@@ -110,21 +121,19 @@ class SetupSection:
         question = " ".join(filter(None, [requirement.action + "?", requirement.note]))
         if requirement.key == needs.DEVICE:
             self._check_again()
-        elif requirement.key == needs.WEIGHTS and requirement.size is None:
+        elif requirement.key in (needs.WEIGHTS, needs.QNET_WEIGHTS) and not requirement.model:
             self._use_weights_file()
         elif requirement.key == needs.PACKAGES:  # the installer asks by itself
             self._guarded(_packages)
         elif self._session.dialogs.confirm(question):
-            act = {needs.TORCH: _torch, needs.WEIGHTS: self._download}
-            self._guarded(act[requirement.key])
+            self._guarded(lambda: self._download(requirement.model) if requirement.model else _torch())
 
-    def _download(self) -> str:
+    def _download(self, model: str) -> str:
         from qnetseg.models import read_catalogue
 
         from ..setup import installer
 
-        catalogue = read_catalogue()
-        entry = catalogue.entry(self._session.model or catalogue.default)
+        entry = read_catalogue().entry(model)
         progress = self._ui.setupProgress
         progress.setMaximum(1000)
         progress.setValue(0)
@@ -171,13 +180,20 @@ class SetupSection:
         self.refresh()
         if not self._session.setup_missing:
             self._say(_("Starting the segmentation process once, to test it…"))
+            self._testing = True
             self._session.logic.worker.start()
 
     def _on_ready(self, _ready: Any) -> None:
         self._running = True
         self._worker_error = None
-        self._say("")
+        self._tested()
         self.refresh()
+
+    def _tested(self) -> None:
+        """The test that the user asked for is over: its sentence goes, any other one stays."""
+        if self._testing:
+            self._testing = False
+            self._say("")
 
     def _on_stopped(self) -> None:
         self._running = False
@@ -188,7 +204,7 @@ class SetupSection:
 
         if not self._running and not isinstance(error, Cancelled):  # it did not even start
             self._worker_error = error
-            self._say("")
+            self._tested()
             self.refresh()
 
 

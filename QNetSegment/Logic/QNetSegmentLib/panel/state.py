@@ -17,6 +17,7 @@ class RunState(Enum):
     NO_EXAMPLE = "nothing drawn"
     NO_CHECKED = "the library shall be used, and nothing in it is checked"
     READY = "a click on Segment works"
+    UPDATING = "the result follows a stroke, in less than the time that it takes to read this"
     RUNNING = "a segmentation runs"
     CANCELLING = "the running segmentation was asked to stop"
     BATCH = "a batch runs"
@@ -29,6 +30,7 @@ class _Look:
     enabled: bool
     hint: str = ""
     busy: bool = False
+    progress: bool = False
     batch_button: str = ""
 
 
@@ -41,10 +43,13 @@ def _looks() -> dict[RunState, _Look]:
         RunState.NO_EXAMPLE: _Look(segment, False, _("Draw the structure on at least one slice.")),
         RunState.NO_CHECKED: _Look(segment, False, _("Check an example in the Support library below.")),
         RunState.READY: _Look(segment, True),
-        RunState.RUNNING: _Look(cancel, True, busy=True),
-        RunState.CANCELLING: _Look(_("Cancelling…"), False, busy=True),
-        RunState.BATCH: _Look(segment, False, _("A batch is running."), True, _("Cancel batch")),
-        RunState.BATCH_CANCELLING: _Look(segment, False, _("A batch is running."), True, _("Cancelling…")),
+        RunState.UPDATING: _Look(segment, True, _("Updating the result…"), busy=True),
+        RunState.RUNNING: _Look(cancel, True, busy=True, progress=True),
+        RunState.CANCELLING: _Look(_("Cancelling…"), False, busy=True, progress=True),
+        RunState.BATCH: _Look(segment, False, _("A batch is running."), True, True, _("Cancel batch")),
+        RunState.BATCH_CANCELLING: _Look(
+            segment, False, _("A batch is running."), True, True, _("Cancelling…")
+        ),
     }
 
 
@@ -59,10 +64,10 @@ def apply_state(ui: Any, state: RunState, example: str = "") -> None:
     ui.segmentButton.enabled = look.enabled
     ui.hintLabel.text = hint
     ui.hintLabel.visible = bool(hint)
-    ui.progressBar.visible = look.busy
-    ui.progressLabel.visible = look.busy
+    ui.progressBar.visible = look.progress
+    ui.progressLabel.visible = look.progress
     for editing in (ui.reviewBox, ui.undoRow):
-        editing.enabled = not look.busy
+        editing.enabled = not look.busy or state is RunState.UPDATING
     for choice in (ui.modelCombo, ui.deviceCombo, ui.freeMemoryButton, ui.setupBody):
         choice.enabled = not look.busy
     batch = state in (RunState.BATCH, RunState.BATCH_CANCELLING)

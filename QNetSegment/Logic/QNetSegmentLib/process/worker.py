@@ -24,6 +24,8 @@ from .connection import Connection
 from .python import worker_command, worker_environment
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from qnetseg.volume import SupportSet, Volume
 
 POLL_MS = 50
@@ -41,6 +43,7 @@ class _Job:
     options: Mapping[str, Any] | None
     device: str
     last: bool
+    background: np.ndarray | None = None
     request: protocol.Segment | None = None
     cancelled: bool = False
 
@@ -126,17 +129,19 @@ class Worker:
         options: Mapping[str, Any] | None = None,
         device: str = "auto",
         last: bool = True,
+        background: np.ndarray | None = None,
     ) -> str:
         """Segment `query` after the example of `support`; the token that its signals carry.
 
         `model` is a file or a name of the catalogue, None for the default one; a `device` other than "auto"
         goes before the one in `options`, which are those of `SegmentOptions`. With last=False the query's
-        file stays for the next job of the same Volume object. Raises WorkerError while another job runs.
+        file stays for the next job of the same Volume object. `background`, (k, j, i) on the query's grid, is
+        not 0 where something else is known to be. Raises WorkerError while another job runs.
         """
         if self._job is not None:
             raise WorkerError(_("A segmentation is running already."), _("Wait for its end, or cancel it."))
         self._idle_limit.stop()
-        self._job = _Job(next(self._ids), support, query, model, options, device, last)
+        self._job = _Job(next(self._ids), support, query, model, options, device, last, background)
         self._soon.start(0)
         return self._job.token
 
@@ -247,6 +252,7 @@ class Worker:
                 options=job.options,
                 device=job.device,
                 query_file=shared,
+                background=job.background,
             )
         except Exception as error:
             self._end_job(self.failed, _typed(error))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
 from ..scene.drawings import drawn_segment_ids, support_sets
 from ..scene.kept import volume_of_result
+from ..scene.others import others_than_drawn, visible_in
 from ..scene.volumes import pair_of, volume_of
 from .scene_run import SceneRun
 
@@ -31,6 +32,8 @@ def prepare_run(
     device: str = "auto",
     name: str | None = None,
     preview: bool = False,
+    output: Any = None,
+    rewrite: Callable[[], Any] | None = None,
 ) -> SceneRun:
     """A run that segments `query_node` after `example`, ready to start.
 
@@ -38,7 +41,9 @@ def prepare_run(
     query itself), or a SupportSet, or several of them. segment_ids: the segments to use, None for all that
     are not empty. plane: "axial", "coronal" or "sagittal", None to find it from the drawing. model: a name of
     the catalogue or a file, None for the default one. options: of `SegmentOptions`. name: of the result's
-    node. preview: whether the result still has to be accepted.
+    node. preview: whether the result still has to be accepted. output: a segmentation of the query whose
+    visible segments the structures may not run into, as into those beside them in the drawing, or None.
+    rewrite: see `SceneRun`.
     Raises InputError for an example that is neither, the errors of `pair_of` and `support_sets`, and
     WeightsError.
     """
@@ -46,10 +51,15 @@ def prepare_run(
     if hasattr(example, "IsA") and example.IsA("vtkMRMLSegmentationNode"):
         drawn_on = support_node or volume_of_result(example) or query_node
         query, support, warnings = pair_of(query_node, drawn_on)
-        drawn_ids = segment_ids or drawn_segment_ids(example, drawn_on)
+        drawn_ids = drawn_segment_ids(example, drawn_on, segment_ids)
         supports = drawn_supports(example, drawn_on, support, segment_ids=drawn_ids, plane=plane, model=model)
     else:
-        query, supports, warnings, drawn_ids = volume_of(query_node), _support_sets(example), [], ()
+        query, supports, warnings, drawn_ids = volume_of(query_node), _support_sets(example), [], []
+        drawn_on = None
+    if drawn_on is query_node:
+        others = others_than_drawn(example, drawn_ids, query_node, output)
+    else:  # the drawing lies in another patient
+        others = [visible_in(output, query_node, but=found.name) for found in supports]
     return SceneRun(
         worker,
         query_node,
@@ -59,6 +69,8 @@ def prepare_run(
         preview=preview,
         warnings=warnings,
         drawn_ids=drawn_ids,
+        others=others,
+        rewrite=rewrite,
         model=model,
         options=options,
         device=device,
@@ -99,7 +111,7 @@ def drawn_supports(
     model: str | None = None,
 ) -> list[SupportSet]:
     """What is drawn on the volume node `drawn_on`, packed up as the model wants it; see `prepare_run`."""
-    from qnetseg.models import resolve_model, top_percent
+    from qnetseg.models import QNET, resolve_model, top_percent
 
     return support_sets(
         drawing,
@@ -107,5 +119,5 @@ def drawn_supports(
         volume or volume_of(drawn_on),
         segment_ids=segment_ids,
         plane=plane,
-        top_percent=top_percent(resolve_model(model)),
+        top_percent=top_percent(resolve_model(model, QNET)),
     )

@@ -23,17 +23,18 @@ if TYPE_CHECKING:
     from qnetseg.volume import SupportSet, Volume
 
     from ..process.worker import Worker
+    from ..scene.boxes import Box
 
 STARTING, PREPARING = "starting", "preparing"
-SHARES = {"support": (0.0, 0.05), "slices": (0.05, 0.8), "outline": (0.8, 1.0)}
-"""The engine's stages, and from where to where a structure's progress goes in them."""
+SLICES = "slices"
+"""The engine's own stage, in which all of a structure's progress is made."""
 
 
 @dataclass(frozen=True)
 class RunProgress:
     """How far a run is.
 
-    stage: "starting" (the process), "preparing", or the engine's own name of what it does, such as "slices".
+    stage: "starting" (the process), "preparing", or the engine's own name of what it does: "slices".
     done, total: steps of that stage; total is 0 while unknown.
     structure, number, count: name of the present structure, its number from 1 and how many there are.
     eta_s: seconds until the end of the run, None while unknown.
@@ -68,7 +69,8 @@ class Run:
     """Segments every structure of `supports` in `query`; only the whole run has a result.
 
     Signals: progress(RunProgress), and at the end one of finished(list of StructureResult, in the order of
-    `supports`) and failed(error). The arguments are those of `Worker.submit`. A run is used once.
+    `supports`) and failed(error). The arguments are those of `Worker.submit`; others: for each support where
+    something else is known to be, in boxes that are made arrays one by one. A run is used once.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Run:
         model: str | os.PathLike[str] | None = None,
         options: Mapping[str, Any] | None = None,
         device: str = "auto",
+        others: Sequence[Box] = (),
     ) -> None:
         """Raises InputError without a support."""
         if not supports:
@@ -89,6 +92,7 @@ class Run:
         self.progress, self.finished, self.failed = Signal(), Signal(), Signal()
         self._worker, self._supports, self._query = worker, list(supports), query
         self._arguments: dict[str, Any] = {"model": model, "options": options, "device": device}
+        self._others = list(others)
         self._found: list[Segmentation] = []
         self._token = ""
         self._started = self._active = False
@@ -143,7 +147,14 @@ class Run:
     def _submit(self) -> None:
         number = len(self._found)
         last = number + 1 == len(self._supports)
-        self._token = self._worker.submit(self._supports[number], self._query, last=last, **self._arguments)
+        other = self._others[number] if self._others else None
+        self._token = self._worker.submit(
+            self._supports[number],
+            self._query,
+            last=last,
+            background=None if other is None or other.is_empty else other.placed(self._query.shape),
+            **self._arguments,
+        )
         self._first_news = None
 
     def _on_ready(self, _greeting: object) -> None:
@@ -187,8 +198,7 @@ class Run:
 
     def _tell(self, stage: str, done: int, total: int, eta_s: float | None) -> None:
         count, number = len(self._supports), min(len(self._found) + 1, len(self._supports))
-        low, high = SHARES.get(stage, (0.0, 0.0))
-        part = low + (high - low) * min(done / total, 1.0) if total else low
+        part = min(done / total, 1.0) if total and stage == SLICES else 0.0
         self._fraction = max(self._fraction, (len(self._found) + part) / count)
         name = self._supports[number - 1].name
         self.progress.emit(RunProgress(stage, done, total, name, number, count, eta_s, self._fraction))

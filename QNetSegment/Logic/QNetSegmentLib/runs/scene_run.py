@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
 from ..scene.guard import SceneGuard
-from ..scene.reports import store_reports
-from ..scene.results import write_result
+from ..scene.kept import volume_of_result
+from ..scene.layers import segment_ids_of
+from ..scene.reports import store_reports, stored_reports
+from ..scene.results import rewrite_result, write_result
 from ..scene.volumes import grid_of, require_unchanged
 from ..signals import Signal
 from .run import Run, StructureResult
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from qnetseg.volume import SupportSet, Volume
 
     from ..process.worker import Worker
+    from ..scene.boxes import Box
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,9 @@ class SceneRun:
 
     query_node is the node that `query` was copied from; name that of the result (default: from the volume's);
     preview marks the result as one to be accepted or discarded; warnings are handed on to the result, and
-    drawn_ids, of the segments that were drawn, to its reports.
+    drawn_ids, of the segments that were drawn, to its reports. others: as of `Run`. rewrite is asked at the
+    end for an older result whose segments shall get the new voxels; it may say None, and one of other
+    structures stays as it is.
 
     Signals: progress(RunProgress), and at the end one of finished(SceneResult) and failed(error).
     """
@@ -60,17 +65,20 @@ class SceneRun:
         preview: bool = False,
         warnings: Sequence[str] = (),
         drawn_ids: Sequence[str] = (),
+        others: Sequence[Box] = (),
+        rewrite: Callable[[], Any] | None = None,
         model: str | os.PathLike[str] | None = None,
         options: Mapping[str, Any] | None = None,
         device: str = "auto",
     ) -> None:
         """Raises VolumeError for a node that is no volume, InputError without a support."""
         self.finished, self.failed = Signal(), Signal()
-        self._run = Run(worker, supports, query, model=model, options=options, device=device)
+        self._run = Run(worker, supports, query, model=model, options=options, device=device, others=others)
         self.progress = self._run.progress
         self._node, self._grid = query_node, grid_of(query_node)
         self._name = name or _("{volume} segmentation").format(volume=query_node.GetName())
         self._preview, self._warnings, self._drawn_ids = preview, tuple(warnings), tuple(drawn_ids)
+        self._rewrite = rewrite or (lambda: None)
         self._guard: SceneGuard | None = None
         self._outcome: SceneResult | QNetSegmentError | None = None
 
@@ -122,11 +130,25 @@ class SceneRun:
 
     def _written(self, results: list[StructureResult]) -> SceneResult:
         require_unchanged(self._node, *self._grid)
-        node = write_result(self._node, results, name=self._name, preview=self._preview)
+        node = self._rewrite()
+        if node is not None and self._fits(node, results):
+            rewrite_result(node, results, self._node)
+        else:
+            node = write_result(self._node, results, name=self._name, preview=self._preview)
         store_reports(node, results, self._node, self._drawn_ids)
         said = [warning for result in results for warning in _warnings_of(result, len(results) > 1)]
         warnings = tuple(dict.fromkeys([*self._warnings, *said]))
         return SceneResult(node, results, self._node.GetID(), warnings)
+
+    def _fits(self, node: Any, results: list[StructureResult]) -> bool:
+        """Whether an older result has the same structures, drawn in the same segments, and no others."""
+        stored = stored_reports(node)
+        return (
+            volume_of_result(node) is self._node
+            and tuple(one.segment_id for one in stored) == segment_ids_of(node)
+            and [one.drawn_id for one in stored] == list(self._drawn_ids)
+            and [one.report.structure for one in stored] == [result.support.name for result in results]
+        )
 
     def _end(self, outcome: SceneResult | QNetSegmentError) -> None:
         self._outcome = outcome

@@ -38,7 +38,8 @@ def recipe_of(
         "image": image,
         "structures": [support.name for support in supports],
         "drawings": fingerprint(supports),
-        "model": read_catalogue().default if model is None else os.fspath(model),
+        "model": None if model is None else os.fspath(model),
+        "default models": read_catalogue().defaults,  # one of them serves beside a model of choice, too
         "options": options or {},
     }
     content: dict[str, Any] = json.loads(json.dumps(recipe, default=str))

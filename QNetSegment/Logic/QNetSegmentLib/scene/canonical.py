@@ -69,12 +69,24 @@ class CanonicalGrid:
         at = count - 1 - index if self.orientation.flips[axis] else index
         return self.orientation.axes[axis], at
 
-    def plane_in(self, volume: Volume, plane: str) -> str:
-        """What one of these planes is called in a copy of the volume that has another matrix."""
+    def slice_in(self, volume: Volume, plane: str, index: int) -> tuple[str, int]:
+        """What one of these slices, (plane, index), is called in a copy of the volume with another matrix."""
         from qnetseg.volume import PLANES, canonical
 
-        _, orientation = canonical(volume)
-        return list(PLANES)[orientation.axes.index(self.native_slice(plane, 0)[0])]
+        native, at = self.native_slice(plane, index)
+        turned, orientation = canonical(volume)
+        axis = orientation.axes.index(native)
+        return list(PLANES)[axis], turned.shape[axis] - 1 - at if orientation.flips[axis] else at
+
+    def slice_at(self, plane: str, world: Sequence[float]) -> int | None:
+        """Index of the slice of a plane at a world position (R, A, S) in mm; None beside them all."""
+        from qnetseg.volume import PLANES
+
+        axis = PLANES[plane]
+        local = transform_between(None, self.lattice.parent).TransformPoint([float(part) for part in world])
+        ijk = np.linalg.solve(self.turned.ijk_to_ras, np.array([*local, 1.0]))
+        index = round(float(ijk[2 - axis]))
+        return index if 0 <= index < self.turned.shape[axis] else None
 
     def to_world(self, position: Sequence[float]) -> np.ndarray:
         """(3,) world RAS in mm of a position (k, j, i) on the canonical grid, through any transform."""

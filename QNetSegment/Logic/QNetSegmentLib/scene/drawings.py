@@ -12,7 +12,8 @@ from slicer.i18n import tr as _
 from .boxes import Box
 from .canonical import CanonicalGrid
 from .layers import own_box, read_box, require_labelmaps, require_segment, segment_ids_of, write_box
-from .segments import lattice_of, terminology_of
+from .marks import marks_of
+from .segments import terminology_of
 
 if TYPE_CHECKING:
     from qnetseg.volume import SupportSet, Volume
@@ -27,7 +28,8 @@ class DrawnSlice:
 
     plane: "axial", "coronal" or "sagittal". index: slice of the canonical volume along the plane's normal.
     position: where it is, as text, e.g. "S 45.2 mm". center: world (R, A, S) in mm, the middle of what was
-    drawn; `position` is its part along the normal.
+    drawn; `position` is its part along the normal. not_here: marked as free of the structure (see
+    `not_here.py`), not drawn.
     """
 
     segment_id: str
@@ -37,6 +39,7 @@ class DrawnSlice:
     position: str
     area_mm2: float
     center: tuple[float, float, float]
+    not_here: bool = False
 
 
 def drawn_slices(segmentation_node: Any, volume_node: Any, plane: str | None = None) -> list[DrawnSlice]:
@@ -117,10 +120,12 @@ def position_text(plane: str, world: Sequence[float] | np.ndarray) -> str:
     return f"{negative if rounded < 0 else positive} {abs(rounded):.1f} mm"
 
 
-def drawn_segment_ids(segmentation_node: Any, volume_node: Any) -> list[str]:
-    """The segments that `support_sets` makes supports of, in its order."""
+def drawn_segment_ids(
+    segmentation_node: Any, volume_node: Any, among: Sequence[str] | None = None
+) -> list[str]:
+    """The segments, all or `among` some, that `support_sets` makes supports of, in its order."""
     lattice = CanonicalGrid.of(volume_node).lattice
-    ids = segment_ids_of(segmentation_node)
+    ids = segment_ids_of(segmentation_node) if among is None else among
     return [segment_id for segment_id in ids if not read_box(segmentation_node, segment_id, lattice).is_empty]
 
 
@@ -137,17 +142,16 @@ def support_sets(
 
     volume: the volume to build on, of `volume_node` (see `volumes.pair_of`). segment_ids: all if None.
     plane: one of the volume node's own planes, as in `DrawnSlice`, or None to take it from the drawing.
-    top_percent: see `qnetseg.volume.normalise`.
+    top_percent: see `qnetseg.volume.normalise`. Slices that are marked as free of the structure go along.
     Raises MaskError if nothing is drawn, or if a drawing lies outside of the volume.
     """
     from qnetseg.errors import GeometryError, MaskError
     from qnetseg.volume import support_from_mask
 
-    lattice = lattice_of(volume_node)
+    grid = CanonicalGrid.of(volume_node)
+    lattice = grid.lattice
     if lattice.shape != volume.shape:
         raise GeometryError(_("The volume was given other voxels in the meantime."), _("Try again."))
-    if plane is not None:
-        plane = CanonicalGrid.of(volume_node).plane_in(volume, plane)
     if segment_ids is None:
         segment_ids = segment_ids_of(segmentation_node)
     supports = []
@@ -164,6 +168,7 @@ def support_sets(
                 ),
                 _("Choose the volume that it was drawn on."),
             )
+        known, not_here = _plane_and_marks(segment, grid, inside, plane, volume)
         supports.append(
             support_from_mask(
                 volume,
@@ -171,13 +176,26 @@ def support_sets(
                 name=segment.GetName(),
                 color=segment.GetColor(),
                 terminology=terminology_of(segment),
-                plane=plane,
+                plane=known,
                 top_percent=top_percent,
+                not_here=not_here,
             )
         )
     if not supports:
         raise MaskError(_("Nothing is drawn yet."), _("Draw the structure on at least one slice."))
     return supports
+
+
+def _plane_and_marks(
+    segment: Any, grid: CanonicalGrid, box: Box, plane: str | None, volume: Volume
+) -> tuple[str, list[int]]:
+    """The plane of a drawing and its marked slices, both as the copy `volume` of the node counts them."""
+    from qnetseg.volume import PLANES
+    from qnetseg.volume.support import occupied_slices
+
+    own, _drawn = occupied_slices(grid.apply(box).mask, grid.turned.spacing, plane)
+    marks = marks_of(segment, own, grid.turned.shape[PLANES[own]])
+    return grid.slice_in(volume, own, 0)[0], [grid.slice_in(volume, own, index)[1] for index in marks]
 
 
 Undo = Callable[[], None]

@@ -51,6 +51,11 @@ def store_reports(
     node.SetAttribute(ATTRIBUTE, json.dumps(entries))
 
 
+def reports_text(node: Any) -> str:
+    """All reports of a node as one text, to see whether they are other ones; empty for None."""
+    return "" if node is None else node.GetAttribute(ATTRIBUTE) or ""
+
+
 def stored_reports(node: Any) -> list[Found]:
     """What is known of the segments that `node` still has; nothing for None and what was made by hand."""
     from qnetseg.segment import Report

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from slicer.i18n import tr as _
 
-from .layers import own_box, require_labelmaps, segment_ids_of, surface_name
-from .segments import add_box, add_segment, new_segmentation, remove_node, terminology_of
+from .layers import own_box, require_labelmaps, segment_ids_of, surface_name, write_box
+from .segments import (
+    add_box,
+    add_segment,
+    box_of_mask,
+    lattice_of,
+    new_segmentation,
+    remove_node,
+    terminology_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +67,28 @@ def write_result(
         if preview:
             node.SetAttribute(PREVIEW, "1")
     return node
+
+
+def rewrite_result(
+    node: Any, results: Sequence[StructureResult], volume_node: Any, *, logic: Any = None
+) -> None:
+    """Give the segments of a result, in their order, the voxels of newer results for the same structures.
+
+    The node, its display and its surfaces stay, so that a result can follow the drawing without flicker.
+    Raises VolumeError, MaskError or OutputError; the node then is as before.
+    """
+    lattice = lattice_of(volume_node)
+    ids = segment_ids_of(node)
+    before = {segment_id: own_box(node, segment_id) for segment_id in ids}
+    boxes = [box_of_mask(result.mask, lattice) for result in results]
+
+    def restore() -> None:
+        for segment_id, (box, own) in before.items():
+            write_box(node, segment_id, box, own, logic=logic)
+
+    with _all_or_nothing(restore):
+        for segment_id, box in zip(ids, boxes, strict=True):
+            write_box(node, segment_id, box, lattice, logic=logic)
 
 
 def accept_preview(node: Any, name: str, into: Any = None, *, logic: Any = None) -> Any:

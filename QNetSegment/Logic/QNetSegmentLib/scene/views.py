@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from .canonical import CanonicalGrid
+
+PARALLEL = 0.98  # cosine of some 11 degrees: a view turned further cuts several slices
 
 
 def show_volume(volume_node: Any) -> None:
@@ -69,6 +72,35 @@ def slice_center(
     middle.insert(axis, float(index))
     right, anterior, superior = grid.to_world(middle).tolist()
     return right, anterior, superior
+
+
+def shown_slice(volume_node: Any, plane: str) -> int:
+    """Index of the slice of a plane that a slice view shows, of the first view if several show that plane.
+
+    A view of the layout comes before one that is hidden. Raises InputError when no view shows a slice of it.
+    """
+    from qnetseg.errors import InputError
+    from qnetseg.volume import PLANES
+
+    grid = CanonicalGrid.of(volume_node)
+    ends = []
+    for step in (0.0, 1.0):
+        position = [(count - 1) / 2 for count in grid.turned.shape]
+        position[PLANES[plane]] += step
+        ends.append(grid.to_world(position))
+    normal = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
+    found = []
+    for node in _slice_nodes(volume_node.GetScene()):
+        matrix = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())
+        index = grid.slice_at(plane, matrix[:3, 3].tolist())
+        if index is not None and abs(float(matrix[:3, 2] @ normal)) >= PARALLEL:
+            found.append((not node.IsMappedInLayout(), index))
+    if not found:
+        raise InputError(
+            _("No slice view shows a slice of the plane that was drawn in."),
+            _("Click “Show … for drawing”, and go to the slice."),
+        )
+    return min(found, key=lambda one: one[0])[1]
 
 
 def _slice_nodes(scene: Any) -> Iterable[Any]:

@@ -30,7 +30,10 @@ def segment(job: Job, progress: Progress, cancel: Callable[[], bool]) -> Segment
     begin = time.monotonic()
     turned, orientation = canonical(job.query, job.support.axes)
     likeness = _likeness(normalise(turned.array), job.support)
-    found = _slice_by_slice(likeness > 0.5, _drawn(job.support, turned), job.support, progress, cancel)
+    alike = likeness > 0.5
+    if job.background is not None:
+        alike &= orientation.apply(job.background == 0)
+    found = _slice_by_slice(alike, _drawn(job.support, turned), job.support, progress, cancel)
     confidence = np.where(found, likeness, 1 - likeness)
     step = np.linalg.det(turned.ijk_to_ras[:3, :3])
     report = Report(
@@ -75,7 +78,8 @@ def _averaged(image: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 def _drawn(support: SupportSet, turned: Volume) -> dict[int, np.ndarray]:
-    """The drawn masks by their slice of this volume; empty for another volume than the drawn one."""
+    """The drawn masks by their slice of this volume, all False where the user says that it is not; none for
+    another volume than the drawn one."""
     from qnetseg.volume import volume_id
 
     if support.volume_id != volume_id(turned):
@@ -100,7 +104,8 @@ def _slice_by_slice(
     slices = np.moveaxis(alike, PLANES[support.plane], 0)
     found = np.zeros_like(alike)
     target = np.moveaxis(found, PLANES[support.plane], 0)
-    order = sorted(range(len(slices)), key=lambda index: min((abs(index - one) for one in drawn), default=0))
+    filled = [index for index, seed in drawn.items() if seed.any()]
+    order = sorted(range(len(slices)), key=lambda index: min((abs(index - one) for one in filled), default=0))
     for done, index in enumerate(order, 1):
         if cancel():
             raise Cancelled("The segmentation was cancelled.")
@@ -143,7 +148,7 @@ def _reports(found: np.ndarray, confidence: np.ndarray, support: SupportSet, tur
             index=index,
             occupied=bool(mask.any()),
             score=float(sure[mask].mean()) if mask.any() else 1.0,
-            support_index=min((part.index for part in support.slices), key=lambda one: abs(one - index)),
+            support_index=min((part.index for part in support.filled), key=lambda one: abs(one - index)),
             area_mm2=float(mask.sum()) * area,
             drawn=index in drawn,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -23,7 +24,7 @@ from . import pytorch
 if TYPE_CHECKING:
     from qnetseg.models import ModelEntry
 
-TORCH, PACKAGES, WEIGHTS, DEVICE = "torch", "packages", "weights", "device"
+TORCH, PACKAGES, WEIGHTS, QNET_WEIGHTS, DEVICE = "torch", "packages", "weights", "qnetWeights", "device"
 
 
 class State(Enum):
@@ -40,13 +41,14 @@ class Requirement:
     """One line of the Setup section.
 
     Attributes:
-        key: "torch", "packages", "weights" or "device".
+        key: "torch", "packages", "weights" (of the propagation network), "qnetWeights" or "device".
         title: what it is.
         state: UNKNOWN only for the device, before the worker has been started.
         detail: versions, or the exact error, or what is missing.
         action: text of the button that helps; empty when there is nothing to do.
         size: bytes that the action downloads; None when nothing is downloaded or the size is not known.
         note: what the user should know before the action; may be empty.
+        model: name of the model that the action downloads; empty when it downloads none.
     """
 
     key: str
@@ -56,6 +58,7 @@ class Requirement:
     action: str = ""
     size: int | None = None
     note: str = ""
+    model: str = ""
 
 
 def check(
@@ -65,13 +68,13 @@ def check(
 ) -> list[Requirement]:
     """All requirements in the order in which they are met.
 
-    model: name of the catalogue or path; None for the default one.
+    model: name of the catalogue or path, of either kind; None for the default ones.
     worker_device: what the worker computes on, once it has said so.
     worker_error: why the worker could not be started, or could not use its device.
     """
     sentence = "" if worker_error is None else str(worker_error)
     torch = _torch(sentence)
-    return [torch, _packages(), _weights(model), _device(worker_device, sentence, torch)]
+    return [torch, _packages(), *_all_weights(model), _device(worker_device, sentence, torch)]
 
 
 def missing(requirements: Iterable[Requirement]) -> bool:
@@ -134,46 +137,58 @@ def _packages() -> Requirement:
     return Requirement(PACKAGES, title, State.OK, detail)
 
 
-def _weights(model: str | None) -> Requirement:
+def _all_weights(model: str | None) -> list[Requirement]:
+    """A line for each kind of network: the model of choice, and the default one of the other kind."""
+    from qnetseg.models import PROPAGATION, QNET, kind_of, resolve_model
+
+    lines = ((WEIGHTS, PROPAGATION, _("Propagation model")), (QNET_WEIGHTS, QNET, _("Q-Net model")))
+    kind = PROPAGATION  # where a model that cannot be read is told of
+    if model is not None:
+        with suppress(QNetSegmentError):
+            entry = _entry(model)
+            kind = entry.method if entry is not None else kind_of(resolve_model(model))
+    return [_weights(key, title, each, model if each == kind else None) for key, each, title in lines]
+
+
+def _weights(key: str, title: str, kind: str, model: str | None) -> Requirement:
     from qnetseg import models
 
-    title = _("Model weights")
     entry = None
     try:
-        entry = _entry(model)
+        entry = _entry(models.read_catalogue().defaults.get(kind, "") if model is None else model)
         if entry is not None and models.find(entry) is None:
-            return _absent_weights(title, entry)
-        path = models.resolve_model(model)
+            return _absent_weights(key, title, entry)
+        path = models.resolve_model(model, kind)
     except QNetSegmentError as error:
-        failed = Requirement(WEIGHTS, title, State.FAILED, str(error), _("Use local weights file"))
+        failed = Requirement(key, title, State.FAILED, str(error), _("Use local weights file"))
         if entry is not None and entry.url and models.state(entry) == models.DOWNLOADED:
-            return replace(failed, action=_download_text(entry), size=entry.size)
+            return replace(failed, action=_download_text(entry), size=entry.size, model=entry.name)
         return failed
     where = _("local file") if entry is None else _places()[models.state(entry)]
     detail = _("{name}, {size}, {where}").format(
         name=path.stem, size=megabytes(path.stat().st_size), where=where
     )
-    return Requirement(WEIGHTS, title, State.OK, detail)
+    return Requirement(key, title, State.OK, detail)
 
 
-def _absent_weights(title: str, entry: ModelEntry) -> Requirement:
+def _absent_weights(key: str, title: str, entry: ModelEntry) -> Requirement:
     detail = _("{name} is not on this machine").format(name=entry.name)
     if not entry.url:
-        return Requirement(WEIGHTS, title, State.MISSING, detail, _("Use local weights file"))
-    return Requirement(WEIGHTS, title, State.MISSING, detail, _download_text(entry), entry.size)
+        return Requirement(key, title, State.MISSING, detail, _("Use local weights file"))
+    action = _download_text(entry)
+    return Requirement(key, title, State.MISSING, detail, action, entry.size, model=entry.name)
 
 
 def _download_text(entry: ModelEntry) -> str:
     return _("Download {size}").format(size=megabytes(entry.size))
 
 
-def _entry(model: str | None) -> ModelEntry | None:
+def _entry(name: str) -> ModelEntry | None:
     """The catalogue's entry of a name; None for a path."""
     from qnetseg.models import read_catalogue
 
-    catalogue = read_catalogue()
     try:
-        return catalogue.entry(catalogue.default if model is None else model)
+        return read_catalogue().entry(name)
     except WeightsError:
         return None
 

@@ -25,7 +25,7 @@ def check_weights_file(path: str | os.PathLike[str]) -> Path:
 
     A file of the catalogue, wherever it lies, must also have the catalogue's checksum. Raises WeightsError.
     """
-    from qnetseg.models import read_catalogue, read_metadata, resolve_model, verify
+    from qnetseg.models import kind_of, read_catalogue, read_metadata, resolve_model, verify
 
     path = Path(path)
     if not path.is_file():
@@ -38,6 +38,7 @@ def check_weights_file(path: str | os.PathLike[str]) -> Path:
         if entry.file == path.name:
             verify(path, entry)
     _require_own_checksum(path)
+    kind_of(path)  # refuses weights of a baseline
     return resolve_model(path)
 
 
@@ -59,9 +60,10 @@ def _require_own_checksum(path: Path) -> None:
 
 
 def _digest(file: BinaryIO, tensors: dict[str, Any], metadata: dict[str, str]) -> str:
-    """The checksum that `qnetseg.model` writes into its files: configuration, provenance and tensors."""
+    """The checksum that `qnetseg.model` writes: method, configuration, provenance and tensors."""
     start = file.tell()
-    digest = hashlib.sha256((metadata["config"] + metadata["provenance"]).encode())
+    described = metadata.get("method", "") + metadata["config"] + metadata["provenance"]
+    digest = hashlib.sha256(described.encode())
     for key, tensor in sorted(tensors.items()):
         kind, item = TORCH_TYPES[tensor["dtype"]]
         shape = tuple(tensor["shape"])
