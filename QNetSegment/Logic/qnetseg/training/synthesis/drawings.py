@@ -14,6 +14,8 @@ from ...segment.evidence import Scene
 from .chance import Chance, per_sample
 
 REACH = 3  # pixels beside the structure's outline that a drawing takes in by mistake at most
+CONVENTION = 8  # radii over the width within which outlines are drawn by other conventions
+KEPT = 0.7  # share of a structure that must be left for it to be drawn along the inside
 LEAST = 20  # pixels of the structure on a plane that somebody draws
 
 
@@ -42,7 +44,7 @@ def draw(
     moves: nothing but the first drawing is known, because the window moves on from it.
     """
     valid = valid * _field_of_view(chance, valid, position)
-    target = (cover > 0.5).float()
+    target = _by_convention(chance, cover)
     area = (target * valid).sum((2, 3))
     rows = torch.arange(len(area), device=area.device)
     enough = area >= LEAST
@@ -58,7 +60,7 @@ def draw(
         nothing = (area == 0) & (valid.flatten(2).amax(2) > 0)
         away = chance.choose(nothing.float())
         drawn[rows, away] |= chance.often(0.15) & nothing.any(1)
-    rough = _roughly(chance, cover)
+    rough = _roughly(chance, target)
     drawing = (2 * rough - 1) * drawn[:, :, None, None]
     known = others & per_sample(chance.often(0.15)) & (target == 0)
     drawing = torch.where(known, -torch.ones_like(drawing), drawing) * valid
@@ -70,15 +72,28 @@ def draw(
     return Drawn(scene, target * valid, usable)
 
 
+def _by_convention(chance: Chance, cover: Tensor) -> Tensor:
+    """(B, D, N, N) 0 or 1: one draws along an edge, another a little outside or inside of it, on every slice
+    alike; so the drawing tells how the other slices are to be outlined."""
+    inside = cover > 0.5
+    radius = (inside.sum((2, 3)).amax(1).float() / math.pi).sqrt()
+    width = max(1, round(float(radius.mean()) / CONVENTION))
+    soft = F.avg_pool2d(cover, 2 * width + 1, 1, width, count_include_pad=False)
+    shift = per_sample(chance.uniform(-0.15, 0.35) * chance.often(0.7))
+    wider, narrower = inside | (soft > 0.5 - shift), inside & (soft > 0.5 - shift)
+    left = narrower.sum((1, 2, 3)) >= KEPT * inside.sum((1, 2, 3))  # a thin wall would vanish
+    narrower = torch.where(per_sample(left), narrower, inside)
+    return torch.where(shift > 0, wider, torch.where(shift < 0, narrower, inside)).float()
+
+
 def _roughly(chance: Chance, cover: Tensor) -> Tensor:
     """(B, D, N, N) 0 or 1: the outline a little off, most of the time."""
     depth, side = cover.shape[1:3]
     soft = F.avg_pool2d(cover, 3, 1, 1, count_include_pad=False)
     wobble = chance.field((depth, side, side), (depth, side // 6, side // 6))[:, 0]
     strength = per_sample(chance.uniform(0, 0.16) * chance.often(0.6))
-    offset = per_sample(0.12 * chance.normal() * chance.often(0.4))
     near = F.max_pool2d(cover, 2 * REACH + 1, 1, REACH) > 0.5
-    return ((soft + strength * wobble + offset > 0.5) & near).float()
+    return ((soft + strength * wobble > 0.5) & near).float()
 
 
 def _field_of_view(chance: Chance, valid: Tensor, position: Tensor) -> Tensor:
