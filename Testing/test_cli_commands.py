@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import subprocess
 import sys
@@ -11,8 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from qnetseg import errors
-from qnetseg.cli import build_parser, doctor, main, train
+from qnetseg.cli import build_parser, main, train
 from support.cli_bed import Bed, entry_of, write_manifest, write_model
 from support.worker_bed import LOGIC
 
@@ -23,7 +21,8 @@ def bed(tmp_path, monkeypatch):
     monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
     monkeypatch.setenv("QNETSEG_MODELS", str(tmp_path / "downloads"))
     source = write_model(tmp_path / "big.safetensors", "other")
-    write_manifest(bed.resources, [entry_of(bed.model, seconds=12.5), entry_of(source, url=source.as_uri())])
+    entries = [entry_of(bed.model, seconds=12.5), entry_of(bed.qnet), entry_of(source, url=source.as_uri())]
+    write_manifest(bed.resources, entries)
     return bed
 
 
@@ -79,12 +78,14 @@ def test_the_package_can_be_run_as_a_module():
 def test_weights_list_tells_states(bed, capsys):
     assert main(["weights", "list"]) == 0
     told = capsys.readouterr().out
-    assert "tiny (default): shipped" in told and "big: available" in told and "12.5 s a volume" in told
+    assert "tiny (propagation network, default): shipped" in told and "12.5 s a volume" in told
+    assert "tiny-qnet (Q-Net, default): shipped" in told and "big (propagation network): available" in told
     assert main(["weights", "list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [(row["name"], row["state"], row["default"]) for row in rows] == [
-        ("tiny", "shipped", True),
-        ("big", "available", False),
+    assert [(row["name"], row["state"], row["default"], row["method"]) for row in rows] == [
+        ("tiny", "shipped", True, "propagation"),
+        ("tiny-qnet", "shipped", True, "qnet"),
+        ("big", "available", False, "propagation"),
     ]
     assert rows[0]["path"] == str(bed.model)
     write_manifest(bed.resources, [])
@@ -95,7 +96,7 @@ def test_weights_download_verify_remove(bed, capsys):
     assert main(["weights", "download", "big"]) == 0
     path = Path(capsys.readouterr().out.strip())
     assert main(["weights", "verify"]) == 0
-    assert capsys.readouterr().out.count("ok  ") == 2
+    assert capsys.readouterr().out.count("ok  ") == 3
     assert main(["weights", "remove", "big"]) == 0
     assert not path.exists()
     assert main(["weights", "remove", "tiny"]) == 2
@@ -110,6 +111,7 @@ def test_weights_verify_finds_damage(bed, capsys):
     assert main(["weights", "verify"]) == 2
     assert "damaged" in capsys.readouterr().err
     bed.model.unlink()
+    bed.qnet.unlink()
     assert main(["weights", "verify"]) == 2
     assert "No model of the catalogue" in capsys.readouterr().err
 
@@ -167,64 +169,6 @@ def test_weights_convert_refuses_what_is_no_checkpoint(bed, capsys):
     assert main(["weights", "convert", str(checkpoint), str(bed.results / "a.safetensors")]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "Traceback" not in told and list(bed.results.iterdir()) == []
-
-
-def test_doctor_says_that_everything_works(bed, capsys):
-    assert main(["doctor", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    checks = {check["name"]: check for check in told["checks"]}
-    assert told["works"] and checks["default model"]["found"] == "tiny.safetensors, verified"
-    assert checks["torch"]["ok"] and checks["device"]["found"]
-    assert main(["doctor"]) == 0
-    assert "Volumes can be segmented." in capsys.readouterr().out
-
-
-def test_doctor_says_what_is_missing_and_how_to_mend_it(bed, capsys, monkeypatch):
-    bed.model.write_bytes(b"")
-    version = importlib.metadata.version
-
-    def without_torch(name):
-        if name in ("torch", "nilearn"):
-            raise importlib.metadata.PackageNotFoundError(name)
-        return version(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", without_torch)
-    assert main(["doctor"]) == 2
-    told = capsys.readouterr().out
-    assert "!!  torch            not installed" in told and "-m pip install torch" in told
-    assert (
-        "--  nilearn          not installed (only for demo)" in told and 'pip install "qnetseg[demo]"' in told
-    )
-    assert "!!  default model" in told and "damaged" in told and "mend what is marked !!" in told
-
-
-def test_doctor_reports_a_broken_engine_and_a_damaged_download(bed, monkeypatch):
-    def broken():
-        raise errors.WorkerError("PyTorch does not work.", "Install it again.")
-
-    monkeypatch.setattr("qnetseg.worker.backend.check_engine", broken)
-    assert main(["weights", "download", "big"]) == 0
-    (bed.folder / "downloads" / "big.safetensors").write_bytes(b"")
-    checks = {check.name: check for check in doctor.examine()}
-    assert not checks["engine"].ok and checks["engine"].mend == "Install it again."
-    assert not checks["big"].ok and not checks["big"].needed
-
-
-def test_doctor_tells_of_a_gpu_that_does_not_work(bed, monkeypatch):
-    import torch
-
-    monkeypatch.setattr("qnetseg.worker.backend.check_engine", lambda: "2.0")
-    monkeypatch.setattr(
-        "qnetseg.segment.device.choose_device", lambda: (torch.device("cpu"), "The GPU was not used.")
-    )
-    assert main(["weights", "download", "big"]) == 0
-    checks = {check.name: check for check in doctor.examine()}
-    assert (
-        not checks["device"].ok
-        and not checks["device"].needed
-        and "The GPU was not used" in checks["device"].found
-    )
-    assert checks["big"].ok
 
 
 class FakeTrainer:
@@ -307,8 +251,8 @@ def test_evaluate_p_calls_the_protocol(bed, capsys, monkeypatch):
     assert main([*arguments, "--output", str(bed.results), "--device", "cpu"]) == 0
     protocol, weights, output = seen[0]
     assert (protocol.dataset, protocol.setting, protocol.fold, protocol.scheme) == ("chaos", 1, 2, "released")
-    assert protocol.refinement.mode == "released" and protocol.device == "cpu" and weights == bed.model
-    assert output == bed.results / "p-chaos-setting1-fold2-released-released-tiny.json"
+    assert protocol.refinement.mode == "released" and protocol.device == "cpu" and weights == bed.qnet
+    assert output == bed.results / "p-chaos-setting1-fold2-released-released-tiny-qnet.json"
     assert "liver Dice 80.0" in capsys.readouterr().out
     assert main([*arguments, "--json", "--scheme", "strict"]) == 0
     assert json.loads(capsys.readouterr().out)["summary"]["mean"]["dice"] == 80.0 and seen[1][2] is None
@@ -330,7 +274,7 @@ def test_report_writes_the_tables(bed, capsys):
     assert main(["report", str(bed.results / "absent")]) == 2
 
 
-def test_bench_inference_calls_the_benchmark(bed, capsys, monkeypatch):
+def test_bench_inference_times_q_net(bed, capsys, monkeypatch):
     seen = []
 
     def inference(weights, slices, device, output, report):
@@ -339,14 +283,39 @@ def test_bench_inference_calls_the_benchmark(bed, capsys, monkeypatch):
         return {"ratio": 12.0}
 
     monkeypatch.setattr("qnetseg.evaluation.bench.inference", inference)
-    output = bed.results / "bench-inference-cpu-tiny.json"
+    output = bed.results / "bench-inference-cpu-tiny-qnet.json"
     arguments = ["bench", "inference", "--slices", "8", "--device", "cpu"]
     assert main([*arguments, "--output", str(bed.results)]) == 0
-    assert seen == [(bed.model, 8, "cpu", output)] and "ratio 12.0" in capsys.readouterr().out
+    assert seen == [(bed.qnet, 8, "cpu", output)] and "ratio 12.0" in capsys.readouterr().out
     assert main(["bench", "inference", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"ratio": 12.0}
     assert main(["bench", "inference", "--slices", "0"]) == 2
     assert main([*arguments, "--output", str(bed.query)]) == 2
+    assert main([*arguments, "--model", "tiny"]) == 2
+    assert "'tiny' is a propagation network, and none is asked for here" in capsys.readouterr().err
+
+
+def test_bench_correction_times_the_propagation_network(bed, capsys, monkeypatch):
+    seen = []
+
+    def correction(weights, slices, size, options, output, report):
+        report("one drawn slice")
+        seen.append((weights, slices, size, options, output))
+        return {"first_seconds": 1.0}
+
+    monkeypatch.setattr("qnetseg.evaluation.bench.correction", correction)
+    arguments = ["bench", "correction", "--slices", "8", "--size", "32", "--device", "cpu"]
+    more = ["--precision", "fp32", "--threads", "1", "--output", str(bed.results)]
+    assert main([*arguments, *more]) == 0
+    (weights, *volume, options, output) = seen[0]
+    assert (weights, volume) == (bed.model, [8, 32])
+    assert (options.device, options.precision, options.threads) == ("cpu", "fp32", 1)
+    assert output == bed.results / "bench-correction-cpu-fp32-threads1-8x32-tiny.json"
+    assert "one drawn slice" in capsys.readouterr().out
+    assert main([*arguments, "--output", str(bed.results), "--json"]) == 0
+    assert seen[1][-1].name == "bench-correction-cpu-auto-8x32-tiny.json" and seen[1][3].threads == 0
+    assert json.loads(capsys.readouterr().out) == {"first_seconds": 1.0}
+    assert main([*arguments, "--threads", "-1"]) == 2 and main([*arguments, "--model", "tiny-qnet"]) == 2
 
 
 def test_a_command_that_is_interrupted_is_code_130(monkeypatch, capsys):

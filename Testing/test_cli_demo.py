@@ -49,6 +49,7 @@ def test_demo_writes_a_segmentation_and_a_picture(bed, capsys):
     folder = bed.folder / "new" / "demo"
     assert main(["demo", "--output", str(folder), "--device", "cpu"]) == 0
     told = capsys.readouterr()
+    assert "in 197 slices from one drawn slice.\n" in told.err and "minutes" not in told.err
     assert str(folder / "demo.seg.nrrd") in told.out and str(folder / "demo.png") in told.out
     found = read_labelmap(folder / "demo.seg.nrrd")
     assert found.array.shape == read_volume(demo.find_scan()).shape
@@ -85,6 +86,12 @@ def test_demo_with_another_nilearn(bed, capsys, monkeypatch):
     monkeypatch.setattr(demo, "find_scan", lambda: bed.query)
     assert main(["demo", "--output", str(bed.results)]) == 2
     assert "another scan" in capsys.readouterr().err
+
+
+def test_demo_refuses_a_model_that_it_does_not_ask(bed, capsys):
+    assert main(["demo", "--output", str(bed.results / "demo"), "--model", "tiny-qnet"]) == 2
+    assert "is a Q-Net, and none is asked for here" in capsys.readouterr().err
+    assert not (bed.results / "demo").exists()
 
 
 def test_demo_into_a_file(bed, capsys):

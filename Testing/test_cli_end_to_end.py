@@ -1,4 +1,4 @@
-"""`qnetseg segment` as it ships: real worker, real engine, a small model of random weights."""
+"""`qnetseg segment` as it ships: real worker, real engine, small networks of random weights."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from qnetseg.model import QNet, QNetConfig, save_model
+from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig, save_model
 from qnetseg.volume import read_labelmap, read_volume
 from support.cli_bed import Bed, drawing_array
 
+NETWORKS = {
+    "volume": lambda: PropagationNet(PropagationConfig((8,) * 5)),
+    "q-net": lambda: QNet(QNetConfig(feature_channels=8, threshold_hidden=8, size=64, spacing=1.5)),
+}
+
 
 @pytest.fixture(scope="session")
-def random_model(tmp_path_factory):
+def random_models(tmp_path_factory):
+    """Method -> weights file of the network that it asks."""
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "random.safetensors"
-    save_model(
-        path, QNet(QNetConfig(feature_channels=8, threshold_hidden=8, size=64, spacing=1.5)), {"data": "none"}
-    )
-    return path
+    folder = tmp_path_factory.mktemp("models")
+    files = {method: folder / f"random-{method}.safetensors" for method in NETWORKS}
+    for method, path in files.items():
+        save_model(path, NETWORKS[method](), {"data": "none"})
+    return files
 
 
 @pytest.fixture
@@ -28,12 +34,15 @@ def bed(tmp_path):
     return Bed(tmp_path)
 
 
-def test_a_volume_is_segmented_from_one_drawn_slice(bed, random_model, capsys):
+@pytest.mark.parametrize("method", NETWORKS)
+def test_a_volume_is_segmented_from_one_drawn_slice(bed, random_models, capsys, method):
     confidence, report = bed.results / "c.nrrd", bed.results / "r.json"
     assert (
         bed.segment(
             "--model",
-            random_model,
+            random_models[method],
+            "--method",
+            method,
             "--device",
             "cpu",
             "--precision",
@@ -52,14 +61,14 @@ def test_a_volume_is_segmented_from_one_drawn_slice(bed, random_model, capsys):
     assert probability.min() >= 0 and probability.max() <= 1 and (probability[3][drawn[3] > 0] == 1).all()
     content = json.loads(report.read_text(encoding="utf-8"))
     for part in content["segments"]:
-        assert part["model"] == "random" and part["device"] == "cpu" and part["precision"] == "fp32"
+        assert part["model"] == f"random-{method}" and part["device"] == "cpu" and part["precision"] == "fp32"
         assert [entry["index"] for entry in part["slices"] if entry["drawn"]] == [3]
         assert len(part["slices"]) == query.shape[0]
     assert "label 1" in capsys.readouterr().out
 
 
-def test_one_flipped_byte_in_an_own_weights_file_is_noticed(bed, random_model, capsys):
-    content = bytearray(random_model.read_bytes())
+def test_one_flipped_byte_in_an_own_weights_file_is_noticed(bed, random_models, capsys):
+    content = bytearray(random_models["volume"].read_bytes())
     content[len(content) // 2] ^= 16
     damaged = bed.folder / "damaged.safetensors"
     damaged.write_bytes(content)

@@ -8,7 +8,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from support.cli_bed import Bed, drawing_array, entry_of, scan_array, write_image, write_manifest
+from support.cli_bed import Bed, drawing_array, entry_of, scan_array, write_image, write_manifest, write_model
 
 SENTENCES = {}  # name of a mistake -> (function that makes it and gives the arguments, part of the sentence)
 
@@ -179,6 +179,36 @@ def weights_with_a_flipped_byte(bed):
     content[-9] ^= 4
     bed.model.write_bytes(content)
     return {}
+
+
+@mistake("--refinement, --alpha and --no-calibration are for Q-Net slice by slice. Add --method q-net")
+def an_option_of_the_other_method(bed):
+    return {"more": ("--alpha", "0.5")}
+
+
+@mistake("--refinement, --alpha and --no-calibration are for Q-Net slice by slice. Add --method q-net")
+def a_refinement_of_the_other_method(bed):
+    return {"more": ("--refinement", "none")}
+
+
+@mistake("--refinement, --alpha and --no-calibration are for Q-Net slice by slice. Add --method q-net")
+def no_calibration_in_the_other_method(bed):
+    return {"more": ("--no-calibration",)}
+
+
+@mistake("The model 'tiny-qnet' is a Q-Net, and none is asked for here. Choose a propagation network.")
+def q_net_where_it_is_not_asked(bed):
+    return {"more": ("--model", "tiny-qnet")}
+
+
+@mistake("The model 'tiny' is a propagation network, and none is asked for here. Choose a Q-Net.")
+def propagation_network_for_q_net(bed):
+    return {"more": ("--model", "tiny", "--method", "q-net")}
+
+
+@mistake("holds weights of the method 'panet', which segments no volumes")
+def weights_of_a_baseline(bed):
+    return {"more": ("--model", write_model(bed.folder / "panet.safetensors", method="panet"))}
 
 
 @mistake("There is no model 'best'")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 
@@ -11,7 +10,6 @@ import pytest
 
 from qnetseg import cli
 from qnetseg.errors import Cancelled, DatasetError, InputError, WorkerError
-from qnetseg.evaluation import results
 from qnetseg.evaluation.phantom import body_phantom
 from qnetseg.evaluation.report import write_index
 from qnetseg.evaluation.report.whole_volume import r_tables
@@ -26,33 +24,20 @@ from qnetseg.evaluation.whole_volume.scoring import score
 from qnetseg.evaluation.whole_volume.tables import summary_lines
 from qnetseg.volume import LabelMap, write_labelmap, write_volume
 from support import parallel_works
-from support.intensity_model import intensity_model
+from support.evaluation_bed import settings, simple_models, write_phantoms
 
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
-    """Three phantom patients and one whose label map is broken."""
     root = tmp_path_factory.mktemp("phantoms")
-    for number in (1, 2, 3):
-        volume, organ = body_phantom((14, 64, 64), (8.0, 4.0, 4.0), seed=number)
-        write_volume(root / f"p{number}.nii.gz", volume)
-        write_labelmap(root / f"p{number}_seg.nii.gz", LabelMap(organ, volume.ijk_to_ras, ()))
-    write_volume(root / "p4.nii.gz", volume)
-    (root / "p4_seg.nii.gz").write_bytes(b"broken")
+    write_phantoms(root)
     return root
 
 
 @pytest.fixture(autouse=True)
 def model(monkeypatch, tmp_path):
-    """Every weights file holds the intensity network."""
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(b"weights")
-    monkeypatch.setattr(whole_volume, "_loaded", lambda path: intensity_model())
-    return str(weights)
-
-
-def settings(phantoms, model, *methods, **values):
-    return {"dataset": str(phantoms), "methods": methods, "weights": model, "device": "cpu"} | values
+    yield str(simple_models(monkeypatch, tmp_path))
+    whole_volume._loaded.cache_clear()
 
 
 def test_r1_scores_every_drawing_and_names_the_bad_study(phantoms, model, tmp_path):
@@ -74,6 +59,8 @@ def test_r1_scores_every_drawing_and_names_the_bad_study(phantoms, model, tmp_pa
     assert gap["difference"] == pytest.approx(best["dice"] - floor) and gap["patients"] == 2
     text = write_index(output.parent).read_text(encoding="utf-8")
     assert f"{best['dice']:.1f}" in text and "[json](r1.json)" in text and "random, middle half" in text
+    assert content["summary"]["largest"]["qnet"]["kinds"].keys() == {row["kind"] for row in content["rows"]}
+    assert "By kind of structure, drawn slice: largest area" in text
     assert "left out: 1" in text and "## R1" in text and "## R2" not in text
     assert text.index("## Figure 4") < text.index("## R1") < text.index("## Inference")
 
@@ -286,20 +273,6 @@ def test_patients_count_once_and_pairs_are_compared():
     other = [{"query": "b", "structure": "y", "dice": 0.1}, {"query": "c", "structure": "x", "dice": 0.1}]
     assert paired(rows[:2], other, ["x", "y"]) == {} and paired(rows[2:3], other[:1], ["x", "y"]) == {}
     assert paired(rows, other, ["x", "y"])["difference"] == pytest.approx(30)
-
-
-def test_weights_that_know_their_training_cases_are_marked(monkeypatch):
-    class Folds:
-        def fold(self, index, scheme):
-            return ["1", "2"]
-
-    monkeypatch.setattr(results, "dataset", lambda name: Folds())
-    source = {"name": "chaos", "fold": 0, "scheme": "strict"}
-    model = dataclasses.replace(intensity_model(), provenance={"recipe": {"data": [source]}})
-    assert results.has_seen("chaos", ["1"], model) is False
-    assert results.has_seen("chaos", ["1", "3"], model) is True
-    assert results.has_seen("cmr", ["1"], model) is False
-    assert results.has_seen("chaos", ["1"], intensity_model()) is None
 
 
 def test_the_commands_print_a_table_and_write_a_result(phantoms, tmp_path, capsys):

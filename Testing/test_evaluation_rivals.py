@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from qnetseg.data.open import TRAINING
 from qnetseg.errors import DatasetError, InputError
 from qnetseg.evaluation import metrics
-from qnetseg.evaluation.whole_volume import rivals, scoring, studies
+from qnetseg.evaluation.whole_volume import r1, rivals, scoring, studies
 from qnetseg.evaluation.whole_volume.drawings import from_the_middle, largest, occupied_slices, pairs
+from qnetseg.evaluation.whole_volume.r1 import R1
 from qnetseg.evaluation.whole_volume.rivals import METHODS, Task, chosen_methods, draw, run_method
+from qnetseg.evaluation.whole_volume.rivals.grow_cut import Grower
 from qnetseg.evaluation.whole_volume.rivals.transfer import transferred
 from qnetseg.evaluation.whole_volume.studies import collection, make_study
 from qnetseg.volume import Volume, canonical
@@ -91,8 +94,12 @@ def test_grow_cut_of_slicer_grows_the_ball(sphere):
     assert picked == [5, 10, 15]
     found = run_method("growcut-ends", draw(study, truth, "ball", picked), None, None).mask
     assert metrics.dice(found, truth) > 0.9 and (found[10] == truth[10]).all()
-    alone = run_method("growcut", draw(study, truth, "ball", [10]), None, None).mask
+    first, corrected = draw(study, truth, "ball", [10]), draw(study, truth, "ball", [7, 10])
+    alone = run_method("growcut", first, None, None).mask
     assert alone.dtype == bool and metrics.dice(alone, truth) > 0.9
+    grower = Grower(first)
+    assert (grower(first).mask == alone).all()
+    assert (grower(corrected).mask == run_method("growcut", corrected, None, None).mask).all()
 
 
 def test_painted_ends_stay_inside_the_stack():
@@ -262,6 +269,43 @@ def test_folders_that_cannot_be_scored_are_named(folder, tmp_path):
         path.write_bytes(b"broken")
     with pytest.raises(DatasetError, match="No label map"):
         collection(str(folder))
+
+
+def test_faulty_slices_of_a_structure_are_not_scored(folder, monkeypatch):
+    found = collection(str(folder))
+    study = found.load("p1")
+    monkeypatch.setattr(studies, "FAULTY", {("hearts", "p1", "label 3"): (3, 4)})
+    scored = found.scored(study, "label 3")
+    assert np.flatnonzero(~scored.labelled).tolist() == [3, 4] and study.labelled.all()
+    assert found.scored(study, "label 1") is study
+    assert found.scored(found.load("p2"), "label 3").labelled.all()
+    run = R1(dataset=str(folder), methods=("copy",), choices=("largest",))
+    rows = {row["query"]: row for row in r1.run(run, report=lambda line: None)["rows"]}
+    truth, drawn = study.mask(3), rows["p1"]["slice"]
+    copied = np.broadcast_to(truth[drawn], truth.shape)
+    kept = np.delete(np.arange(len(truth)), [3, 4, drawn])
+    assert rows["p1"]["dice"] == pytest.approx(metrics.dice(copied[kept], truth[kept]))
+    assert rows["p2"]["dice"] != rows["p1"]["dice"]
+
+
+def test_open_sets_are_parts_of_one_folder_that_no_weights_learn_from(tmp_path, monkeypatch):
+    root = tmp_path / "open"
+    root.mkdir()
+    mask = ball((8, 16, 16), 12.0)
+    for name in ("totalseg_a", "sct_b", "SCD1_ES", "sct_unlabelled"):
+        write(root / f"{name}.nii.gz", (100 * mask).astype(np.float32))
+        if name != "sct_unlabelled":
+            write(root / f"{name}_seg.nii.gz", mask.astype(np.uint8))
+    monkeypatch.setenv("QNETSEG_DATA", str(tmp_path))
+    found = {name: collection(name) for name in studies.OPEN_SETS}
+    assert {name: list(part.files) for name, part in found.items()} == {
+        "open-ct": ["totalseg_a"],
+        "open-cord": ["sct_b"],
+        "open-heart": ["SCD1_ES"],
+    }
+    study = found["open-cord"].load("sct_b")
+    assert found["open-cord"].name == "open-cord" and (study.labelled == mask.any(axis=(1, 2))).all()
+    assert not [name for name in TRAINING if name.startswith(tuple(studies.OPEN_SETS.values()))]
 
 
 def test_development_data_are_opened_with_their_real_matrices(development_data, monkeypatch):

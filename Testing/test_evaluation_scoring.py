@@ -17,7 +17,7 @@ from qnetseg.evaluation.phantom import body_phantom
 from qnetseg.evaluation.protocol_p import Pair, ProtocolP
 from qnetseg.evaluation.results import RowLog
 from qnetseg.methods import build_method
-from qnetseg.model import QNetConfig, Refinement
+from qnetseg.model import Networks, QNetConfig, Refinement
 from qnetseg.segment import segment_volume
 from qnetseg.segment.matching import thirds
 from qnetseg.volume import Volume, support_from_mask
@@ -148,6 +148,7 @@ def test_masks_are_those_of_segment_volume(mode):
     for network in (intensity_model().network, build_method("qnet", CONFIG).eval()):
         if mode != "none" and type(network).__name__ == "QNet":
             continue  # a real encoder once is enough
+        network.config = dataclasses.replace(network.config, top_percent=0.5)  # as `segment_volume` cuts
         model = dataclasses.replace(intensity_model(), network=network)
         protocol = ProtocolP(refinement=options.refinement, **CPU)
         pair = Pair("liver", 1, support, query)
@@ -159,10 +160,10 @@ def test_masks_are_those_of_segment_volume(mode):
         matrix = np.diag([-4.0, -4.0, 8.0, 1.0])
         occupied = protocol_p.occupied_slices(query, 1)
         expected = segment_volume(
-            support_from_mask(Volume(support.image, matrix), drawn, plane="axial", top_percent=0.0),
+            support_from_mask(Volume(support.image, matrix), drawn, plane="axial"),
             Volume(query.image, matrix),
-            model,
-            dataclasses.replace(options, slices=tuple(occupied.tolist())),
+            Networks(qnet=model),
+            dataclasses.replace(options, method="q-net", slices=tuple(occupied.tolist())),
         ).mask
         assert (masks[0][occupied] == (expected[occupied] > 0)).all()
         assert not np.delete(masks[0], occupied, axis=0).any()
@@ -176,9 +177,7 @@ def test_every_slice_is_encoded_once_unless_memory_is_short(monkeypatch):
     for limit in (features.LIMIT, 1):
         scorer = Scorer(intensity_model().network, cases, ProtocolP(**CPU).options(), limit)
         encode, count = scorer._runner.encode, []
-        monkeypatch.setattr(
-            scorer._runner, "encode", lambda x, how=None, e=encode, c=count: c.append(len(x)) or e(x, how)
-        )
+        monkeypatch.setattr(scorer._runner, "encode", lambda x, e=encode, c=count: c.append(len(x)) or e(x))
         masks = [mask for _, mask in protocol_p.score_pairs(scorer, todo, predict)]
         encoded.append((sum(count), np.stack(masks)))
     occupied = sum(len(protocol_p.occupied_slices(case, 1)) for case in cases)

@@ -44,6 +44,7 @@ LAYERS = (
     "methods",
     "model",
     "volume",
+    "cores",
     "errors",
     "provenance",
 )
@@ -74,7 +75,7 @@ def test_import_contracts_catch(module, line, tmp_path):
     assert broken.returncode != 0 and module in broken.stdout
 
 
-@pytest.mark.parametrize("module", ["qnetseg", "qnetseg.errors", "qnetseg.volume"])
+@pytest.mark.parametrize("module", ["qnetseg", "qnetseg.cores", "qnetseg.errors", "qnetseg.volume"])
 def test_light_modules_leave_torch_alone(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(ROOT / LOGIC)}

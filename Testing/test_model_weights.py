@@ -41,7 +41,7 @@ def small(monkeypatch):
     """Files of a few tensors instead of a whole network, for what happens before the network is built."""
 
     class Small(torch.nn.Module):
-        name, title = "qnet", "Q-Net"
+        name, title, described, config_type = "qnet", "Q-Net", "ResNet-50 Q-Net", QNetConfig
 
         def __init__(self, config):
             super().__init__()
@@ -254,3 +254,13 @@ def test_models_of_two_kinds_have_no_mean(small, network, tmp_path):
     for chosen in (models, models[:1]):
         with pytest.raises(WeightsError):
             average(chosen)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(small, tmp_path, value):
+    path = tmp_path / "astray.safetensors"
+    with torch.no_grad():
+        small.layer.bias[1] = value
+    save_model(path, small, PROVENANCE)
+    with pytest.raises(WeightsError, match=r"astray\.safetensors .* not finite, the first in layer\.bias"):
+        load_model(path)

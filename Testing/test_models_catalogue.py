@@ -10,27 +10,41 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from qnetseg import models
-from qnetseg.errors import OutputError, WeightsError
+from qnetseg.errors import InputError, OutputError, WeightsError
+from qnetseg.model import PropagationConfig, PropagationNet, QNet, save_model
+from qnetseg.models import PROPAGATION, QNET
 from support.cli_bed import entry_of, write_manifest, write_model
+from support.intensity_model import CONFIG
 
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    """Resources with one shipped model, and a data folder that does not exist yet."""
+    """Resources with a shipped model of each kind, and a data folder that does not exist yet."""
     (tmp_path / "resources" / "Models").mkdir(parents=True)
     monkeypatch.setenv("QNETSEG_RESOURCES", str(tmp_path / "resources"))
     monkeypatch.setenv("QNETSEG_MODELS", str(tmp_path / "data" / "models"))
-    shipped = write_model(tmp_path / "resources" / "Models" / "tiny.safetensors")
-    write_manifest(tmp_path / "resources", [entry_of(shipped)])
+    folder = tmp_path / "resources" / "Models"
+    shipped = (
+        write_model(folder / "tiny.safetensors"),
+        write_model(folder / "tiny-qnet.safetensors", method=QNET),
+    )
+    write_manifest(tmp_path / "resources", [entry_of(path) for path in shipped])
     return tmp_path
 
 
 @pytest.fixture
 def shipped(house):
     return house / "resources" / "Models" / "tiny.safetensors"
+
+
+@pytest.fixture
+def qnet(shipped):
+    return shipped.with_name("tiny-qnet.safetensors")
 
 
 @pytest.fixture
@@ -44,20 +58,19 @@ def remote(house, shipped):
 def test_the_manifest_that_ships_can_be_read(monkeypatch):
     monkeypatch.delenv("QNETSEG_RESOURCES", raising=False)
     catalogue = models.read_catalogue()
-    entry = catalogue.entry(catalogue.default)
-    assert (
-        entry.file.endswith(".safetensors")
-        and len(entry.sha256) == 64
-        and entry.licence
-        and entry.description
-    )
-    path = models.find(entry)
-    if path is not None:
-        assert models.resolve_model() == path
+    assert set(catalogue.defaults) == {PROPAGATION, QNET}
+    for kind, name in catalogue.defaults.items():
+        entry = catalogue.entry(name)
+        assert entry.file.endswith(".safetensors") and len(entry.sha256) == 64 and entry.method == kind
+        assert entry.licence and entry.description
+        path = models.find(entry)
+        if path is not None:
+            assert models.resolve_model(None, kind) == path and models.kind_of(path) == kind
 
 
-def test_default_name_and_path_lead_to_the_same_verified_file(shipped, monkeypatch):
-    assert models.resolve_model() == shipped
+def test_default_name_and_path_lead_to_the_same_verified_file(shipped, qnet, monkeypatch):
+    assert models.resolve_model() == models.resolve_model(None, PROPAGATION) == shipped
+    assert models.resolve_model(None, QNET) == models.resolve_model("tiny-qnet") == qnet
     assert models.resolve_model("tiny") == shipped
     monkeypatch.chdir(shipped.parent)
     assert models.resolve_model("tiny.safetensors").samefile(shipped)
@@ -105,7 +118,7 @@ def test_what_is_not_safetensors_is_refused(house, content):
 def test_unknown_names_are_a_sentence(house):
     with pytest.raises(WeightsError, match="There is no model 'nothing'"):
         models.resolve_model("nothing")
-    with pytest.raises(WeightsError, match="Known are: tiny"):
+    with pytest.raises(WeightsError, match="Known are: tiny, tiny-qnet"):
         models.read_catalogue().entry("nothing")
     with pytest.raises(WeightsError, match="cannot be read"):
         models.read_metadata(house / "missing.safetensors")
@@ -113,7 +126,7 @@ def test_unknown_names_are_a_sentence(house):
 
 def test_without_resources_only_files_can_be_named(house, monkeypatch):
     monkeypatch.setenv("QNETSEG_RESOURCES", str(house / "nowhere"))
-    assert models.read_catalogue() == models.Catalogue("", ())
+    assert models.read_catalogue() == models.Catalogue({}, ())
     own = write_model(house / "own.safetensors")
     assert models.resolve_model(own) == own
     with pytest.raises(WeightsError, match="no default model"):
@@ -121,7 +134,15 @@ def test_without_resources_only_files_can_be_named(house, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"default": "a"}', '{"default": "a", "models": [{"name": "a"}]}']
+    "text",
+    [
+        "{",
+        "[]",
+        '{"defaults": {"propagation": "a", "qnet": "b"}}',
+        '{"defaults": {"propagation": "a", "qnet": "b"}, "models": [{"name": "a"}]}',
+        '{"defaults": {"propagation": "a"}, "models": []}',
+        '{"default": "a", "models": []}',
+    ],
 )
 def test_a_damaged_manifest_is_a_sentence(house, text):
     (house / "resources" / "Models" / "manifest.json").write_text(text, encoding="utf-8")
@@ -218,15 +239,84 @@ def test_a_model_without_file_and_address_is_missing(house, shipped):
         models.resolve_model()
 
 
+def manifest(house):
+    return json.loads((house / "resources" / "Models" / "manifest.json").read_text(encoding="utf-8"))
+
+
 def test_register_brings_the_manifest_up_to_date(house, shipped):
     write_model(shipped, "changed")
-    second = write_model(shipped.with_name("second.safetensors"))
+    second = write_model(shipped.with_name("second.safetensors"), method=QNET)
     assert models.register(shipped).description == "A test model."
     assert models.register(second).licence == "test licence"
     assert models.resolve_model("tiny") == shipped and models.resolve_model("second") == second
-    assert json.loads((shipped.parent / "manifest.json").read_text(encoding="utf-8"))["default"] == "tiny"
+    assert manifest(house)["defaults"] == {PROPAGATION: "tiny", QNET: "tiny-qnet"}
+    assert [entry["method"] for entry in manifest(house)["models"]] == [PROPAGATION, QNET, QNET]
     with pytest.raises(WeightsError, match="not one of the shipped models"):
         models.register(write_model(house / "elsewhere.safetensors"))
+    with pytest.raises(WeightsError, match="segments no volumes"):
+        models.register(write_model(shipped.with_name("rival.safetensors"), method="panet"))
+
+
+def test_the_first_registered_model_of_a_kind_becomes_its_default(house, shipped, qnet):
+    (shipped.parent / "manifest.json").unlink()
+    models.register(qnet)
+    assert manifest(house)["defaults"] == {PROPAGATION: "", QNET: "tiny-qnet"}
+    with pytest.raises(WeightsError, match="no default model"):
+        models.resolve_model()
+    models.register(shipped)
+    assert models.resolve_model() == shipped and models.resolve_model(None, QNET) == qnet
+
+
+def test_a_weights_file_says_what_it_is_for(house, shipped, qnet):
+    assert models.kind_of(shipped) == PROPAGATION and models.kind_of(qnet) == QNET
+    old = house / "old.safetensors"
+    save_file({"weights": np.zeros(3, np.float32)}, old, {"format": "qnetseg-1"})
+    assert models.kind_of(old) == QNET, "files from before there were others say nothing"
+    with pytest.raises(WeightsError, match="'panet', which segments no volumes"):
+        models.kind_of(write_model(house / "rival.safetensors", method="panet"))
+
+
+def test_weights_are_found_for_the_networks_that_are_asked_for(house, shipped, qnet):
+    own = write_model(house / "own.safetensors", method=QNET)
+    assert models.weights_for([PROPAGATION, QNET]) == [shipped, qnet]
+    assert models.weights_for([PROPAGATION, QNET], own) == [shipped, own]
+    assert models.weights_for([QNET], "tiny-qnet") == [qnet]
+    with pytest.raises(InputError, match=r"'tiny' is a propagation network, and none .* Choose a Q-Net"):
+        models.weights_for([QNET], "tiny")
+    qnet.unlink()
+    assert models.weights_for([PROPAGATION]) == [shipped]
+    with pytest.raises(WeightsError, match="'tiny-qnet' is not on this machine"):
+        models.weights_for([PROPAGATION, QNET])
+
+
+@pytest.mark.parametrize("chosen", [None, "propagation", "qnet"])
+def test_a_chosen_model_takes_the_place_of_the_default_of_its_kind(house, chosen):
+    """Of networks that compute; no file is read before its network is asked for."""
+    files = {PROPAGATION: "tiny", QNET: "tiny-qnet"}
+    folder = house / "resources" / "Models"
+    small = {PROPAGATION: PropagationNet(PropagationConfig((8,) * 5)), QNET: QNet(CONFIG)}
+    for kind, name in files.items():
+        save_model(folder / f"{name}.safetensors", small[kind], {})
+    write_manifest(house / "resources", [entry_of(folder / f"{name}.safetensors") for name in files.values()])
+    name = None
+    if chosen:
+        name = house / "mine.safetensors"
+        save_model(name, small[chosen], {})
+        (folder / f"{files[chosen]}.safetensors").unlink()
+    networks = models.load_networks(name)
+    names = {PROPAGATION: networks.propagation.name, QNET: networks.qnet.name}
+    assert names == {**files, **({chosen: "mine"} if chosen else {})}
+
+
+def test_a_chosen_model_is_looked_for_at_once_and_the_others_when_they_are_needed(house, shipped):
+    shipped.unlink()
+    networks = models.load_networks()
+    with pytest.raises(WeightsError, match="'tiny' is not on this machine"):
+        _ = networks.propagation
+    with pytest.raises(WeightsError, match="There is no model 'nothing'"):
+        models.load_networks("nothing")
+    with pytest.raises(WeightsError, match="segments no volumes"):
+        models.load_networks(write_model(house / "rival.safetensors", method="panet"))
 
 
 @pytest.mark.parametrize(

@@ -1,35 +1,55 @@
-"""The worker that ships: the real engine in a real process, with a tiny model of random weights."""
+"""The worker that ships: the real engine in a real process, with tiny networks of random weights."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from qnetseg import errors
-from qnetseg.model import QNet, QNetConfig, load_model, save_model
+from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig, save_model
+from qnetseg.models import load_networks
 from qnetseg.segment import SegmentOptions, device, segment_volume
 from qnetseg.worker.backend import Backend, auto_device, check_engine
 from qnetseg.worker.client import WorkerClient
-from support.worker_bed import sample
+from support.cli_bed import entry_of, write_manifest
+from support.worker_bed import LOGIC, sample
 
-OPTIONS = SegmentOptions(batch_size=2, device="cpu", precision="fp32")
+OPTIONS = SegmentOptions(device="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def resources(tmp_path_factory):
+    """An installation with a small network of each kind, of random weights."""
     torch.manual_seed(0)
-    network = QNet(QNetConfig(feature_channels=8, threshold_hidden=8, size=64, spacing=1.5))
-    path = tmp_path_factory.mktemp("models with ü") / "tiny.safetensors"
-    save_model(path, network, {"data": "none"})
-    return path
+    root = tmp_path_factory.mktemp("resources with ü")
+    folder = root / "Models"
+    folder.mkdir()
+    networks = {
+        "tiny": PropagationNet(PropagationConfig((8,) * 5)),
+        "tiny-qnet": QNet(QNetConfig(feature_channels=8, threshold_hidden=8, size=64, spacing=1.5)),
+    }
+    for name, network in networks.items():
+        save_model(folder / f"{name}.safetensors", network, {"data": "none"})
+    write_manifest(root, [entry_of(folder / f"{name}.safetensors") for name in networks])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QNETSEG_RESOURCES", str(root))
+        yield folder
 
 
 @pytest.fixture(scope="module")
-def client():
+def weights(resources):
+    return resources / "tiny.safetensors"
+
+
+@pytest.fixture(scope="module")
+def client(resources):
     with WorkerClient() as client:
         yield client
 
@@ -38,25 +58,36 @@ def segment(client, model, options=OPTIONS, **arguments):
     return client.segment(*sample(), model=model, options=options, device="cpu", **arguments)
 
 
-def test_the_worker_finds_what_the_function_finds(client, weights):
-    seen = []
-    found = segment(client, weights, progress=seen.append)
-    expected = segment_volume(*sample(), load_model(weights), OPTIONS)
+@pytest.mark.parametrize("method", ["volume", "q-net"])
+def test_the_worker_finds_what_the_function_finds(client, method):
+    seen, options = [], SegmentOptions(method=method, device="cpu", precision="fp32")
+    found = segment(client, None, options, progress=seen.append)
+    expected = segment_volume(*sample(), load_networks(), options)
     assert np.array_equal(found.mask, expected.mask)
     np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-5)
-    assert found.report.model == "tiny" and found.report.device == "cpu"
-    assert len(found.report.slices) == len(expected.report.slices)
-    slices = [event for event in seen if event.stage == "slices"]
-    assert [event.done for event in slices] == sorted(event.done for event in slices)
-    assert 0 < slices[-1].done <= slices[-1].total  # those beyond the structure's ends need not be encoded
-    assert seen[-1].stage == "outline" and seen[-1].done == seen[-1].total
+    assert found.report.model == {"volume": "tiny", "q-net": "tiny-qnet"}[method]
+    assert found.report.device == "cpu" and len(found.report.slices) == len(expected.report.slices)
+    assert {event.stage for event in seen} == {"slices"} and seen[-1].done == seen[-1].total
+    assert [event.done for event in seen] == sorted(event.done for event in seen)
 
 
-def test_cancel_between_batches_or_steps(client, weights):
+def test_the_structure_is_not_found_where_something_else_is(client):
+    support, query = sample()
+    found = segment(client, None)
+    known = (np.arange(query.shape[2]) % 2 == 1) & np.ones(query.shape, bool)
+    known[support.slices[0].index] = False  # which is drawn on
+    assert (found.mask > 0)[known].any(), "random weights find something, or the test shows nothing"
+    assert not (segment(client, None, background=known).mask > 0)[known].any()
+    with pytest.raises(errors.GeometryError, match="background"):
+        segment(client, None, background=known[1:])
+
+
+def test_cancel_between_windows_or_slices(client):
     seen, pid = [], client.pid
+    slices = SegmentOptions(method="q-net", device="cpu", precision="fp32")
     with pytest.raises(errors.Cancelled):
-        segment(client, weights, progress=seen.append, cancel=lambda: bool(seen))
-    assert segment(client, weights).report.model == "tiny" and client.pid == pid
+        segment(client, None, slices, progress=seen.append, cancel=lambda: bool(seen))
+    assert segment(client, None).report.model == "tiny" and client.pid == pid
 
 
 def test_a_model_that_vanishes_is_a_weights_error(client, weights, tmp_path):
@@ -88,12 +119,46 @@ def test_a_relative_path_means_the_clients_folder(client, weights, monkeypatch):
     assert segment(client, weights.name).report.model == "tiny"
 
 
-def test_the_last_model_stays_loaded_until_its_file_changes(weights, tmp_path):
-    backend = Backend()
-    first = backend.model(str(weights))
-    assert backend.model(str(weights)) is first
+def test_the_networks_stay_loaded_until_a_file_changes(resources, weights, tmp_path):
+    backend, own = Backend(), tmp_path / "own.safetensors"
+    shutil.copy(weights, own)
+    first = backend.networks(None)
+    assert backend.networks(None) is first
     os.utime(weights, ns=(0, 0))
-    assert backend.model(str(weights)) is not first
+    second = backend.networks(None)
+    assert second is not first, "a default model has changed"
+    mine = backend.networks(str(own))
+    assert mine is not second and backend.networks(str(own)) is mine
+    os.utime(own, ns=(0, 0))
+    assert backend.networks(str(own)) is not mine
+    assert backend.networks("tiny-qnet") is not mine
+
+
+@pytest.mark.parametrize("module", ["qnetseg.worker.__main__", "qnetseg.cli"])
+@pytest.mark.parametrize("own", [None, "1000"])
+def test_threads_that_wait_sleep_unless_the_user_has_said_otherwise(module, own):
+    """Both processes set it before torch is imported, which reads it then."""
+    code = f"""
+import json, os, runpy, sys
+from qnetseg.worker import server
+server.main = lambda: None
+sys.argv = ["qnetseg", "--version"]
+if {module!r} == "qnetseg.cli":
+    from qnetseg.cli import main
+    main()
+else:
+    runpy.run_module({module!r}, run_name="__main__")
+names = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+print(json.dumps([[os.environ.get(name) for name in names], "torch" in sys.modules]))
+"""
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    }
+    environment = kept | {"PYTHONPATH": str(LOGIC)} | ({"GOMP_SPINCOUNT": own} if own else {})
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == [[own or "0", "0"], False]
 
 
 def test_check_returns_the_version_of_torch():

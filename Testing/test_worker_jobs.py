@@ -7,6 +7,7 @@ import pytest
 
 from qnetseg import errors
 from qnetseg.worker import exchange
+from qnetseg.worker.backend import read_job
 from qnetseg.worker.jobs import read_answer, write_request
 from qnetseg.worker.protocol import Error, ProtocolError, Ready, Result, WorkerFailure
 from support.worker_bed import sample
@@ -39,6 +40,20 @@ def test_structures_of_one_volume_share_its_file(tmp_path):
     assert names(tmp_path) == ["1-query.npy", "1-support.npz", "2-support.npz"]
     exchange.clear_folder(tmp_path, keep=first.query)
     assert names(tmp_path) == [first.query]
+
+
+def test_a_background_of_any_type_goes_along_as_a_mask(tmp_path):
+    support, query = sample()
+    known = np.where(query.array > 2, 3.0, 0.0)
+    request = write_request(tmp_path, "1", support, query, background=known)
+    assert request.background == "1-background.npy"
+    job = read_job(request, tmp_path)
+    assert job.background.dtype == np.uint8 and np.array_equal(job.background, known > 0)
+    alone = write_request(tmp_path, "2", support, query)
+    assert alone.background is None and read_job(alone, tmp_path).background is None
+    (tmp_path / "1-background.npy").unlink()
+    with pytest.raises(WorkerFailure, match="cannot be read"):
+        read_job(request, tmp_path)
 
 
 @pytest.mark.parametrize("options", [{"alpha": float("nan")}, {"alpha": {1, 2}}])

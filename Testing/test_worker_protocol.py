@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,15 @@ SEGMENT = Segment(
 
 
 @pytest.mark.parametrize(
-    "request_", [Hello("1", 1, "/a folder/ü"), SEGMENT, Cancel("a_B-1"), Shutdown("1")], ids=lambda m: m.TYPE
+    "request_",
+    [
+        Hello("1", 1, "/a folder/ü"),
+        SEGMENT,
+        replace(SEGMENT, background="7-background.npy"),
+        Cancel("a_B-1"),
+        Shutdown("1"),
+    ],
+    ids=lambda m: m.TYPE,
 )
 def test_requests_come_back(request_):
     line = protocol.encode(request_)
@@ -108,6 +117,9 @@ BAD_REQUESTS = {
     "path as array": changed(query="../../etc/passwd"),
     "absolute array": changed(support="/etc/passwd"),
     "hidden array": changed(support="..", query=".x"),
+    "path as background": changed(background="../b.npy"),
+    "background an array": changed(background=[[[0]]]),
+    "no background": changed(background="REMOVE"),
     "model a number": changed(model=3),
     "options a list": changed(options=[]),
     "three rows": changed(ijk_to_ras=[[1, 0, 0, 0]] * 3),

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from safetensors.numpy import save_file
 
 from qnetseg.cli import main
+from qnetseg.models import PROPAGATION, QNET, kind_of
 
 SHAPE = (6, 24, 20)
 
@@ -40,11 +41,12 @@ def write_image(path: Path, array: np.ndarray, vector: bool = False, origin: flo
     return path
 
 
-def write_model(path: Path, name: str = "weights") -> Path:
-    """A safetensors file of the right form; its tensors make no network."""
+def write_model(path: Path, name: str = "weights", method: str = PROPAGATION) -> Path:
+    """A safetensors file of the right form; its tensors make no network. name: by which files differ."""
     metadata = {
         "format": "qnetseg-1",
-        "config": json.dumps({"top_percent": 1.0}),
+        "method": method,
+        "config": json.dumps({}),
         "provenance": json.dumps({"licence": "test licence"}),
     }
     save_file({name: np.arange(64, dtype=np.float32)}, path, metadata)
@@ -60,13 +62,14 @@ def entry_of(path: Path, **changes: object) -> dict[str, object]:
         "licence": "test licence",
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "description": "A test model.",
+        "method": kind_of(path),
     }
     return {**entry, **changes}
 
 
-def write_manifest(resources: Path, entries: list[dict[str, object]], default: str = "tiny") -> None:
-    """The catalogue `Models/manifest.json` below `resources`."""
-    content = {"default": default, "models": entries}
+def write_manifest(resources: Path, entries: list[dict[str, object]]) -> None:
+    """The catalogue `Models/manifest.json` below `resources`; `tiny` and `tiny-qnet` are the defaults."""
+    content = {"defaults": {PROPAGATION: "tiny", QNET: "tiny-qnet"}, "models": entries}
     (resources / "Models" / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -83,7 +86,8 @@ class Bed:
         self.mask = write_image(folder / "drawing.nii.gz", drawing_array())
         self.output = self.results / "out.seg.nrrd"
         self.model = write_model(self.resources / "Models" / "tiny.safetensors")
-        write_manifest(self.resources, [entry_of(self.model)])
+        self.qnet = write_model(self.resources / "Models" / "tiny-qnet.safetensors", method=QNET)
+        write_manifest(self.resources, [entry_of(self.model), entry_of(self.qnet)])
 
     def segment(
         self, *more: object, query: Path | None = None, mask: Path | None = None, output: Path | None = None

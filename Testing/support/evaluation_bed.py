@@ -7,6 +7,11 @@ import SimpleITK
 
 from qnetseg.data import CATALOGUE
 from qnetseg.evaluation.phantom import body_phantom
+from qnetseg.evaluation.whole_volume import run as whole_volume
+from qnetseg.models import QNET
+from qnetseg.volume import LabelMap, write_labelmap, write_volume
+from support.cli_bed import entry_of, write_manifest, write_model
+from support.walker_network import simple_networks
 
 SHAPE, SPACING = (10, 64, 64), (8.0, 4.0, 4.0)
 
@@ -52,3 +57,34 @@ class Handmade:
 
     def masks(self, conditioned, query, slices, predict):
         return self.predictions[query.name, conditioned[1]][None, slices]
+
+
+def write_phantoms(root):
+    """Three phantom patients p1 to p3 and one whose label map is broken, as images with their label maps."""
+    for number in (1, 2, 3):
+        volume, organ = body_phantom((14, 64, 64), (8.0, 4.0, 4.0), seed=number)
+        write_volume(root / f"p{number}.nii.gz", volume)
+        write_labelmap(root / f"p{number}_seg.nii.gz", LabelMap(organ, volume.ijk_to_ras, ()))
+    write_volume(root / "p4.nii.gz", volume)
+    (root / "p4_seg.nii.gz").write_bytes(b"broken")
+
+
+def simple_models(monkeypatch, root):
+    """Files of both default models and of a propagation network of choice, whose path is given; whatever is
+    read from them is a network that needs no training."""
+    folder = root / "resources" / "Models"
+    folder.mkdir(parents=True)
+    files = [
+        write_model(folder / "tiny.safetensors"),
+        write_model(folder / "tiny-qnet.safetensors", method=QNET),
+    ]
+    write_manifest(root / "resources", [entry_of(path) for path in files])
+    monkeypatch.setenv("QNETSEG_RESOURCES", str(root / "resources"))
+    monkeypatch.setattr(whole_volume, "load_networks", lambda name: simple_networks())
+    whole_volume._loaded.cache_clear()
+    return write_model(root / "model.safetensors", "mine")
+
+
+def settings(phantoms, model, *methods, **values):
+    """Arguments of R1, R2 and R3."""
+    return {"dataset": str(phantoms), "methods": methods, "weights": model, "device": "cpu"} | values

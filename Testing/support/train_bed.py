@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from qnetseg.model import EpisodeLoss, QNetConfig
-from qnetseg.training import Recipe, Trainer, distributed, trainer
+from qnetseg.training import Recipe, Trainer, distributed, episode_learner, trainer
 from qnetseg.training.recipe import DataRecipe, EpisodeRecipe, OptimiserRecipe
 
 RECIPE = Recipe(
@@ -55,7 +55,7 @@ def make(data, folder, recipe=RECIPE, report=lambda line: None):
     """A trainer of the tiny method that writes a checkpoint after every step."""
     os.environ["QNETSEG_DATA"] = str(data)
     torch.set_num_threads(1)
-    trainer.build_method = lambda name, config: TinyMethod(config)
+    episode_learner.build_method = lambda name, config: TinyMethod(config)
     trainer.LOG_EVERY = 1
     return Trainer(recipe, folder, torch.device("cpu"), report, checkpoint_seconds=-1)
 

@@ -102,6 +102,7 @@ class RawWorker:
             "model": None,
             "options": {"do": do},
             "device": "cpu",
+            "background": None,
         }
         self.say("segment", id, **{**fields, **changes})
 

@@ -14,14 +14,14 @@ import json
 import os
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import OutputError, WeightsError
+from .errors import InputError, OutputError, WeightsError
 
 if TYPE_CHECKING:
     from .model import Networks
@@ -33,8 +33,9 @@ HEADER_LIMIT = 100_000_000  # bytes; safetensors' own limit
 SHIPPED, DOWNLOADED, AVAILABLE, MISSING = "shipped", "downloaded", "available", "missing"
 
 PROPAGATION, QNET = "propagation", "qnet"
-KINDS = (PROPAGATION, QNET)
-"""What weights are for, as files name it in their entry "method"."""
+TITLES = {PROPAGATION: "propagation network", QNET: "Q-Net"}
+"""What weights are for: as files say it in their entry "method", and as people do."""
+KINDS = tuple(TITLES)
 
 _verified: set[tuple[Path, int, int, str]] = set()  # path, mtime, size and hash of files that were whole
 
@@ -177,12 +178,22 @@ def load_networks(name_or_file: str | os.PathLike[str] | None = None) -> Network
     """
     from .model import Networks
 
-    chosen = {} if name_or_file is None else _of_its_kind(resolve_model(name_or_file))
+    chosen = {} if name_or_file is None else {kind_of(path := resolve_model(name_or_file)): path}
     return Networks(**{kind: chosen.get(kind) or partial(resolve_model, kind=kind) for kind in KINDS})
 
 
-def _of_its_kind(path: Path) -> dict[str, Path]:
-    return {kind_of(path): path}
+def weights_for(kinds: Sequence[str], name_or_file: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Files of the kinds of networks that are asked for: the default ones, but for a model of choice.
+
+    Raises WeightsError as `resolve_model` does, and InputError for a model of another kind than those.
+    """
+    found = {} if name_or_file is None else {kind_of(path := resolve_model(name_or_file)): path}
+    if other := set(found) - set(kinds):
+        raise InputError(
+            f"The model '{name_or_file}' is a {TITLES[other.pop()]}, and none is asked for here.",
+            f"Choose a {' or a '.join(TITLES[kind] for kind in kinds)}.",
+        )
+    return [found.get(kind) or resolve_model(None, kind) for kind in kinds]
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
@@ -191,7 +202,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     if kind not in KINDS:
         raise WeightsError(
             f"The file '{Path(path).name}' holds weights of the method {kind!r}, which segments no volumes.",
-            "Choose weights of the propagation network or of Q-Net.",
+            f"Choose a {' or a '.join(TITLES.values())}.",
         )
     return kind
 
@@ -207,11 +218,9 @@ def verify(path: Path, entry: ModelEntry) -> Path:
     except OSError as error:
         raise WeightsError(f"The weights file '{path}' cannot be read: {error.strerror}.") from error
     if digest != entry.sha256:
-        why = (
-            f"its SHA-256 is {digest[:12]}..., not {entry.sha256[:12]}..."
-            if digest
-            else (f"it has {stat.st_size} bytes, not {entry.size}")
-        )
+        why = f"it has {stat.st_size} bytes, not {entry.size}"
+        if digest:
+            why = f"its SHA-256 is {digest[:12]}..., not {entry.sha256[:12]}..."
         raise WeightsError(
             f"The weights file '{path}' is damaged or was replaced: {why}.", "Get it again from its source."
         )
@@ -322,11 +331,8 @@ def _fetch(
         if progress is not None:
             progress(done, entry.size)
     if done != entry.size:
-        found = "fewer" if done < entry.size else "more"
-        raise WeightsError(
-            f"The download of '{entry.name}' brought {found} than the {entry.size} bytes expected.",
-            "Try again later.",
-        )
+        found = f"brought {'fewer' if done < entry.size else 'more'} than the {entry.size} bytes expected"
+        raise WeightsError(f"The download of '{entry.name}' {found}.", "Try again later.")
     return digest.hexdigest()
 
 
@@ -362,8 +368,8 @@ def remove(name: str) -> Path:
 def register(path: str | os.PathLike[str]) -> ModelEntry:
     """Write size and SHA-256 of a file in `Resources/Models` into the manifest (for maintainers).
 
-    An entry of that file keeps its other fields; a new one takes name and licence from the file.
-    Raises WeightsError and OutputError.
+    An entry of that file keeps its other fields; a new one takes name and licence from the file, and the
+    first of its kind becomes the default. Raises WeightsError and OutputError.
     """
     path = Path(path)
     if not path.is_file() or path.resolve().parent != shipped_folder().resolve():
@@ -379,18 +385,14 @@ def register(path: str | os.PathLike[str]) -> ModelEntry:
         known.get(path.name, fresh), size=path.stat().st_size, sha256=sha256(path), method=kind_of(path)
     )
     known[path.name] = entry
+    first = {kind: entry.name if kind == entry.method else "" for kind in KINDS}
     content = {
-        "defaults": {kind: catalogue.defaults.get(kind, entry.name) for kind in KINDS},
+        "defaults": {kind: catalogue.defaults.get(kind) or first[kind] for kind in KINDS},
         "models": [asdict(entry) for entry in known.values()],
     }
     manifest = shipped_folder() / "manifest.json"
-    part = manifest.with_name("manifest.json.part")
     try:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, manifest)
+        manifest.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"The manifest '{manifest}' could not be written: {error.strerror}.") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     return entry

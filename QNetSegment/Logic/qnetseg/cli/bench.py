@@ -6,18 +6,29 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .common import add_command, add_device, add_json, add_model, print_json, say
+from .common import (
+    add_command,
+    add_device,
+    add_json,
+    add_model,
+    add_precision,
+    add_threads,
+    print_json,
+    say,
+)
 from .outputs import make_folder
 from .train import add_settings, find_recipe
 
 EXAMPLE = "qnetseg bench inference --slices 36 --output results"
 DETAILS = """
-Segments a synthetic volume of 256 x 256 slices and compares, in the same run, with the paper's
-arithmetic: ResNet-101, the support encoded for every slice, seven refinement steps."""
+Segments a synthetic volume of 256 x 256 slices with Q-Net, slice by slice, and compares, in the same run,
+with the paper's arithmetic: ResNet-101, the support encoded for every slice, seven refinement steps."""
 
 CORRECTION = "qnetseg bench correction --slices 300 --size 512 --output results"
 CORRECTION_DETAILS = """
-Segments a synthetic volume from one drawn slice, then again with a second one; beside it, in a process of its own, Slicer's grow-cut on the same slices (needs slicer-core)."""
+Segments a synthetic volume from one drawn slice, then again with a second one, with the propagation network;
+the same again beside a busy process on every core, and, in a process of its own, with Slicer's grow-cut
+(needs slicer-core). Everything is run three times, and the least seconds count."""
 
 TRAINING = "qnetseg bench training --recipe default --steps 10 --output results"
 TRAINING_DETAILS = """
@@ -30,7 +41,7 @@ def add(commands: Any) -> None:
     """Define the command and its benchmarks."""
     parser = add_command(commands, "bench", "measure speed and memory", EXAMPLE, DETAILS)
     kinds = parser.add_subparsers(title="benchmarks", metavar="KIND", required=True)
-    inference = add_command(kinds, "inference", "time the segmentation of one volume", EXAMPLE, DETAILS)
+    inference = add_command(kinds, "inference", "time Q-Net slice by slice", EXAMPLE, DETAILS)
     _add_volume(inference)
     inference.set_defaults(run=run_inference)
     correction = add_command(kinds, "correction", "time a correction", CORRECTION, CORRECTION_DETAILS)
@@ -38,6 +49,8 @@ def add(commands: Any) -> None:
     correction.add_argument(
         "--size", type=_positive, default=256, metavar="N", help="pixels along a slice's edge (default: 256)"
     )
+    add_precision(correction)
+    add_threads(correction)
     correction.set_defaults(run=run_correction)
     training = add_command(kinds, "training", "time the steps of a recipe", TRAINING, TRAINING_DETAILS)
     training.add_argument(
@@ -75,11 +88,11 @@ def _positive(text: str) -> int:
 
 
 def run_inference(arguments: argparse.Namespace) -> int:
-    """Time `segment_volume` against the paper's arithmetic."""
+    """Time Q-Net against the paper's arithmetic."""
     from ..evaluation import bench
-    from ..models import resolve_model
+    from ..models import QNET, weights_for
 
-    weights, output = resolve_model(arguments.model), None
+    (weights,), output = weights_for([QNET], arguments.model), None
     if arguments.output is not None:
         make_folder(arguments.output)
         output = arguments.output / f"bench-inference-{arguments.device}-{weights.stem}.json"
@@ -97,18 +110,23 @@ def run_inference(arguments: argparse.Namespace) -> int:
 def run_correction(arguments: argparse.Namespace) -> int:
     """Time one drawn slice and a correction."""
     from ..evaluation import bench
-    from ..models import resolve_model
+    from ..models import PROPAGATION, weights_for
+    from ..segment import SegmentOptions
 
-    weights, output = resolve_model(arguments.model), None
+    (weights,), output = weights_for([PROPAGATION], arguments.model), None
+    options = SegmentOptions(
+        device=arguments.device, precision=arguments.precision, threads=arguments.threads
+    )
     if arguments.output is not None:
         make_folder(arguments.output)
-        volume = f"{arguments.slices}x{arguments.size}"
-        output = arguments.output / f"bench-correction-{arguments.device}-{volume}-{weights.stem}.json"
+        threads = f"-threads{arguments.threads}" if arguments.threads else ""
+        where = f"{arguments.device}-{arguments.precision}{threads}-{arguments.slices}x{arguments.size}"
+        output = arguments.output / f"bench-correction-{where}-{weights.stem}.json"
     content = bench.correction(
         weights,
         slices=arguments.slices,
         size=arguments.size,
-        device=arguments.device,
+        options=options,
         output=output,
         report=say if arguments.json else print,
     )

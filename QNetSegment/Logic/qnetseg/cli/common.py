@@ -37,7 +37,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME|FILE",
-        help="a name of `qnetseg weights list`, or a .safetensors file (default: the shipped model)",
+        help="a name of `qnetseg weights list`, or a .safetensors file (default: the shipped models)",
     )
 
 
@@ -67,7 +67,8 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=("volume", "q-net"),
         default="volume",
-        help="volume finds the structure in 3-D; q-net predicts slice by slice, as in the paper (default: volume)",
+        help="volume finds the structure in 3-D with the propagation network, in another patient with Q-Net,"
+        " too; q-net predicts slice by slice with Q-Net alone, as in the paper (default: volume)",
     )
     parser.add_argument(
         "--refinement",

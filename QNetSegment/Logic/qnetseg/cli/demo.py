@@ -21,7 +21,8 @@ SCAN = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.g
 
 DETAILS = """
 The scan is the MNI152 brain (1 mm, T1-weighted MR) that the package nilearn ships; nothing is
-downloaded. The cerebellum was drawn by hand on one sagittal slice."""
+downloaded. The cerebellum was drawn by hand on one sagittal slice; the propagation network finds it on
+the others."""
 
 
 def add(commands: Any) -> None:
@@ -68,11 +69,13 @@ def find_scan() -> Path:
 def run(arguments: argparse.Namespace) -> int:
     """Segment the scan; write the segmentation and the contact sheet."""
     from ..evaluation.figures import contact_sheet
+    from ..models import PROPAGATION, weights_for
     from ..volume import LabelMap, SegmentInfo, canonical, read_volume, support_from_mask, write_labelmap
     from ..worker import WorkerClient
 
     began = time.monotonic()
     scan, folder = find_scan(), arguments.output
+    weights_for([PROPAGATION], arguments.model)
     make_folder(folder)
     volume = read_volume(scan)
     _, orientation = canonical(volume)
@@ -84,9 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         terminology=drawing.TERMINOLOGY,
         plane="sagittal",
     )
-    say(
-        f"Segmenting the {drawing.STRUCTURE} in {volume.shape[2]} slices from one drawn slice."
-    )
+    say(f"Segmenting the {drawing.STRUCTURE} in {volume.shape[2]} slices from one drawn slice.")
     with WorkerClient() as client, Bar(drawing.STRUCTURE) as bar:
         result = client.segment(support, volume, model=arguments.model, device=arguments.device, progress=bar)
     info = SegmentInfo(1, drawing.STRUCTURE, drawing.COLOR, drawing.TERMINOLOGY)

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         for check in checks:
             sign = "ok" if check.ok else ("!!" if check.needed else "--")
             print(
-                f"{sign}  {check.name:16s} {check.found}"
+                f"{sign}  {check.name:19s} {check.found}"
                 + ("" if check.ok or not check.mend else f"\n    {check.mend}")
             )
         print(
@@ -122,19 +122,25 @@ def _engine() -> list[Check]:
 
 
 def _models() -> list[Check]:
-    """The default models and all others that are here, verified."""
+    """The default models and all others that are here, verified; Q-Net only finds structures in other
+    patients."""
     folder = Check(
         "downloads",
         True,
         f"{models.data_folder()}" + ("" if models.data_folder().is_dir() else " (nothing downloaded yet)"),
         needed=False,
     )
+    checks = []
+    for kind, title in models.TITLES.items():
+        try:
+            found = f"{models.resolve_model(None, kind).name}, verified"
+            checks.append(Check(title, True, found, needed=kind == models.PROPAGATION))
+        except QNetSegmentError as error:
+            checks.append(Check(title, False, error.message, error.advice, kind == models.PROPAGATION))
     try:
         catalogue = models.read_catalogue()
-        defaults = {kind: models.resolve_model(None, kind).name for kind in models.KINDS}
-    except QNetSegmentError as error:
-        return [Check("default models", False, error.message, error.advice), folder]
-    checks = [Check(f"default model ({kind})", True, f"{name}, verified") for kind, name in defaults.items()]
+    except QNetSegmentError:  # told above
+        return [*checks, folder]
     for entry in catalogue.models:
         if entry.name not in catalogue.defaults.values() and models.find(entry) is not None:
             checks.append(_other_model(entry))

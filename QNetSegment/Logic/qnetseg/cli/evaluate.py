@@ -107,7 +107,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         default=[None],
         metavar="NAME|FILE",
         help="names of `qnetseg weights list` or .safetensors files of any method, scored one after another; "
-        "{fold} in a path stands for the fold's number (default: the shipped model)",
+        "{fold} in a path stands for the fold's number (default: the shipped Q-Net)",
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the result files")
     add_device(parser)
@@ -231,7 +231,7 @@ def _planned(arguments: argparse.Namespace) -> Iterator[tuple[ProtocolP, Path]]:
     """Folds and weights in the order of scoring."""
     from ..evaluation.protocol_p import ProtocolP
     from ..model import Refinement
-    from ..models import resolve_model
+    from ..models import QNET, resolve_model
 
     for model in arguments.model:
         for fold in FOLDS if arguments.fold == "all" else [int(arguments.fold)]:
@@ -246,7 +246,7 @@ def _planned(arguments: argparse.Namespace) -> Iterator[tuple[ProtocolP, Path]]:
                 device=arguments.device,
                 precision=arguments.precision,
             )
-            yield protocol, resolve_model(model if model is None else model.replace("{fold}", str(fold)))
+            yield protocol, resolve_model(model and model.replace("{fold}", str(fold)), QNET)
 
 
 def _together(chosen: str, contents: list[dict[str, Any]]) -> Iterator[str]:

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from ..evaluation.whole_volume.run import WholeVolumeRun
 
 DATA = """
-The data set is chaos, cmr, sunnybrook, open-ct, open-cord or open-heart, found below the environment variable QNETSEG_DATA, or a folder
-of your own with X.nii.gz and X_seg.nii.gz: any anatomy, modality and geometry. Finished cases are kept
-in a .part.jsonl file beside the result; after an interruption the same command goes on there."""
+The data set is chaos, cmr, sunnybrook, open-ct, open-cord or open-heart, found below the environment
+variable QNETSEG_DATA, or a folder of your own with X.nii.gz and X_seg.nii.gz: any anatomy, modality and
+geometry. Finished cases are kept in a .part.jsonl file beside the result; after an interruption the same
+command goes on there."""
 
 METHODS = """
-Methods: qnet (this software), qnet-slices (its network slice by slice), copy, ellipsoid, interpolation,
-growcut and growcut-ends (Slicer's own; needs slicer-core), random-walker, or all."""
+Methods: qnet (this software: the propagation network, and Q-Net for another patient), qnet-slices (Q-Net
+slice by slice), copy, ellipsoid, interpolation, growcut and growcut-ends (Slicer's own; needs slicer-core),
+random-walker, or all."""
 
 
 def add(protocols: Any) -> None:
@@ -235,6 +237,7 @@ def _execute(arguments: argparse.Namespace, protocol: Any, run: WholeVolumeRun, 
 def _run_name(run: WholeVolumeRun, parts: list[str]) -> str:
     """Name of a result file: what is scored, by whom, with which weights."""
     from ..evaluation.results import run_name
+
     where = [] if run.fold is None else [f"fold{run.fold}-{run.scheme}"]
     where += ["-".join(run.cases)] if run.cases else []
     methods = run.methods if len(run.methods) <= 2 else (run.methods[0], f"and{len(run.methods) - 1}")

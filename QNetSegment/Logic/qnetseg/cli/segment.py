@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 DETAILS = """
 MASK is a label image or a Slicer segmentation on the voxels of the support, drawn on one slice or
-several; every label in it becomes a segment of the output. Where two segments claim a voxel, the
-more confident one gets it. Only .seg.nrrd keeps names, colours and terminology."""
+several; every label in it becomes a segment of the output. Where one of them is drawn, no other is found;
+where two segments claim another voxel, the more confident one gets it. Only .seg.nrrd keeps names, colours
+and terminology."""
 
 
 def add(commands: Any) -> None:
@@ -89,7 +90,7 @@ def add(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="SLICE",
-        help="slices of the drawn plane, numbered as in the report, on which no drawn structure is",
+        help="slices of the drawn plane, numbered as in the report, on which none of the structures is",
     )
     add_method(parser)
     add_model(parser)
@@ -110,13 +111,12 @@ class Drawing:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment every chosen label and write the results."""
-    from ..models import resolve_model
+    from ..models import weights_for
     from ..volume import read_volume
     from ..worker import WorkerClient
 
-    targets = checked_targets(arguments)
-    if arguments.model is not None:
-        resolve_model(arguments.model)
+    targets, options = checked_targets(arguments), chosen_options(arguments)
+    weights_for(asked_networks(arguments), arguments.model)
     query = read_volume(arguments.query)
     support = query if arguments.support is None else read_volume(arguments.support)
     drawings = read_drawings(
@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     supports = build_supports(support, drawings, arguments.not_here)
     background = others_of(drawings, on_query=arguments.support is None)
-    settings = {"model": arguments.model, "device": arguments.device, "options": chosen_options(arguments)}
+    settings = {"model": arguments.model, "device": arguments.device, "options": options}
     with WorkerClient() as client:
         results = segment_all(client, supports, query, background, settings)
     labelmap, confidence, overlap = combine(drawings, results, query)
@@ -144,6 +144,15 @@ def run(arguments: argparse.Namespace) -> int:
     write_results(targets, labelmap, confidence, report, picture)
     tell(report, arguments.json)
     return 0
+
+
+def asked_networks(arguments: argparse.Namespace) -> list[str]:
+    """Kinds of the networks that will be needed; they are looked for before anything is computed."""
+    from ..models import PROPAGATION, QNET
+
+    if arguments.method == "q-net":
+        return [QNET]
+    return [PROPAGATION] if arguments.support is None else [PROPAGATION, QNET]
 
 
 def _picture(query: Volume, result: Segmentation, support: SupportSet, path: Path) -> None:

@@ -85,7 +85,7 @@ def add(commands: Any) -> None:
         actions,
         "register",
         "note size and SHA-256 of a shipped file in the manifest (for maintainers)",
-        "qnetseg weights register QNetSegment/Resources/Models/qnet-resnet50.safetensors",
+        "qnetseg weights register QNetSegment/Resources/Models/propagation-open.safetensors",
     )
     register.add_argument("file", type=Path, metavar="FILE")
     register.set_defaults(run=run_register)
@@ -121,9 +121,11 @@ def run_list(arguments: argparse.Namespace) -> int:
         print_json(rows)
         return 0
     for row in rows:
+        kind = models.TITLES.get(row["method"], row["method"])
         print(
-            f"{row['name']} ({row['method']}{', default' if row['default'] else ''}): {row['state']}, {_size(row['size'])}, "
-            f"{row['licence']}" + (f", {row['seconds']:g} s a volume" if row["seconds"] else "")
+            f"{row['name']} ({kind}{', default' if row['default'] else ''}): {row['state']}, "
+            f"{_size(row['size'])}, {row['licence']}"
+            + (f", {row['seconds']:g} s a volume" if row["seconds"] else "")
         )
         print(f"  {row['description']}")
     if not rows:

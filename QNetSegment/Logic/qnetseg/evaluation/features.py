@@ -13,6 +13,7 @@ from ..data import Case
 from ..model import FewShotMethod
 from ..segment import SegmentOptions
 from ..segment.inference import Runner
+from ..segment.job import Job
 from ..segment.matching import thirds
 from ..segment.stack import model_mask
 from ..volume import InPlaneGrid, normalise
@@ -29,8 +30,8 @@ class Scorer:
     """Predicts cases from one another; a slice is encoded when it is first needed, and kept.
 
     Features are kept on the CPU, in bfloat16 where that changes no bit of them (a bfloat16 encoder), so the
-    masks are those of `segment_volume` with the same options on cases that share one grid. Cases of several
-    grids meet at the coarsest.
+    masks are those of `segment_volume` with the same options on cases that share one grid, by networks that
+    cut the histogram as it does. Cases of several grids meet at the coarsest.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Scorer:
             singles = (slice(i, i + 1) for i in range(part.stop - part.start))
             return [type(features)(*(_packed(t[single]) for t in features)) for single in singles]
 
-        for part, rows in self._runner.batches(torch.from_numpy(images), work, "slices", None, None):
+        for part, rows in self._runner.batches(torch.from_numpy(images), work, "slices", Job()):
             kept.update(zip(slices[part], rows, strict=True))
         while sum(map(_bytes, self._features.values())) > self._limit and len(self._features) > 1:
             del self._features[next(iter(self._features))]

@@ -44,7 +44,9 @@ def describe_machine() -> dict[str, Any]:
 def training_sources(name: str, model: Model[Any]) -> list[dict[str, Any]]:
     """What the weights say of their training on a data set, and that of their starts; empty if nothing."""
     recipes = [recipe for recipe in lineage(model.provenance) if recipe]
-    return [source for recipe in recipes for source in recipe.get("data", []) if _same(source["name"], name)]
+    sources = [source for recipe in recipes for source in recipe.get("data", [])]
+    sources += [{"name": volumes} for recipe in recipes for volumes in recipe.get("volumes", [])]
+    return [source for source in sources if _same(source["name"], name)]
 
 
 def _same(one: str, other: str) -> bool:

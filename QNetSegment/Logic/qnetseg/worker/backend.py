@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import WeightsError, WorkerError
+from ..errors import WorkerError
 from .exchange import load_array
 from .protocol import Segment
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..model import Networks
     from ..segment.descriptors import FeatureCache
     from ..segment.result import Segmentation
     from ..volume import SupportSet, Volume
@@ -30,13 +30,14 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Job:
-    """A `segment` request with its arrays read."""
+    """A `segment` request with its arrays read; background: (K, J, I) uint8 or None."""
 
     support: SupportSet
     query: Volume
     model: str | None
     options: dict[str, Any]
     device: str
+    background: np.ndarray | None = None
 
 
 def read_job(request: Segment, folder: Path) -> Job:
@@ -50,6 +51,7 @@ def read_job(request: Segment, folder: Path) -> Job:
         model=request.model,
         options=request.options,
         device=request.device,
+        background=None if request.background is None else load_array(folder / request.background, np.uint8),
     )
 
 
@@ -94,44 +96,50 @@ def auto_device() -> str:
 
 
 class Backend:
-    """Segments with the real engine; keeps the last model loaded, and the features of the last volume."""
+    """Segments with the real engine; keeps the last networks loaded, and the features of the last volume."""
 
     def __init__(self) -> None:
-        self._key: tuple[Path, int, int] | None = None
-        self._model: Model | None = None
+        self._key: tuple[str | None, tuple[tuple[int, int], ...]] | None = None
+        self._networks: Networks | None = None
         self._features: FeatureCache | None = None
 
     def __call__(self, job: Job, progress: Progress, cancel: Callable[[], bool]) -> Segmentation:
-        """Raises the errors of `SegmentOptions.from_dict`, `load_model` and `segment_volume`."""
+        """Raises the errors of `SegmentOptions.from_dict`, `load_networks` and `segment_volume`."""
         from ..segment import FeatureCache, SegmentOptions, segment_volume
 
         if self._features is None:
             self._features = FeatureCache()
         device = {} if job.device == "auto" else {"device": job.device}
         options = SegmentOptions.from_dict({**job.options, **device})
-        model = self.model(job.model)
-        return segment_volume(job.support, job.query, model, options, progress, cancel, self._features)
+        networks = self.networks(job.model)
+        known = (job.support, job.query, networks, options, progress, cancel, self._features)
+        return segment_volume(*known, background=job.background)
 
-    def model(self, name: str | None) -> Model:
-        """The model of this name or path, read again only when its file has changed.
+    def networks(self, name: str | None) -> Networks:
+        """Those of this model's name or path, read again only when a file has changed.
 
         Raises WeightsError, also for a file that has vanished since it was read.
         """
-        from ..model import load_model
-        from ..models import resolve_model
+        from ..models import load_networks, resolve_model
 
-        path = resolve_model(name)
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise WeightsError(
-                f'The weights file "{path}" cannot be read: {error.strerror}.', "Choose another model."
-            ) from error
-        key = (path, stat.st_mtime_ns, stat.st_size)
-        if self._model is None or key != self._key:
-            self._model = None  # never two models in memory
-            self._model, self._key = load_model(path), key
-        return self._model
+        if name is not None:
+            resolve_model(name)
+        key = (name, self._stamps(name))
+        if self._networks is None or key != self._key:
+            self._networks = None  # never those of two models in memory
+            self._networks, self._key = load_networks(name), key
+        return self._networks
+
+    @staticmethod
+    def _stamps(name: str | None) -> tuple[tuple[int, int], ...]:
+        """Time and size of the files that serve a model, as far as they are on this machine."""
+        from ..models import find, read_catalogue
+
+        paths = [find(entry) for entry in read_catalogue().models]
+        if name is not None:
+            paths.append(Path(name))
+        stats = [path.stat() for path in paths if path is not None and path.is_file()]
+        return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 
 
 def _first_line(error: Exception) -> str:

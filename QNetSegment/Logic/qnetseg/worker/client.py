@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import Cancelled
 from . import exchange, protocol
 from .jobs import read_answer, write_request
@@ -106,8 +108,9 @@ class WorkerClient:
         progress: Callable[[protocol.Progress], None] | None = None,
         cancel: Callable[[], bool] | None = None,
         timeout: float | None = None,
+        background: np.ndarray | None = None,
     ) -> Segmentation:
-        """Segment `query` after the example of `support`.
+        """Segment `query` after the example of `support`; `background`: see `segment_volume`.
 
         `model` is a file or a name of the catalogue, None for the default one. A `device` other than
         "auto" goes before the one in `options`. `progress` receives
@@ -124,7 +127,14 @@ class WorkerClient:
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             request = write_request(
-                process.folder, next(self._ids), support, query, model=model, options=options, device=device
+                process.folder,
+                next(self._ids),
+                support,
+                query,
+                model=model,
+                options=options,
+                device=device,
+                background=background,
             )
             process.send(request)
             try:

@@ -29,11 +29,13 @@ def write_request(
     options: SegmentOptions | Mapping[str, Any] | None = None,
     device: str = "auto",
     query_file: str | None = None,
+    background: np.ndarray | None = None,
 ) -> protocol.Segment:
     """The request, once its arrays lie in `folder`.
 
     `query_file` is the `query` of an earlier request for the same volume, whose file still lies there:
-    several structures share one copy. Raises OutputError, and InputError for options that are not JSON.
+    several structures share one copy. `background` (k, j, i): see `segment_volume`.
+    Raises OutputError, and InputError for options that are not JSON.
     """
     request = protocol.Segment(
         id=request_id,
@@ -44,6 +46,7 @@ def write_request(
         model=_model_name(model),
         options=_as_dict(options),
         device=device,
+        background=None if background is None else f"{request_id}-background.npy",
     )
     try:
         protocol.encode(request)
@@ -54,6 +57,8 @@ def write_request(
     support.save(folder / request.support)
     if query_file is None:
         save_array(folder / request.query, query.array)
+    if background is not None and request.background is not None:
+        save_array(folder / request.background, np.ascontiguousarray(background != 0, np.uint8))
     return request
 
 

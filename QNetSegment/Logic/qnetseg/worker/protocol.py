@@ -3,8 +3,8 @@
 Pure functions and dataclasses, independent of how the bytes travel, so that the same file serves
 a pipe (`client.py`) and Slicer's `QProcess`. Imports neither torch nor numpy nor qt.
 
-    request   {"request": "hello", "id": "1", "version": 2, "folder": "/.../qnetseg-worker-x"}
-    event     {"event": "ready", "id": "1", "version": 2, "pid": 4711, "torch": "2.9.0", "device": "cpu"}
+    request   {"request": "hello", "id": "1", "version": 3, "folder": "/.../qnetseg-worker-x"}
+    event     {"event": "ready", "id": "1", "version": 3, "pid": 4711, "torch": "2.9.0", "device": "cpu"}
 
 Requests are `hello`, `segment`, `cancel`, `shutdown`; events are `ready`, `progress`, `result`,
 `error`. Every event carries the id of the request that it answers. `hello` comes first and names
@@ -27,7 +27,7 @@ from typing import Any, ClassVar, TypeVar
 
 from .. import errors
 
-VERSION = 2
+VERSION = 3
 MAX_LINE = 4 << 20  # bytes; the report of a thousand slices needs a twentieth of it
 FOLDER_PREFIX = "qnetseg-worker-"  # the worker removes no folder with another name
 
@@ -71,7 +71,8 @@ class Segment:
     `support` is a support set (.npz) and `query` an array (.npy, (k, j, i) float32), both names
     in the exchange folder; `ijk_to_ras` is the query's 4x4 matrix in mm. `model` is a name or a
     path of a model, None for the default one; `options` are those of `SegmentOptions`; a `device`
-    other than "auto" goes before the one in them.
+    other than "auto" goes before the one in them. `background` is an array (.npy, (k, j, i) uint8),
+    not 0 where something else is known to be, or None.
     """
 
     TYPE: ClassVar[str] = "segment"
@@ -83,6 +84,7 @@ class Segment:
     model: str | None
     options: dict[str, Any]
     device: str
+    background: str | None = None
 
 
 @dataclass(frozen=True)
@@ -316,6 +318,7 @@ _CHECKS: dict[str, Callable[[object], bool]] = {
     "folder": _is_text,
     "support": _is_file_name,
     "query": _is_file_name,
+    "background": lambda value: value is None or _is_file_name(value),
     "ijk_to_ras": _is_matrix,
     "name": _is_text,
     "model": lambda value: value is None or _is_text(value),

@@ -48,7 +48,8 @@ def _where(r: dict[str, Any]) -> str:
 
 
 def inference(results: Results) -> str:
-    """Inference benchmarks."""
+    """Benchmarks of Q-Net slice by slice."""
+    measured, left_out = _measured_so(results, "inference", "method")
     head = (
         "machine",
         "precision",
@@ -72,43 +73,63 @@ def inference(results: Results) -> str:
             f"{r['dice_against_fp32']:.4f}",
             link(r),
         ]
-        for r in results
-        if r.get("bench") == "inference"
+        for r in measured
     ]
     text = (
-        "The paper's arithmetic: ResNet-101 in float32, support encoded again for every slice,"
-        " seven released refinement steps."
+        "Q-Net slice by slice against the paper's arithmetic: ResNet-101 in float32, support encoded again"
+        " for every slice, seven released refinement steps."
     )
     return section(
         "Inference",
         text,
         table((*head, "Dice against fp32", "file"), rows) if rows else NONE,
+        left_out,
     )
 
 
 def correction(results: Results) -> str:
     """Benchmarks of a first drawn slice and of a correction."""
-    head = ("machine", "precision", "slices", "edge", "first s", "after a correction s", "peak GiB")
+    measured, left_out = _measured_so(results, "correction", "repeats")
     rows = [
         [
             _where(r),
             r["precision"],
+            r["threads"] or "all",
             r["slices"],
             r["size"],
-            f"{r['first_seconds']:.1f}",
-            f"{r['correction_seconds']:.1f}",
-            f"{r['peak_gib']:.2f}",
-            *(["", ""] if r["growcut_seconds"] is None else [f"{s:.1f}" for s in r["growcut_seconds"]]),
+            *(_figure(r[key]) for key in ("cold_seconds", "first_seconds", "correction_seconds")),
+            *(_figure(r[key], 1) for key in ("busy_first_ratio", "busy_correction_ratio")),
+            *map(_figure, r["growcut_seconds"] or (None, None)),
+            *(_figure(r[key]) for key in ("growcut_ratio", "growcut_correction_ratio", "peak_gib")),
+            r["revision"],
             link(r),
         ]
-        for r in results
-        if r.get("bench") == "correction"
+        for r in measured
     ]
     text = (
         "Whole volumes from one drawn slice, and once more after a second one; Slicer's grow-cut on the same."
+        " All but the very first time are the least of three runs. Beside other work: with a busy process on"
+        " every core, as a multiple of the quiet time. Of grow-cut's time ours takes the given share."
     )
-    more = ("grow-cut s", "grow-cut after it s", "file")
-    return section("A correction", text, table((*head, *more), rows) if rows else NONE)
+    head = (
+        *("machine", "precision", "threads", "slices", "edge", "very first s", "first s", "correction s"),
+        *("first beside other work", "correction beside other work", "grow-cut first s"),
+        *("grow-cut correction s", "ours / grow-cut first", "ours / grow-cut correction", "peak GiB"),
+        *("revision", "file"),
+    )
+    return section("A correction", text, table(head, rows) if rows else NONE, left_out)
+
+
+def _measured_so(results: Results, bench: str, key: str) -> tuple[Results, str]:
+    """The results of a benchmark that have the key, and a word on those from before it was measured so."""
+    every = [r for r in results if r.get("bench") == bench]
+    measured = [r for r in every if key in r]
+    older = ", ".join(link(r) for r in every if key not in r)
+    return measured, f"Measured otherwise, by an older version, and left out: {older}." if older else ""
+
+
+def _figure(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def training(results: Results) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from ..whole_volume.tables import footnote, tables, where
 from .benchmarks import link
-from .left_out import left_out
 from .markdown import section, table
 from .reliability import reliability
 
@@ -19,8 +18,9 @@ PROTOCOL_TITLES = {
 EXPLANATIONS = {
     "R1": "Range unknown, every slice scored but the drawn ones. Mean Dice in per cent with its 95 % interval"
     " over patients; difference of the run's first method to the row's, paired by patient; surface Dice at"
-    " max(2 mm, slice thickness); ends and false volume are medians. Seconds are means; ours computes a"
-    " volume's features with its first drawing and keeps them for the next.",
+    " max(2 mm, slice thickness); ends and false volume are medians; seconds are means. The kind of a"
+    " structure is told from the shape of the expert's mask; its worst tenth is the mean of the worst tenth"
+    " of the drawings.",
     "R2": "The first method of a run chooses the slices, the others are scored on the same ones. Mean Dice in"
     " per cent of the slices that nobody drew.",
     "R3": "Range unknown, every slice scored. Mean Dice in per cent with its 95 % interval over patients;"
@@ -44,5 +44,5 @@ def r_tables(results: list[dict[str, Any]], folder: Path) -> str:
             parts += reliability(result, folder)
             parts.append(f"{footnote(result)} {link(result)}")
         if len(parts) > 1:
-            sections.append(section(title, *parts, left_out(results) if protocol == "R1" else ""))
+            sections.append(section(title, *parts))
     return "\n\n".join(sections)

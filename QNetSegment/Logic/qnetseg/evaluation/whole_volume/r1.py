@@ -15,6 +15,7 @@ from ..summary import summarise
 from .aggregate import average, by_method, median, paired
 from .drawings import CHOICES, LARGEST, RANDOM, from_the_middle, largest, occupied_slices
 from .gallery import Redone
+from .kinds import kind_of
 from .parallel import Report, Unit
 from .reliability import reliability, summarise_reliability
 from .rivals import METHODS, draw
@@ -75,7 +76,7 @@ def score_study(run: R1, unit: Unit) -> dict[str, Any]:
 
 def _score_structure(run: R1, study: Study, structure: str, truth: np.ndarray) -> list[dict[str, Any]]:
     rows, occupied = [], occupied_slices(study, truth)
-    usual = run.usual_length(structure, study.name)
+    usual, kind = run.usual_length(structure, study.name), kind_of(truth, study.spacing)
     for choice, seed, index in run.drawn_slices(truth, occupied, study.name, structure):
         for name in run.methods:
             task = draw(study, truth, structure, METHODS[name].pick(occupied, index, len(truth)), usual)
@@ -95,6 +96,7 @@ def _score_structure(run: R1, study: Study, structure: str, truth: np.ndarray) -
                 {
                     "query": study.name,
                     "structure": structure,
+                    "kind": kind,
                     "method": name,
                     "choice": choice,
                     "seed": seed,
@@ -127,6 +129,7 @@ def _figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any
     ends = [{"mm": abs(mm), "slices": abs(count)} for row in rows for mm, count in _ends(row)]
     return {
         "structures": summarise(rows, structures),
+        "kinds": by_kind(rows),
         "volume_error": average(
             rows, lambda row: None if row["volume_error"] is None else abs(row["volume_error"])
         ),
@@ -137,6 +140,16 @@ def _figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any
         "reliability": summarise_reliability(rows),
         "rows": len(rows),
     }
+
+
+def by_kind(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """kind -> how many rows, mean Dice and that of the worst tenth, per cent."""
+    found = {}
+    for kind in sorted({row["kind"] for row in rows}):
+        dice = 100 * np.sort([row["dice"] for row in rows if row["kind"] == kind])
+        worst = dice[: max(1, round(len(dice) / 10))]
+        found[kind] = {"rows": len(dice), "dice": float(dice.mean()), "worst_tenth": float(worst.mean())}
+    return found
 
 
 def _ends(row: dict[str, Any]) -> list[tuple[float, int]]:

@@ -17,12 +17,13 @@ import numpy as np
 
 from ...data import CATALOGUE, dataset
 from ...errors import DatasetError, QNetSegmentError
-from ...model import Model, load_model
+from ...model import Model, Networks
+from ...models import PROPAGATION, QNET, load_networks, weights_for
 from ...segment import SegmentOptions
 from ...segment.device import choose_device
-from ..results import RowLog, describe_run, has_seen, run_name, write_json
+from ..results import RowLog, describe_run, has_seen, run_name, sha256, write_json
 from .parallel import Report, Unit, work_through
-from .rivals import Answer, Task, chosen_methods, needs_model, run_method
+from .rivals import METHODS, Answer, Task, chosen_methods, needs_model, run_method
 from .studies import Collection, Study, collection
 
 
@@ -33,7 +34,7 @@ class WholeVolumeRun:
     Attributes:
         dataset: see `studies.collection`.
         methods: names out of `rivals.METHODS`; the first is compared with every other.
-        weights: safetensors file; None where no method needs it.
+        weights: a weights file of either network, instead of the default one; None for the defaults.
         labels: names and values of the structures; None for all.
         cases: only these studies; empty for all.
         fold, scheme: only the test cases of a fold of chaos or cmr; None for all cases.
@@ -86,9 +87,34 @@ class WholeVolumeRun:
         """The engine's defaults, as for a user."""
         return SegmentOptions(device=self.device, precision=self.precision)
 
-    def model(self) -> Model[Any] | None:
-        """The model, loaded once a process; None where no method needs it."""
-        return _loaded(self.weights) if self.weights and needs_model(self.methods) else None
+    def networks(self) -> Networks | None:
+        """The networks, loaded once a process; None where no method needs them."""
+        return _loaded(self.weights) if needs_model(self.methods) else None
+
+    def asked(self, name: str) -> list[str]:
+        """Kinds of the networks that a method asks, the deciding one first; empty for a rival."""
+        options = METHODS[name].options
+        if options is None:
+            return []
+        if options.get("method") == "q-net":
+            return [QNET]
+        return [PROPAGATION, QNET] if self.protocol == "r3" else [PROPAGATION]
+
+    def used_weights(self) -> list[Path]:
+        """Files of the networks that the methods ask, the deciding one first.
+
+        Raises WeightsError for one that is missing, and InputError for weights that no method asks.
+        """
+        kinds = self._kinds()
+        return weights_for(kinds, self.weights) if kinds else []
+
+    def used_models(self) -> list[Model[Any]]:
+        """The networks that the methods ask, in the order of `used_weights`."""
+        networks = self.networks()
+        return [] if networks is None else [getattr(networks, kind) for kind in self._kinds()]
+
+    def _kinds(self) -> list[str]:
+        return list(dict.fromkeys(kind for name in self.methods for kind in self.asked(name)))
 
     def usual_length(self, structure: str, study: str) -> float | None:
         """Mean length in mm of a structure in all other patients; None if there are none."""
@@ -109,15 +135,17 @@ Run = TypeVar("Run", bound=WholeVolumeRun)
 
 
 @lru_cache(maxsize=1)
-def _loaded(weights: str) -> Model[Any]:
-    return load_model(weights)
+def _loaded(weights: str | None) -> Networks:
+    return load_networks(weights)
 
 
 def answer(run: WholeVolumeRun, name: str, task: Task) -> tuple[Answer, float]:
     """What a method gives for a task, and the seconds that it took."""
-    model = run.model()  # loaded before the clock starts
+    networks = run.networks()
+    for kind in run.asked(name):
+        getattr(networks, kind)  # read before the clock starts
     began = time.perf_counter()
-    found = run_method(name, task, model, run.options() if model is not None else None)
+    found = run_method(name, task, networks, run.options() if networks is not None else None)
     return found, time.perf_counter() - began
 
 
@@ -158,7 +186,7 @@ def score_structures(
         if not truth.any():
             continue  # this patient lacks it; nothing is wrong
         try:
-            found.rows += rows_of(study, structure, truth)
+            found.rows += rows_of(studies.scored(study, structure), structure, truth)
         except QNetSegmentError as error:
             found.skipped.append(f"{study.name}, {structure}: {error}")
     return found.to_dict()
@@ -190,9 +218,10 @@ def execute(
     Raises:
         DatasetError: nothing could be scored.
     """
-    weights = Path(run.weights) if run.weights and needs_model(run.methods) else None
-    device = choose_device(run.device)[0].type if weights else "cpu"
-    origin = {**run.described(), **describe_run(weights, device)}
+    files = run.used_weights()
+    device = choose_device(run.device)[0].type if files else "cpu"
+    origin = {**run.described(), **describe_run(files[0] if files else None, device)}
+    origin["further_weights"] = {run_name(path): sha256(path) for path in files[1:]}
     folder = {"folder": str(Path(run.dataset).resolve())}  # two folders may share their bare name
     log = RowLog(output, {**origin, **folder})
     results = work_through(units, work, log, jobs, report)
@@ -208,7 +237,7 @@ def execute(
     content = {
         **origin,
         "method": run.methods[0],
-        **_model_facts(run, weights, sorted({row["query"] for row in rows})),
+        **_model_facts(run, files, sorted({row["query"] for row in rows})),
         "structures": structures,
         "studies": len({row["query"] for row in rows}),
         "left_out": len(skipped),
@@ -228,13 +257,15 @@ def prepared(run: Run) -> Run:
     return replace(run, studies=run.collection(), lengths=lengths)
 
 
-def _model_facts(run: WholeVolumeRun, weights: Path | None, studies: list[str]) -> dict[str, Any]:
-    """Name and steps of the model, and whether it was trained on a scored case (None: it does not say)."""
-    model = run.model()
-    if model is None or weights is None:
+def _model_facts(run: WholeVolumeRun, files: list[Path], studies: list[str]) -> dict[str, Any]:
+    """Name and steps of the deciding network, and whether any was trained on a scored case (None: it does not
+    say)."""
+    used = run.used_models()
+    if not used:
         return {"model": None, "steps": None, "trained_on_scored_cases": None}
+    seen = [has_seen(run.dataset, studies, model) for model in used]
     return {
-        "model": run_name(weights),
-        "steps": model.provenance.get("steps"),
-        "trained_on_scored_cases": has_seen(run.dataset, studies, model),
+        "model": run_name(files[0]),
+        "steps": used[0].provenance.get("steps"),
+        "trained_on_scored_cases": True if True in seen else None if None in seen else False,
     }

@@ -29,6 +29,13 @@ SUNNYBROOK = "sunnybrook"
 SUNNYBROOK_FOLDER = "sunnybrook_cc0"
 SUNNYBROOK_LABELS = {"LV blood pool": 1, "LV myocardium": 2}  # named as in CMR, which it is compared with
 
+OPEN_FOLDER = "open"
+OPEN_SETS = {"open-ct": "totalseg_", "open-cord": "sct_", "open-heart": "SCD"}
+"""Labelled open volumes that no weights learn from: name -> how their files begin."""
+
+FAULTY = {("chaos", "31", "spleen"): (17, 18)}
+"""(data set, study, structure) -> slices whose labels are nearly empty by mistake, and are not scored."""
+
 
 @dataclass(frozen=True, eq=False)
 class Study:
@@ -150,6 +157,15 @@ class Collection:
             name, volume, on_grid_of(read_labelmap(labels), volume).array, self.plane, self.partly_labelled
         )
 
+    def scored(self, study: Study, structure: str) -> Study:
+        """The study with only those slices as labelled that count for a structure."""
+        faulty = FAULTY.get((self.name, study.name, structure))
+        if not faulty:
+            return study
+        labelled = study.labelled.copy()
+        labelled[list(faulty)] = False
+        return replace(study, labelled=labelled)
+
     def lengths(self) -> dict[str, dict[str, float]]:
         """structure -> study -> mm from its first to its last slice; unreadable studies are left out."""
         found: dict[str, dict[str, float]] = {structure: {} for structure in self.structures}
@@ -175,7 +191,7 @@ def collection(
     """The studies of a known data set or of a folder.
 
     Args:
-        name: "chaos", "cmr", "sunnybrook", or a folder with X.nii.gz and X_seg.nii.gz.
+        name: "chaos", "cmr", "sunnybrook", one of `OPEN_SETS`, or a folder with X.nii.gz and X_seg.nii.gz.
         labels: names and values of the structures to score; None for all there are.
         cases: only these studies; empty for all.
         partly_labelled: of a folder, see `Collection`.
@@ -189,6 +205,10 @@ def collection(
     elif name == SUNNYBROOK:
         files = folder_files(data_root() / SUNNYBROOK_FOLDER)
         structures, partly_labelled = SUNNYBROOK_LABELS, True
+    elif name in OPEN_SETS:
+        files = folder_files(data_root() / OPEN_FOLDER)
+        files = {key: value for key, value in files.items() if key.startswith(OPEN_SETS[name])}
+        structures, partly_labelled = _discovered(files), True
     else:
         files = folder_files(Path(name))
         structures, name = _discovered(files), Path(name).resolve().name
@@ -210,7 +230,7 @@ def folder_files(folder: Path) -> dict[str, tuple[Path, Path]]:
     if not folder.is_dir():
         raise DatasetError(
             f"There is no data set or folder '{folder}'.",
-            f"Known are {', '.join([*CATALOGUE, SUNNYBROOK])}; or name a folder with X.nii.gz and"
+            f"Known are {', '.join([*CATALOGUE, SUNNYBROOK, *OPEN_SETS])}; or name a folder with X.nii.gz and"
             " X_seg.nii.gz.",
         )
     files = {}

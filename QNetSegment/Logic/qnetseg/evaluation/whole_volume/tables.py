@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .drawings import LARGEST, RANDOM
-from .rivals import ABLATED, METHODS
+from .rivals import METHODS
 
 CHOICE_TITLES = {LARGEST: "largest area", RANDOM: "random, middle half"}
 PICK_TITLES = {"worst": "the worst slice next", "flag": "the flagged slice next"}
+KIND_COLUMNS = ["method", "kind of structure", "rows", "mean Dice", "worst tenth"]
 SEEN = {False: "", True: "; trained on scored cases", None: ""}
 
 Table = tuple[str, list[str], list[list[str]]]  # heading, columns, rows
@@ -55,6 +56,13 @@ def _r1(result: dict[str, Any]) -> Iterator[Table]:
             keys = ("volume_error", "end_error_slices", "end_error_mm", "false_ml")
             rows.append([*row, *(_number(figures[key]) for key in keys), _number(figures["seconds"], 2)])
         yield f"Drawn slice: {CHOICE_TITLES[choice]}", columns, rows
+        kinds = [
+            [_named(name)[0], kind, str(each["rows"]), _number(each["dice"]), _number(each["worst_tenth"])]
+            for name, figures in methods.items()
+            for kind, each in figures.get("kinds", {}).items()  # older results have none
+        ]
+        if kinds:
+            yield f"By kind of structure, drawn slice: {CHOICE_TITLES[choice]}", KIND_COLUMNS, kinds
 
 
 def _r2(result: dict[str, Any]) -> Iterator[Table]:
@@ -139,8 +147,7 @@ def where(result: dict[str, Any]) -> str:
         parts.append(f"fold {result['fold']} ({result['scheme']})")
     if result.get("model"):
         parts.append(result["model"])
-    steps = any(name in ABLATED for name in result["methods"])
-    return ", ".join(parts) + (": what each step is worth" if steps else "")
+    return ", ".join(parts)
 
 
 def footnote(result: dict[str, Any]) -> str:

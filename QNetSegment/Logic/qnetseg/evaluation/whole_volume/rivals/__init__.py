@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....errors import InputError
-from ....segment.options import STEPS, STEPS_ACROSS
 from .task import Answer, Task, draw
 
 if TYPE_CHECKING:
-    from ....model import Model
+    from ....model import Networks
     from ....segment import SegmentOptions
 
 BEYOND = 2  # slices beyond each end of the structure where the user of growcut-ends paints background
@@ -81,7 +80,7 @@ METHODS: dict[str, Method] = {
         ONE,
         ("r1", "r2", "r3"),
         "qnet:segment",
-        options={"whole": False, "clean_up": False},
+        options={"method": "q-net", "clean_up": False},
     ),
     "copy": Method("copy", ONE, ("r1", "r2", "r3"), "copy_slice:copy_slice"),
     "ellipsoid": Method("ellipsoid", "one slice, usual length", ("r1", "r3"), "ellipsoid:ellipsoid"),
@@ -104,29 +103,14 @@ METHODS: dict[str, Method] = {
     "random-walker": Method("random walker", ONE, ("r1", "r2"), "random_walker:walk"),
 }
 
-ABLATION = "ablation"
-"""Stands for our method and for every one of `ABLATED`."""
-ABLATED = {
-    f"qnet-without-{step}": Method(
-        f"without {line}", ONE, (protocol,), "qnet:segment", options={"without": (step,)}
-    )
-    for protocol, steps in (("r1", STEPS), ("r3", STEPS_ACROSS))
-    for step, line in steps.items()
-}
-"""Our method without one of its steps each."""
-METHODS |= ABLATED
-
 
 def chosen_methods(names: Sequence[str], protocol: str) -> tuple[str, ...]:
-    """The methods' names, each once; "all" stands for all of the protocol but the ablated ones, which
-    "ablation" stands for, and our own before them.
+    """The methods' names, each once; "all" stands for all of the protocol.
 
     Raises `InputError` for an unknown name, one that cannot take part, or one whose package is missing.
     """
     able = [name for name, method in METHODS.items() if protocol in method.protocols]
-    ablated = [name for name in able if name in ABLATED]
-    groups = {"all": [name for name in able if name not in ABLATED]}
-    groups |= {ABLATION: ["qnet", *ablated]} if ablated else {}
+    groups = {"all": able}
     wanted: list[str] = []
     for name in names:
         if name not in groups and name not in METHODS:
@@ -154,14 +138,14 @@ def needs_model(names: Sequence[str]) -> bool:
     return any(METHODS[name].options is not None for name in names)
 
 
-def run_method(name: str, task: Task, model: Model | None, options: SegmentOptions | None) -> Answer:
-    """Let a method do a task; model and options are for ours only and None where none is ours."""
+def run_method(name: str, task: Task, networks: Networks | None, options: SegmentOptions | None) -> Answer:
+    """Let a method do a task; networks and options are for ours only and None where none is ours."""
     method = METHODS[name]
     module, function = method.function.split(":")
     call = getattr(import_module(f".{module}", __name__), function)
     if method.options is not None:
         assert options is not None
-        answer: Answer = call(task, model, replace(options, **method.options))
+        answer: Answer = call(task, networks, replace(options, **method.options))
     else:
         answer = call(task)
     return answer

@@ -26,16 +26,28 @@ def grow_cut(task: Task) -> Answer:
     Raises:
         InputError: slicer-core cannot be imported.
     """
-    vtk = _vtk()
-    seeds = np.zeros(task.mask.shape, np.int16)
-    drawn = list(task.slices)
-    seeds[drawn] = np.where(task.mask[drawn], STRUCTURE, BACKGROUND)
-    grower = vtk.GrowCut()
-    grower.SetIntensityVolume(_image(vtk, task.image.astype(np.float32), task.spacing))
-    grower.SetSeedLabelVolume(_image(vtk, seeds, task.spacing))
-    grower.Update()
-    grown = vtk.to_numpy(grower.GetOutput().GetPointData().GetScalars()).reshape(seeds.shape)
-    return Answer(task.as_drawn(grown == STRUCTURE))
+    return Grower(task)(task)
+
+
+class Grower:
+    """Slicer's class on one volume. Kept from drawing to drawing, as the effect keeps it: after a correction
+    it grows anew only where the new seeds change something."""
+
+    def __init__(self, task: Task) -> None:
+        """task: on the volume. Raises InputError where slicer-core cannot be imported."""
+        self._vtk = _vtk()
+        self._grower = self._vtk.GrowCut()
+        self._grower.SetIntensityVolume(_image(self._vtk, task.image.astype(np.float32), task.spacing))
+
+    def __call__(self, task: Task) -> Answer:
+        """Grow the seeds of a drawing on the same volume; see `grow_cut`."""
+        seeds = np.zeros(task.mask.shape, np.int16)
+        drawn = list(task.slices)
+        seeds[drawn] = np.where(task.mask[drawn], STRUCTURE, BACKGROUND)
+        self._grower.SetSeedLabelVolume(_image(self._vtk, seeds, task.spacing))
+        self._grower.Update()
+        grown = self._vtk.to_numpy(self._grower.GetOutput().GetPointData().GetScalars())
+        return Answer(task.as_drawn(grown.reshape(seeds.shape) == STRUCTURE))
 
 
 def _vtk() -> Any:
