@@ -13,7 +13,7 @@ from qnetseg.segment.drawn import MOST_WINDOWS, propagate
 from qnetseg.segment.evidence import Appearance, Scene, evidence
 from qnetseg.segment.job import Job
 from qnetseg.segment.propagator import Propagator
-from qnetseg.segment.scenes import Drawing
+from qnetseg.segment.scenes import Drawing, Scenes
 from support.walker_network import walker_model
 
 SPACING = (2.0, 1.0, 1.0)
@@ -44,6 +44,34 @@ def test_a_long_tube_is_followed_to_its_end_by_windows_that_move_aside(propagato
     assert found.probability.shape == image.shape and found.probability.dtype == np.float32
     assert dice(found.probability > 0.5, truth) > 0.85
     assert len(told) >= 3 and all(stage == "slices" and total == 120 for _, total, stage in told)
+
+
+def cone(count=24, shape=(96, 96)):
+    """A bright body that grows from slice to slice, and its mask."""
+    rows, columns = np.indices(shape)
+    far = np.hypot(rows - 48, columns - 48)
+    mask = np.stack([far <= 5 + 1.2 * index for index in range(count)])
+    noise = np.random.default_rng(0).normal(0, 0.05, mask.shape)
+    return (mask + noise).astype(np.float32), mask
+
+
+def test_a_much_larger_slice_that_was_found_joins_the_drawn_one(propagator, monkeypatch):
+    image, truth = cone()
+    known = []
+    init = Scenes.__init__
+
+    def watched(self, slices, spacing, drawing):
+        known.append(sorted(drawing.masks))
+        init(self, slices, spacing, drawing)
+
+    monkeypatch.setattr(Scenes, "__init__", watched)
+    found = propagate(propagator, image, (4.0, 1.0, 1.0), Drawing({4: truth[4]}))
+    assert known[0] == [4] and len(known) > 1 and known[1][0] == 4 and known[1][1] > 10
+    assert dice(found.probability > 0.5, truth) > 0.8
+    assert found.trust.distance[4] == 0 and found.trust.distance[known[1][1]] > 0  # nobody drew that one
+    known.clear()
+    propagate(propagator, image, (4.0, 1.0, 1.0), Drawing({23: truth[23]}))
+    assert known == [[23]]
 
 
 def test_slices_between_planes_are_interpolated(propagator):

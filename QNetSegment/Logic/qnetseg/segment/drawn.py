@@ -22,6 +22,8 @@ from .window import DEPTH, Window
 SHIFT = DEPTH // 2  # planes by which a window moves on, as in training
 FOUND = 0.8  # how much a plane that the network found counts beside one that somebody drew, as in training
 EDGE = 4  # planes at a window's end that lead no further, as in training
+GROWN = 1.15  # times the largest drawn area, from which another slice is nearer to the structure's middle
+CLIMBS = 2  # times that such a slice joins the drawn ones
 MOST_WINDOWS = 200  # in one direction
 
 
@@ -43,11 +45,28 @@ def propagate(
         job: hears of every window; None for nobody.
         again: look a second time at the outline, where pixels are finer than those of the first look.
     """
-    journey = _Journey(propagator, Scenes(slices, spacing, drawing), job or Job())
-    trust = journey.go()
+    known = drawing
+    for _ in range(CLIMBS + 1):
+        journey = _Journey(propagator, Scenes(slices, spacing, known), job or Job())
+        trust = journey.go(drawing)
+        larger = _larger_slice(journey.planes, known)
+        if larger is None:
+            break
+        known = replace(known, masks={**known.masks, **larger})
     if again:
         journey.look_again()
     return Found(journey.planes.probability(), trust)
+
+
+def _larger_slice(planes: Planes, known: Drawing) -> dict[int, np.ndarray] | None:
+    """The largest slice that was found, if it is much larger than all known ones: who draws near an end of
+    a structure is told what its middle looks like. None if there is no such slice."""
+    found = {index: (planes.at(index) > 0).numpy() for index in planes.known() if index not in known.masks}
+    largest = max(found, key=lambda index: int(found[index].sum()), default=None)
+    most = max(int(mask.sum()) for mask in known.masks.values())
+    if largest is None or found[largest].sum() < GROWN * most:
+        return None
+    return {largest: found[largest]}
 
 
 class _Journey:
@@ -61,14 +80,17 @@ class _Journey:
         self.appearance = Appearance.of(scene)
         self._scene = scene
 
-    def go(self) -> Trust:
-        """Look through the first window, then through those beyond it in both directions."""
+    def go(self, drawing: Drawing) -> Trust:
+        """Look through the first window, then through those beyond it in both directions.
+
+        drawing: what somebody drew, of all that is known.
+        """
         said = self._look(self._scene)
         self._keep(self.first, said, range(len(self.first.planes)))
         flipped = Propagated(said.logits.flip(1), said.presence.flip(1))
         for window, seen in ((self.first, said), (self.first.turned(), flipped)):
             self._go_on(window, seen)
-        return self._trust(said)
+        return self._trust(said, drawing)
 
     def look_again(self) -> None:
         """Refine the outline."""
@@ -122,7 +144,7 @@ class _Journey:
         self.job.check()
         return self.propagator.look(scene, self.appearance)
 
-    def _trust(self, said: Propagated) -> Trust:
+    def _trust(self, said: Propagated, drawing: Drawing) -> Trust:
         """What speaks for or against each slice; the way back is gone in the first window alone."""
         scene, window = self._scene, self.first
         there = torch.sigmoid(said.logits) * scene.valid
@@ -134,7 +156,7 @@ class _Journey:
             both, back = agreement(there, again), float(way_back_dice(again, scene))
         slices = np.arange(self.scenes.shape[0])
         known = np.interp(slices, window.planes, both[0].numpy(), left=back, right=back)
-        drawn = np.array(list(self.scenes.drawing.masks))
+        drawn = np.array(list(drawing.masks))
         apart = np.abs(slices[:, None] - drawn[None]).min(1) * self.scenes.spacing[0]
         radii = apart / (window.radius * window.pixel)
         return Trust(
