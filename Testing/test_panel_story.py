@@ -173,7 +173,7 @@ def test_a_slice_that_the_user_corrected_is_not_overwritten_by_use(story: Story)
     corrected[3, 14:20, 20:30] = False
     segment_id = drawing.GetSegmentation().GetNthSegmentID(0)
     write_segment(drawing, segment_id, corrected, story.session.support_node)
-    wait_until(lambda: len(story.session.drawn) == 2)
+    wait_until(lambda: len(story.session.drawn) == 2 and story.ui.useSliceButton.enabled)
     click(story.ui.useSliceButton)
     story.end()
     assert np.array_equal(story.found(drawing), corrected)

@@ -18,6 +18,7 @@ from qnetseg.cli import main
 from qnetseg.errors import DatasetError, RecipeError, WeightsError
 from qnetseg.model import PropagationNet, load_propagation, save_model
 from qnetseg.model.weights import read_safetensors
+from qnetseg.segment.confidence import FEATURES
 from qnetseg.training import PropagationRecipe, Trainer, bench, bench_propagation, supervoxels, trainer
 from qnetseg.training.propagation import PropagationLearner
 from qnetseg.training.synthesis import load_tissues
@@ -93,7 +94,8 @@ def test_a_run_tells_its_losses_and_how_the_weights_were_made(data, tmp_path):
     assert model.provenance["data"] == ["synthetic volumes", "chaos: all cases"]
     assert model.provenance["licence"] == "research use only"
     assert model.provenance["recipe"]["windows"]["depth"] == 24
-    assert model.network.config == recipe.model
+    assert model.network.config.widths == recipe.model.widths
+    assert len(model.network.config.confidence) == 2 * len(FEATURES)
     Trainer(recipe, tmp_path, CPU, lines.append)
     assert len(data) == 2 and len(list((tmp_path / "supervoxels").iterdir())) == 2  # computed once
 

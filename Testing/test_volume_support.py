@@ -215,7 +215,7 @@ def rewrite(path, header=None, **arrays):
         {"image_0": np.zeros((8, 10))},
         {"image_0": np.zeros((3, 3), np.float32)},
         {"image_0": np.full((8, 10), np.nan, np.float32)},
-        {"mask_1": np.zeros((8, 10), np.uint8)},
+        {"mask_0": np.zeros((8, 10), np.uint8), "mask_1": np.zeros((8, 10), np.uint8)},
         {"mask_1": np.full((8, 10), 2, np.uint8)},
         {"image_0": np.array([{}], object)},
     ],
@@ -239,6 +239,19 @@ def test_other_files_are_refused(tmp_path):
         SupportSet.load(tmp_path / "nowhere.npz")
     with pytest.raises(InputError, match="does not exist"):
         SupportSet.load(tmp_path)
+
+
+def test_a_slice_without_the_structure_survives_saving_and_older_files_are_still_read(saved):
+    rewrite(saved, header={"version": 1})
+    assert len(SupportSet.load(saved).filled) == 2
+    rewrite(saved, mask_1=np.zeros((8, 10), np.uint8))
+    support = SupportSet.load(saved)
+    assert len(support.slices) == 2 and len(support.filled) == 1
+    support.save(saved)
+    with np.load(saved) as archive:
+        assert json.loads(str(archive["header"]))["version"] == 2
+    again = SupportSet.load(saved)
+    assert [part.mask.any() for part in again.slices] == [part.mask.any() for part in support.slices]
 
 
 def test_a_newer_version_says_so(saved):
