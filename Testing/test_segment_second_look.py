@@ -39,7 +39,7 @@ def propagator():
 
 
 def test_a_second_look_draws_a_finer_outline():
-    image, truth = star(6, 320, 110)
+    image, truth = star(6, 320, 70)
     results = []
     for again in (False, True):
         looking = propagator()
