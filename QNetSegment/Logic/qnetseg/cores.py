@@ -10,7 +10,7 @@ _QUIET = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 def let_waiting_threads_sleep() -> None:
     """Call before torch is imported: threads that wait for others then sleep instead of keeping a core busy.
 
-    Two threads on two cores that another program uses, too, otherwise take several times as long as one.
+    Where other programs need the cores, too, threads that wait in a loop slow each other down.
     What the user has set in the environment stays. See GCC's libgomp manual, GOMP_SPINCOUNT.
     """
     for name, value in _QUIET.items():

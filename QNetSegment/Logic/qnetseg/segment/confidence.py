@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .evidence import Scene
+from .evidence import FOUND, Scene, distance_to
 
 FEATURES = ("one", "expected Dice", "presence", "distance", "agreement", "way back")
 """Of a slice: 1; `expected_dice`; whether the network thinks that it holds the structure; radii to the
 nearest drawn slice; Dice of the way back on this slice, and on the drawn ones."""
-FOUND = 0.8  # how much a slice that the network found counts as a drawing, as when a window moves on
 FAINT = 0.05  # probability below it is noise in a sum over a whole slice
 FARTHEST = 4.0  # radii
 LIMIT = 4.0  # of log-odds
@@ -93,8 +92,7 @@ def way_back(scene: Scene, probability: Tensor) -> Scene:
         for plane in chosen:
             drawing[one, plane] = FOUND * (2 * probability[one, plane] - 1)
             drawn[one, plane] = True
-    apart = (planes[:, None] - planes[None]).abs()[None] + torch.where(drawn, 0.0, 1e6)[:, None, :]
-    distance = apart.amin(2) * scene.gap[:, None]
+    distance = distance_to(drawn, scene.gap)
     return replace(scene, drawing=drawing * scene.valid, drawn=drawn, distance=distance)
 
 

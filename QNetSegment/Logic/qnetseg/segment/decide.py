@@ -20,8 +20,7 @@ def decided(predicted: Prediction, drawing: Drawing | None, clean_up: bool) -> t
     drawing: of this very volume; None where another patient's was drawn on. clean_up: drop what is not
     connected with the drawing.
     """
-    probability = predicted.probability
-    drawn = None
+    probability, drawn = predicted.probability, None
     if drawing is not None:
         drawn = np.zeros(probability.shape, bool)
         for index, mask in drawing.masks.items():

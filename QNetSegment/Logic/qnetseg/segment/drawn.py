@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..model.propagation import Propagated
 from .confidence import Trust, agreement, way_back, way_back_dice
-from .evidence import Appearance, Scene
+from .evidence import FOUND, Appearance, Scene
 from .job import Job
 from .planes import Found, Planes
 from .propagator import Propagator
@@ -20,7 +20,6 @@ from .second_look import look_again
 from .window import DEPTH, Window
 
 SHIFT = DEPTH // 2  # planes by which a window moves on, as in training
-FOUND = 0.8  # how much a plane that the network found counts beside one that somebody drew, as in training
 EDGE = 4  # planes at a window's end that lead no further, as in training
 GROWN = 1.15  # times the largest drawn area, from which another slice is nearer to the structure's middle
 CLIMBS = 2  # times that such a slice joins the drawn ones

@@ -21,7 +21,8 @@ BINS = 40  # of the intensity histograms over that range
 COUNTED = 2e-3  # share of a histogram that counts as seen in every bin: odds of a few pixels say little
 BLUR = (0.06, 0.24, 0.4, 0.24, 0.06)  # weights over neighbouring bins
 KNOWN = 0.5  # |drawing| from which a voxel's intensity belongs to one of the histograms
-FAR = 10_000  # planes: nowhere in the window
+FAR = 1e6  # planes: nowhere in the window
+FOUND = 0.8  # how much a plane that the network found counts as a drawing, as in training
 FARTHEST = 4.0  # radii from the drawing, beyond which distances count as equal
 USUAL_RADIUS = 16.0  # pixels
 
@@ -161,12 +162,17 @@ def walked(image: Tensor, scene: Scene) -> Tensor:
     return F.interpolate(probability, image.shape[2:], mode="bilinear", align_corners=False)
 
 
+def distance_to(planes: Tensor, gap: Tensor) -> Tensor:
+    """(B, D) float32 pixels from each plane to the nearest chosen one; planes: (B, D) bool, `gap` (B,) apart."""
+    places = torch.arange(planes.shape[1], device=planes.device)
+    steps = (places[:, None] - places[None]).abs() + torch.where(planes, 0.0, FAR)[:, None]
+    return steps.amin(2) * gap[:, None]
+
+
 def _apart(scene: Scene) -> Tensor:
     """(B, D) radii to the nearest plane on which some of the structure is known, drawn or found."""
     known = (scene.drawing > KNOWN / 2).flatten(2).any(2)
-    places = torch.arange(known.shape[1], device=known.device)
-    steps = (places[:, None] - places[None]).abs() + torch.where(known, 0, FAR)[:, None]
-    pixels = torch.minimum(steps.amin(2) * scene.gap[:, None], scene.distance)
+    pixels = torch.minimum(distance_to(known, scene.gap), scene.distance)
     return pixels / scene.radius[:, None]
 
 

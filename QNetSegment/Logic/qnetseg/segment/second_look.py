@@ -20,7 +20,7 @@ from .scenes import Scenes
 from .window import DEPTH, SIDE, Window, rounded_up
 
 FINER = 3.0  # times as fine as the first look at most, as in training (up to 4)
-WORTH = 2.2  # times as fine at least: up to twice as fine it changed no Dice and took half of the time
+WORTH = 2.2  # times as fine at least, or the outline gains too little for the time
 LARGEST = 88.0  # pixels of radius, as in training
 GAP = 4.0  # pixels between planes, at least
 SURE = 0.03  # probability from which a pixel is not certain

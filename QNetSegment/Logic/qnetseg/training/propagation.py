@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..model import PropagationNet, load_propagation
 from ..model.weights import fill, lineage
-from ..segment.drawn import FOUND, SHIFT, leading
-from ..segment.evidence import Appearance, Scene, evidence
+from ..segment.drawn import SHIFT, leading
+from ..segment.evidence import FOUND, Appearance, Scene, evidence
 from .confidence import fit_confidence
 from .distributed import Processes
 from .learner import Ahead, Learner, Place, build_optimiser, learning_rate

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...segment.evidence import Scene
+from ...segment.evidence import Scene, distance_to
 from .chance import Chance, per_sample
 
 REACH = 3  # pixels beside the structure's outline that a drawing takes in by mistake at most
@@ -64,9 +64,7 @@ def draw(
     drawing = (2 * rough - 1) * drawn[:, :, None, None]
     known = others & per_sample(chance.often(0.15)) & (target == 0)
     drawing = torch.where(known, -torch.ones_like(drawing), drawing) * valid
-    planes = torch.arange(area.shape[1], device=area.device)
-    apart = (planes[:, None] - planes[None]).abs()[None] + torch.where(drawn, 0.0, 1e6)[:, None, :]
-    distance = apart.amin(2) * gap[:, None]
+    distance = distance_to(drawn, gap)
     radius = ((rough * valid).sum((2, 3))[rows, first].clamp(min=1) / math.pi).sqrt()
     scene = Scene(image * valid, drawing, drawn, distance, valid, gap, radius)
     return Drawn(scene, target * valid, usable)
