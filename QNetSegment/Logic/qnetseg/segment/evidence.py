@@ -163,7 +163,10 @@ def walked(image: Tensor, scene: Scene) -> Tensor:
 
 
 def distance_to(planes: Tensor, gap: Tensor) -> Tensor:
-    """(B, D) float32 pixels from each plane to the nearest chosen one; planes: (B, D) bool, `gap` (B,) apart."""
+    """(B, D) float32 pixels from each plane to the nearest chosen one.
+
+    planes: (B, D) bool, the chosen ones. gap: (B,) pixels between planes.
+    """
     places = torch.arange(planes.shape[1], device=planes.device)
     steps = (places[:, None] - places[None]).abs() + torch.where(planes, 0.0, FAR)[:, None]
     return steps.amin(2) * gap[:, None]
