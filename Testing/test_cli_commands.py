@@ -11,19 +11,13 @@ from types import SimpleNamespace
 import pytest
 
 from qnetseg.cli import build_parser, main, train
-from support.cli_bed import Bed, entry_of, write_manifest, write_model
+from support.cli_bed import bed_with_catalogue, write_manifest, write_model
 from support.worker_bed import LOGIC
 
 
 @pytest.fixture
 def bed(tmp_path, monkeypatch):
-    bed = Bed(tmp_path)
-    monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
-    monkeypatch.setenv("QNETSEG_MODELS", str(tmp_path / "downloads"))
-    source = write_model(tmp_path / "big.safetensors", "other")
-    entries = [entry_of(bed.model, seconds=12.5), entry_of(bed.qnet), entry_of(source, url=source.as_uri())]
-    write_manifest(bed.resources, entries)
-    return bed
+    return bed_with_catalogue(tmp_path, monkeypatch)
 
 
 def commands(parser, prefix=()):

@@ -9,18 +9,12 @@ import pytest
 
 from qnetseg import errors
 from qnetseg.cli import doctor, main
-from support.cli_bed import Bed, entry_of, write_manifest, write_model
+from support.cli_bed import bed_with_catalogue
 
 
 @pytest.fixture
 def bed(tmp_path, monkeypatch):
-    bed = Bed(tmp_path)
-    monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
-    monkeypatch.setenv("QNETSEG_MODELS", str(tmp_path / "downloads"))
-    source = write_model(tmp_path / "big.safetensors", "other")
-    entries = [entry_of(bed.model, seconds=12.5), entry_of(bed.qnet), entry_of(source, url=source.as_uri())]
-    write_manifest(bed.resources, entries)
-    return bed
+    return bed_with_catalogue(tmp_path, monkeypatch)
 
 
 def test_doctor_says_that_everything_works(bed, capsys):

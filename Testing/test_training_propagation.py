@@ -12,14 +12,13 @@ import torch
 from qnetseg.errors import DatasetError, RecipeError
 from qnetseg.model import PropagationNet
 from qnetseg.segment.drawn import EDGE, SHIFT, leading
-from qnetseg.training import trainer
 from qnetseg.training.bench_propagation import made_up_tissue
 from qnetseg.training.distributed import Processes
 from qnetseg.training.learner import Ahead
 from qnetseg.training.propagation import PropagationLearner, propagation_loss
 from qnetseg.training.synthesis import Division, Tissue, make_batch
 from qnetseg.training.synthesis.tissue import cut_out, find_place
-from support.propagation_bed import RECIPE, WINDOWS
+from support.propagation_bed import RECIPE, WINDOWS, undisturbed
 
 CPU = torch.device("cpu")
 
@@ -52,11 +51,8 @@ def tissues():
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
-    monkeypatch.setattr(trainer, "LOG_EVERY", trainer.LOG_EVERY)  # `make` changes it
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with undisturbed(monkeypatch):
+        yield
 
 
 def batches(kind, tissues, count=4):

@@ -22,7 +22,7 @@ from qnetseg.segment.confidence import FEATURES
 from qnetseg.training import PropagationRecipe, Trainer, bench, bench_propagation, supervoxels, trainer
 from qnetseg.training.propagation import PropagationLearner
 from qnetseg.training.synthesis import load_tissues
-from support.propagation_bed import RECIPE, make
+from support.propagation_bed import RECIPE, make, undisturbed
 from support.worker_bed import LOGIC
 
 CPU = torch.device("cpu")
@@ -31,11 +31,8 @@ SHALLOW = dataclasses.replace(RECIPE.windows, depth=8, moved=0.0)
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
-    monkeypatch.setattr(trainer, "LOG_EVERY", trainer.LOG_EVERY)  # `make` changes it
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with undisturbed(monkeypatch):
+        yield
 
 
 @pytest.fixture

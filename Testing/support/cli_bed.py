@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 from safetensors.numpy import save_file
 
@@ -102,3 +103,14 @@ class Bed:
             *more,
         ]
         return main(["segment", *map(str, arguments)])
+
+
+def bed_with_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
+    """A bed whose catalogue, the one that commands read, has two shipped models and one to download."""
+    bed = Bed(tmp_path)
+    monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
+    monkeypatch.setenv("QNETSEG_MODELS", str(tmp_path / "downloads"))
+    source = write_model(tmp_path / "big.safetensors", "other")
+    entries = [entry_of(bed.model, seconds=12.5), entry_of(bed.qnet), entry_of(source, url=source.as_uri())]
+    write_manifest(bed.resources, entries)
+    return bed

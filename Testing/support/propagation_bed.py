@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import pytest
 import torch
 
 from qnetseg.model import PropagationConfig
@@ -30,6 +33,18 @@ def make(folder, recipe=RECIPE, report=lambda line: None):
     torch.set_num_threads(1)
     trainer.LOG_EVERY = 1
     return Trainer(recipe, folder, torch.device("cpu"), report, checkpoint_seconds=-1)
+
+
+@contextmanager
+def undisturbed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread, and what `make` changes put back afterwards."""
+    monkeypatch.setattr(trainer, "LOG_EVERY", trainer.LOG_EVERY)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":
