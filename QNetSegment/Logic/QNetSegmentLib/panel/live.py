@@ -25,7 +25,8 @@ class LiveUpdate:
         self._slow = False  # for this session; the user may switch it on again
         self._waiting = False  # a stroke came during a run
         self._next = Later(self._start)
-        self._patience = Later(session.promote, round(1000 * FAST))
+        self._lasts = False  # the run at hand has used up the patience
+        self._patience = Later(self._on_patience_ended, round(1000 * FAST))
         session.drawing_read.connect(self._on_stroke)
         session.run_ended.connect(self._on_run_ended)
 
@@ -82,12 +83,18 @@ class LiveUpdate:
             self._patience.request()
             session.guarded(lambda: session.start(update=True))
 
+    def _on_patience_ended(self) -> None:
+        self._lasts = True
+        self._session.promote()
+
     def _on_run_ended(self, seconds: float | None, first: bool = False) -> None:
         """seconds: what the user waited; None for a run without a result. first: of its process."""
         self._patience.stop()
         if seconds is not None and self.offered:
             self._seconds = 0.0 if first else seconds  # the first one also loads the model: the next decides
-            self._slow = self._slow or (self.on and self._seconds >= FAST)
+            # A run that was shown as one that lasts is slow, whatever the two clocks say.
+            self._slow = self._slow or (self.on and (self._lasts or self._seconds >= FAST))
+        self._lasts = False
         waiting, self._waiting = self._waiting, False
         if waiting:
             self._next.request()

@@ -18,53 +18,66 @@ AROUND = 18  # single bodies around it
 TUBES = 2  # tubes among the surroundings
 LINKS = 12  # balls of such a tube
 REGIONS = 5  # kinds of tissue that fill the rest
+FORMS = (0.42, 0.12, 0.32, 0.14)  # of single bodies: solid, dented, a wall, what a wall surrounds
+INCLUSIONS = 4  # spots of other tissue in and at the structure
 FAR = 1e3  # a function's value where there is nothing
 
 
 class Layout(NamedTuple):
     """What lies where in B windows of D planes of H x H cells.
 
+    Functions are (B, D, H, H) float32, below 1 inside; continuous, to be interpolated.
+
     Attributes:
-        target: (B, D, H, H) float32, below 1 inside the structure; continuous, to be interpolated.
-        cavity: (B, D, H, H) float32, below 1 inside what the structure surrounds.
+        target: the structure to be found.
+        body: what has the first colour: the structure, or the wall around it.
+        cavity: what the body surrounds.
+        inclusions: spots of other tissue, which belong to whatever they lie in.
         labels: (B, D, H, H) int64: 0 to REGIONS - 1 for tissue, then the bodies around.
+        inner: (B,) bool, the structure is the cavity, as far as the wall reaches.
     """
 
     target: Tensor
+    body: Tensor
     cavity: Tensor
+    inclusions: Tensor
     labels: Tensor
+    inner: Tensor
 
 
 LABELS = REGIONS + AROUND + TUBES
 
 
-def layout(chance: Chance, planes: Tensor, side: int, cell: float, radius: Tensor) -> Layout:
+def layout(chance: Chance, planes: Tensor, parts: int, side: int, cell: float, radius: Tensor) -> Layout:
     """Random bodies around the window's middle.
 
     Args:
         chance: random numbers of the batch.
         planes: (B, D) float32, pixels of each plane above the one that is drawn on.
+        parts: planes that are one slice of the scan.
         side: cells along an edge of the window.
         cell: pixels along an edge of a cell.
         radius: (B,) float32, about that of the structure in the drawn plane, pixels.
     """
     depth = planes.shape[1]
-    where = _warped(chance, planes, side, cell, radius)
+    where = _warped(chance, planes, parts, side, cell, radius)
     monomials = _monomials(where)
     shape = (chance.batch, -1, depth, side, side)
-    target, cavity = _structure(chance, monomials, radius, shape)
-    around = _surroundings(chance, monomials, radius, shape)
+    target, body, cavity, inner = _structure(chance, monomials, shape)
+    inclusions = _inclusions(chance, monomials).reshape(shape)[:, 0]
+    around = _surroundings(chance, monomials, shape)
     labels = chance.field((depth, side, side), (4, 6, 6), REGIONS).argmax(1)
     for number in range(around.shape[1]):
         labels = torch.where(around[:, number] < 1, REGIONS + number, labels)
     # Some of the surroundings lie in front of the structure and dent it.
     dents = per_sample(chance.often(0.35)) & (around[:, :3] < 1).any(1)
-    target = torch.where(dents & (target < 1), 2 - target, target)
-    return Layout(target, cavity, labels)
+    target, body = (torch.where(dents & (part < 1), 2 - part, part) for part in (target, body))
+    return Layout(target, body, cavity, inclusions, labels, inner)
 
 
-def _warped(chance: Chance, planes: Tensor, side: int, cell: float, radius: Tensor) -> Tensor:
-    """(B, 3, D * H * H) places in units of the radius, bent by smooth noise."""
+def _warped(chance: Chance, planes: Tensor, parts: int, side: int, cell: float, radius: Tensor) -> Tensor:
+    """(B, 3, D * H * H) places in units of the radius, bent by smooth noise, and shifted from slice to slice
+    by breathing."""
     depth = planes.shape[1]
     across = (torch.arange(side, device=planes.device) - (side - 1) / 2) * cell
     z = planes[:, :, None, None].expand(-1, -1, side, side)
@@ -73,6 +86,8 @@ def _warped(chance: Chance, planes: Tensor, side: int, cell: float, radius: Tens
     strength = chance.uniform(0, 1) ** 2
     coarse = chance.field((depth, side, side), (4, 4, 4), 3) * per_sample(strength, 5) * 0.35
     finer = chance.field((depth, side, side), (6, 9, 9), 3) * per_sample(chance.uniform(0, 1) ** 3, 5) * 0.12
+    breath = chance.normal(2, depth // parts).repeat_interleave(parts, 2)[..., None, None]
+    places[:, 1:] += breath * per_sample(chance.often(0.4) * chance.uniform(0, 0.1), 5)
     return (places + coarse + finer).flatten(2)
 
 
@@ -112,12 +127,12 @@ def _rotations(chance: Chance, count: int, tilt: float) -> Tensor:
 
 
 def _structure(
-    chance: Chance, monomials: Tensor, radius: Tensor, shape: tuple[int, ...]
-) -> tuple[Tensor, Tensor]:
-    """(target, cavity), each (B, D, H, H): one of a body, lobes, a tube with branches, several parts; some
-    of them hollow or dented."""
+    chance: Chance, monomials: Tensor, shape: tuple[int, ...]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Target, body, cavity and inner of `Layout`: one of a body, lobes, a tube with branches, several parts;
+    some single bodies are dented, walls around a cavity, or such a cavity."""
     batch, device = chance.batch, monomials.device
-    kind = chance.choose(torch.tensor([[0.4, 0.2, 0.25, 0.15]], device=device).expand(batch, -1))
+    kind = chance.choose(torch.tensor([[0.55, 0.15, 0.2, 0.1]], device=device).expand(batch, -1))
     centre = torch.full((batch, PIECES, 3), FAR, device=device)
     radii = torch.ones(batch, PIECES, 3, device=device)
     turn = _rotations(chance, PIECES, 0.5)
@@ -128,9 +143,14 @@ def _structure(
         radii = torch.where(used[..., None], own_radii, radii)
     across, along = _quadrics(centre, radii, turn)
     squares, lengths = (coefficients @ monomials for coefficients in (across, along))
-    target = _closed(chance, squares, lengths, kind != 2).amin(1).reshape(shape)[:, 0]
-    cavity = _hollow(chance, monomials, centre, radii, turn, kind).reshape(shape)[:, 0]
-    return torch.maximum(target, 2 - cavity), torch.maximum(cavity, target)
+    whole = _closed(chance, squares, lengths, kind != 2).amin(1).reshape(shape)[:, 0]
+    form = chance.choose(torch.tensor([FORMS], device=device).expand(batch, -1))
+    form = torch.where(kind == 0, form, 0)
+    cavity = _hollow(chance, monomials, centre, radii, turn, form).reshape(shape)[:, 0]
+    wall = torch.maximum(whole, 2 - cavity)
+    inner = form == 3
+    target = torch.where(per_sample(inner), torch.maximum(whole, cavity), wall)
+    return target, wall, torch.maximum(cavity, 2 - wall), inner
 
 
 def _closed(chance: Chance, squares: Tensor, lengths: Tensor, may_be_blunt: Tensor) -> Tensor:
@@ -148,7 +168,7 @@ def _body(chance: Chance) -> tuple[Tensor, Tensor, int]:
     length = chance.spread(0.5, 3.5, PIECES, 1)
     radii = torch.cat([length, sides, 1 / sides], -1)
     centre = chance.normal(PIECES, 3) * 0.12
-    centre[..., :1] = chance.uniform(-0.6, 0.6, PIECES, 1) * length
+    centre[..., :1] = chance.uniform(-0.85, 0.85, PIECES, 1) * length
     return centre, radii, 1
 
 
@@ -202,21 +222,30 @@ def _parts(chance: Chance) -> tuple[Tensor, Tensor, int]:
 
 
 def _hollow(
-    chance: Chance, monomials: Tensor, centre: Tensor, radii: Tensor, turn: Tensor, kind: Tensor
+    chance: Chance, monomials: Tensor, centre: Tensor, radii: Tensor, turn: Tensor, form: Tensor
 ) -> Tensor:
     """(B, 1, V) function of the cavity or dent of single bodies; FAR for the others."""
-    wall = chance.uniform(0.45, 0.88, 1, 1)
-    dent = chance.often(0.35)[:, None, None]
+    dent = (form == 1)[:, None, None]
+    wall = torch.where(dent, chance.uniform(0.45, 0.88, 1, 1), chance.uniform(0.5, 0.9, 1, 1))
     own = radii[:, :1] * wall
     own[..., :1] *= chance.spread(0.8, 1.6, 1, 1)  # some are open at an end
-    shift = chance.normal(1, 3) * torch.where(dent, 0.6, 0.08)
+    shift = chance.normal(1, 3) * torch.where(dent, 0.6, 0.06)
     shift[..., 0] *= 0.3
     across, along = _quadrics(centre[:, :1] + shift * radii[:, :1], own, turn[:, :1])
-    there = (chance.often(0.45) & (kind == 0))[:, None, None]
-    return torch.where(there, (across + along) @ monomials, FAR)
+    return torch.where((form > 0)[:, None, None], (across + along) @ monomials, FAR)
 
 
-def _surroundings(chance: Chance, monomials: Tensor, radius: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _inclusions(chance: Chance, monomials: Tensor) -> Tensor:
+    """(B, 1, V) function of small bodies near the structure's middle; FAR in most samples."""
+    radii = chance.spread(0.1, 0.4, INCLUSIONS, 3)
+    radii[..., :1] *= chance.spread(1, 3, INCLUSIONS, 1)
+    centre = chance.normal(INCLUSIONS, 3) * 0.5
+    across, along = _quadrics(centre, radii, _rotations(chance, INCLUSIONS, 0.4))
+    there = chance.often(0.35)[:, None, None]
+    return torch.where(there, ((across + along) @ monomials).amin(1, keepdim=True), FAR)
+
+
+def _surroundings(chance: Chance, monomials: Tensor, shape: tuple[int, ...]) -> Tensor:
     """(B, AROUND + TUBES, D, H, H) functions of bodies anywhere, some of which touch the structure."""
     radii = chance.spread(0.25, 1.8, AROUND, 1) * chance.spread(0.6, 1.6, AROUND, 3)
     centre = chance.uniform(-3.2, 3.2, AROUND, 3)

@@ -13,11 +13,17 @@ from .chance import Chance, per_sample
 
 
 class Colours(NamedTuple):
-    """Intensities of a layout's tissues, each wherever it may be: (B, D, H, H) float32."""
+    """Intensities of a layout's tissues, each wherever it may be: (B, D, H, H) float32.
+
+    Attributes:
+        around: of the labels. target: of the structure. beside: of its wall or its cavity.
+        inclusions: of spots in it.
+    """
 
     around: Tensor
-    cavity: Tensor
     target: Tensor
+    beside: Tensor
+    inclusions: Tensor
 
 
 def paint(chance: Chance, labels: Tensor) -> Colours:
@@ -37,15 +43,21 @@ def paint(chance: Chance, labels: Tensor) -> Colours:
     flat = labels.flatten(1)
     texture = textures.flatten(2).gather(1, which.gather(1, flat)[:, None])[:, 0]
     around = (levels.gather(1, flat) + strength.gather(1, flat) * texture).reshape(labels.shape)
-    cavity = per_sample(chance.normal() * 1.2) + 0.1 * textures[:, 0]
+    beside = chance.normal() * 1.2
+    spots = torch.where(chance.often(0.4), beside, own + chance.normal() * 0.8)
     mine = textures[torch.arange(chance.batch), chance.integer(len(grains))]
     target = per_sample(own) + per_sample(chance.uniform(0, 1) ** 2 * 0.5) * mine
-    return Colours(around, cavity, target)
+    beside, spots = (per_sample(level) + 0.1 * textures[:, 0] for level in (beside, spots))
+    return Colours(around, target, beside, spots)
 
 
 def scanned(chance: Chance, image: Tensor) -> Tensor:
-    """Blur, bias, noise, and an intensity scale of any kind on (B, D, N, N) standardised images."""
+    """Blur, bias, noise, another level in each plane, and an intensity scale of any kind on (B, D, N, N)
+    standardised images."""
     image = _blurred(chance, image)
+    uneven = per_sample(chance.often(0.3) * chance.uniform(0, 0.25))
+    gain, level = (chance.normal(image.shape[1])[:, :, None, None] * uneven for _ in range(2))
+    image = image * (1 + gain) + level
     depth, side = image.shape[1:3]
     bias = chance.field((depth, side, side), (3, 3, 3))[:, 0]
     image = image * (1 + per_sample(chance.often(0.4) * chance.uniform(0, 0.3)) * bias)

@@ -15,6 +15,7 @@ from .chance import Chance, per_sample
 
 REACH = 3  # pixels beside the structure's outline that a drawing takes in by mistake at most
 CONVENTION = 8  # radii over the width within which outlines are drawn by other conventions
+COVERED = (0.1, 0.55)  # share of a voxel from which the structure is drawn there
 KEPT = 0.7  # share of a structure that must be left for it to be drawn along the inside
 LEAST = 20  # pixels of the structure on a plane that somebody draws
 
@@ -71,9 +72,10 @@ def draw(
 
 
 def _by_convention(chance: Chance, cover: Tensor) -> Tensor:
-    """(B, D, N, N) 0 or 1: one draws along an edge, another a little outside or inside of it, on every slice
-    alike; so the drawing tells how the other slices are to be outlined."""
-    inside = cover > 0.5
+    """(B, D, N, N) 0 or 1: one draws along an edge, another a little outside or inside of it, one takes what
+    fills little of a thick slice and another leaves it, on every slice alike; so the drawing tells how the
+    other slices are to be outlined."""
+    inside = cover > per_sample(chance.uniform(*COVERED))
     radius = (inside.sum((2, 3)).amax(1).float() / math.pi).sqrt()
     width = max(1, round(float(radius.mean()) / CONVENTION))
     soft = F.avg_pool2d(cover, 2 * width + 1, 1, width, count_include_pad=False)

@@ -19,6 +19,7 @@ from .drawings import draw
 from .tissue import Tissue, cut_out, find_place, repainted
 from .windows import WindowRecipe
 
+PARTS = 4  # of a slab
 CELL = 2  # pixels along an edge of the cells that bodies are made on; they are interpolated to pixels
 
 
@@ -102,8 +103,8 @@ def _real(
 def _synthetic(
     luck: random.Random, chance: Chance, depth: int, side: int, radius: Tensor, moves: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The same of random bodies; planes are slabs, whose parts are averaged, in some batches."""
-    parts = 2 if luck.random() < 0.4 else 1
+    """The same of random bodies; in half of the batches planes are slabs, whose parts are averaged."""
+    parts = PARTS if luck.random() < 0.5 else 1
     cells = side // CELL
     fine = (radius / 8).clamp(min=1)
     gap = torch.where(chance.often(0.45), fine, fine * chance.spread(1, 6)).clamp(max=10)
@@ -111,7 +112,7 @@ def _synthetic(
     position = low + chance.integer(high - low + 1)
     planes = (torch.arange(depth * parts, device=chance.device) + 0.5) / parts - 0.5
     heights = (planes[None] - position[:, None]) * gap[:, None]
-    made = layout(chance, heights, cells, CELL, radius)
+    made = layout(chance, heights, parts, cells, CELL, radius)
 
     def fine_planes(values: Tensor) -> Tensor:
         return F.interpolate(values, (side, side), mode="bilinear", align_corners=False)
@@ -123,12 +124,16 @@ def _synthetic(
     def slabs(values: Tensor) -> Tensor:
         return values.reshape(len(values), depth, parts, side, side).mean(2)
 
-    target, cavity = covered(made.target), covered(made.cavity)
     colours = paint(chance, made.labels)
+    inner = per_sample(made.inner)
     image = fine_planes(colours.around)
-    image = image + (fine_planes(colours.cavity) - image) * cavity
-    image = image + (fine_planes(colours.target) - image) * target
-    image, cover = scanned(chance, slabs(image)), slabs(target)
+    for colour, cover in (
+        (torch.where(inner, colours.target, colours.beside), covered(made.cavity)),
+        (torch.where(inner, colours.beside, colours.target), covered(made.body)),
+        (colours.inclusions, covered(made.inclusions)),
+    ):
+        image = image + (fine_planes(colour) - image) * cover
+    image, cover = scanned(chance, slabs(image)), slabs(covered(made.target))
     labels = F.interpolate(made.labels.float(), (side, side), mode="nearest").long()
     middle = labels[:, parts // 2 :: parts]
     others = (middle == per_sample(chance.integer(int(labels.max()) + 1))) & (cover < 0.5)

@@ -19,7 +19,8 @@ from .chance import Chance
 ISOTROPIC = 2.0  # times the finest spacing, up to which slices are taken along an axis
 LEAST = 24  # pixels of a structure on the slice that is drawn on
 SHARE = 0.3  # of the structure's largest area, that the drawn slice must have
-SMOOTH = 0.8  # share of a supervoxel's slice that must be left when its outline is smoothed
+ROUGH = 1.25  # times the outline of discs of its areas, that a supervoxel may have
+THICKER = (1, 1, 2, 4)  # times the usual distance of planes
 TRIES = 50
 
 
@@ -28,10 +29,12 @@ class Division:
     """A volume's division into structures, seen along each axis: (S, H, W) int16 labels, 0 for none.
 
     areas: for each axis (S, labels) pixels of each label on each slice, label 0 left at 0.
+    smooth: for each axis (labels,) bool, whether somebody would draw such a thing: no sponge.
     """
 
     labels: Tensor
     areas: tuple[np.ndarray, ...]
+    smooth: tuple[np.ndarray, ...]
 
     @classmethod
     def of(cls, labels: np.ndarray, device: torch.device) -> Division:
@@ -40,14 +43,15 @@ class Division:
         first = int(values[0] != 0)
         small = (flat.reshape(labels.shape) + first).astype(np.int16)
         count = len(values) + first
-        areas = []
+        areas, smooth = [], []
         for axis in range(3):
             rows = np.moveaxis(small, axis, 0).reshape(small.shape[axis], -1).astype(np.int64)
             rows += np.arange(len(rows))[:, None] * count
             area = np.bincount(rows.ravel(), minlength=len(rows) * count).reshape(len(rows), count)
             area[:, 0] = 0
             areas.append(area)
-        return cls(torch.from_numpy(small).to(device), tuple(areas))
+            smooth.append(_smooth(np.moveaxis(small, axis, 0), area))
+        return cls(torch.from_numpy(small).to(device), tuple(areas), tuple(smooth))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,15 +100,13 @@ def find_place(tissues: Sequence[Tissue], luck: random.Random, segmented: float)
         division = tissue.divisions[luck.randrange(low, high)]
         axis = luck.choice(tissue.axes())
         areas = division.areas[axis]
-        labels = np.flatnonzero(areas.max(0) >= LEAST)
+        labels = np.flatnonzero((areas.max(0) >= LEAST) & (own | division.smooth[axis]))
         if not len(labels):
             continue
         label = int(luck.choice(labels.tolist()))
         column = areas[:, label]
         slices = np.flatnonzero(column >= max(LEAST, SHARE * column.max()))
         chosen = luck.choices(slices.tolist(), column[slices].tolist())[0]
-        if not own and not _smooth(division.labels.select(axis, chosen) == label):
-            continue
         joined = 0 if own or luck.random() < 0.6 else _neighbour(tissue, division, axis, label, chosen)
         return Place(tissue, division, axis, label, chosen, joined)
     raise DatasetError(
@@ -113,10 +115,20 @@ def find_place(tissues: Sequence[Tissue], luck: random.Random, segmented: float)
     )
 
 
-def _smooth(mask: Tensor) -> bool:
-    """Whether most of an (H, W) bool mask is left when its outline is smoothed: nobody draws a sponge."""
-    soft = F.avg_pool2d(mask.float()[None], 5, 1, 2)[0]
-    return float((mask & (soft > 0.5)).sum()) >= SMOOTH * float(mask.sum())
+def _smooth(labels: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    """(labels,) bool: pixels at the outline are at most ROUGH times those of discs of the same areas.
+
+    labels: (S, H, W). areas: (S, labels), see `Division`.
+    """
+    edge = np.zeros(labels.shape, bool)
+    for axis in (1, 2):
+        differs = np.diff(labels, axis=axis) != 0
+        before, after = ((slice(None),) * axis + (part,) for part in (slice(None, -1), slice(1, None)))
+        edge[before] |= differs
+        edge[after] |= differs
+    outline = np.bincount(labels[edge], minlength=areas.shape[1])
+    discs = np.sqrt(4 * math.pi * areas).sum(0)
+    return np.asarray(outline <= ROUGH * discs)
 
 
 def _neighbour(tissue: Tissue, division: Division, axis: int, label: int, index: int) -> int:
@@ -147,19 +159,22 @@ def cut_out(
     plane = labels[place.slice]
     mask = (plane == place.label) | ((plane == place.joined) & (place.joined > 0))
     pixel = max(math.sqrt(float(mask.sum()) * spacing[0] * spacing[1] / math.pi) / radius, 0.5 * min(spacing))
-    step = max(1, round(radius / 8 * pixel / thick))
+    step = max(1, round(radius / 8 * pixel / thick * luck.choice(THICKER)))
+    part = step if luck.random() < 0.5 else 1  # slices that one of the window's planes is the mean of
     low, high = (depth // 6, depth // 3) if moves else (depth // 4, depth - 1 - depth // 4)
     position = luck.randint(low, high)
     index = place.slice + step * (torch.arange(depth) - position)
     inside = (index >= 0) & (index < len(image))
+    parts = (index[:, None] + torch.arange(part) - part // 2).clamp(0, len(image) - 1).to(image.device)
     index = index.clamp(0, len(image) - 1).to(image.device)
     places = torch.nonzero(mask).float().mean(0)
     centre = [float(places[n]) + luck.uniform(-0.4, 0.4) * radius * pixel / spacing[n] for n in (0, 1)]
     grid, valid = _grid(centre, pixel, spacing, plane.shape, side, luck, image.device)
     other = labels[index].float()
-    structure = ((other == place.label) | ((other == place.joined) & (place.joined > 0))).float()
+    every = labels[parts]
+    structure = ((every == place.label) | ((every == place.joined) & (place.joined > 0))).float().mean(1)
     factor = max(1, int(pixel / max(spacing)))
-    seen = torch.stack([averaged(image[index], factor), averaged(structure, factor)], 1)
+    seen = torch.stack([averaged(image[parts].mean(1), factor), averaged(structure, factor)], 1)
     sampled = F.grid_sample(seen, grid.expand(depth, -1, -1, -1), padding_mode="border", align_corners=False)
     nearest = F.grid_sample(
         other[:, None],
@@ -172,10 +187,10 @@ def cut_out(
     if place.division not in tissue.divisions[: tissue.segmented]:
         cover = F.avg_pool2d(F.avg_pool2d(cover, 3, 1, 1), 3, 1, 1)
     validity = valid[None] * inside.to(image.device)[:, None, None]
-    parts = [sampled[:, 0], cover, nearest, validity]
+    made = [sampled[:, 0], cover, nearest, validity]
     if not moves and luck.random() < 0.5:
-        parts, position = [part.flip(0) for part in parts], depth - 1 - position
-    return parts[0], parts[1], parts[2], parts[3], step * thick / pixel, position
+        made, position = [each.flip(0) for each in made], depth - 1 - position
+    return made[0], made[1], made[2], made[3], step * thick / pixel, position
 
 
 def _grid(
