@@ -1,4 +1,4 @@
-"""Confidence of slices: the way back, its features, and the fit of their weights."""
+"""Confidence of slices: its features, and the fit of their weights."""
 
 from __future__ import annotations
 
@@ -10,62 +10,28 @@ from qnetseg.model.propagation import Propagated, PropagationConfig
 from qnetseg.segment.confidence import (
     FEATURES,
     Trust,
-    agreement,
     expected,
     expected_dice,
     expected_overlap,
     features,
-    way_back,
-    way_back_dice,
+    overlaps,
 )
-from qnetseg.segment.evidence import Scene
 from qnetseg.training.confidence import fit_confidence
 from qnetseg.training.synthesis import WindowRecipe, make_batch
 from support.walker_network import WalkerNet
 
 
-def scene(depth=8, side=16):
-    image = torch.zeros(1, depth, side, side)
-    drawing, drawn = torch.zeros_like(image), torch.zeros(1, depth, dtype=torch.bool)
-    drawing[0, 3] = -1
-    drawing[0, 3, 4:12, 4:12] = 1
-    drawn[0, 3] = True
-    distance = (torch.arange(depth).float() - 3).abs()[None] * 2
-    return Scene(
-        image, drawing, drawn, distance, torch.ones_like(image), torch.tensor([2.0]), torch.tensor([4.5])
-    )
-
-
-def test_on_the_way_back_found_planes_on_both_sides_take_the_drawing_s_place():
-    one = scene()
-    found = torch.zeros_like(one.image)
-    found[0, 1:7, 4:12, 4:12] = 0.9
-    back = way_back(one, found)
-    assert torch.nonzero(back.drawn[0])[:, 0].tolist() == [2, 5]
-    assert not back.drawing[0, 3].any() and float(back.drawing[0, 5].max()) == pytest.approx(0.64)
-    assert back.distance[0].tolist() == [4, 2, 0, 2, 2, 0, 2, 4]
-
-
-def test_where_nothing_was_found_the_drawing_stays():
-    one = scene()
-    back = way_back(one, torch.zeros_like(one.image))
-    assert torch.equal(back.drawing, one.drawing) and torch.equal(back.drawn, one.drawn)
-
-
-def test_agreement_is_one_for_equals_and_for_two_times_nothing():
-    one = torch.zeros(1, 3, 8, 8)
-    one[0, 0, 2:6, 2:6] = 1
-    other = one.clone()
-    other[0, 1, 2:6, 2:6] = 1
-    assert agreement(one, other)[0].tolist() == pytest.approx([1, 1 / 17, 1])
-
-
-def test_the_way_back_is_compared_with_what_was_drawn():
-    one = scene()
-    back = torch.zeros_like(one.image)
-    assert float(way_back_dice(back, one)) < 0.1
-    back[0, 3, 4:12, 4:12] = 0.8
-    assert float(way_back_dice(back, one)) == pytest.approx(1)
+def test_overlaps_compare_a_slice_with_those_beside_it():
+    masks = torch.zeros(1, 5, 8, 8, dtype=torch.bool)
+    masks[0, 0, 2:6, 2:6] = True
+    masks[0, 1, 2:6, 2:4] = True
+    least, mean = overlaps(masks)
+    assert least[0].tolist() == pytest.approx([2 / 3, 0, 0, 1, 1])
+    assert mean[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0.5, 1, 1])
+    for each in overlaps(masks, 3):
+        assert each[0].tolist() == [0, 0, 1, 0, 0]
+    for each in overlaps(masks, 7):
+        assert each[0].tolist() == [1] * 5
 
 
 def test_expected_dice_is_one_for_certain_slices_and_falls_with_doubt():
@@ -81,7 +47,7 @@ def test_expected_dice_is_one_for_certain_slices_and_falls_with_doubt():
 
 
 def test_scores_follow_the_weights_for_found_and_for_empty_slices_apart():
-    values = features(*(torch.tensor([0.9, 0.2]) for _ in range(5)))
+    values = features(*(torch.tensor([0.9, 0.2]) for _ in range(4)))
     assert values.shape == (2, len(FEATURES))
     weights = [0.0] * 2 * len(FEATURES)
     weights[0], weights[len(FEATURES)] = 10.0, -10.0
@@ -89,12 +55,11 @@ def test_scores_follow_the_weights_for_found_and_for_empty_slices_apart():
     assert scores[0] > 0.99 and scores[1] < 0.01
 
 
-@pytest.mark.parametrize("weights", [(), (1.0,) * 12])
+@pytest.mark.parametrize("weights", [(), (1.0,) * 2 * len(FEATURES), (1.0,) * 3])
 def test_a_slice_that_may_hold_nothing_is_trusted_less(weights):
     probability = np.zeros((3, 8, 8), np.float32)
     probability[:2, 2:6, 2:6] = 0.95
-    flat = np.ones(3, np.float32)
-    trust = Trust(np.array([0.95, 0.3, 0.1], np.float32), flat, flat, 0.9, weights)
+    trust = Trust(np.array([0.95, 0.3, 0.1], np.float32), 1, weights)
     scores = trust.scores(probability, probability > 0.5, 16.0)
     assert scores.shape == (3,) and scores[0] > scores[1] and (scores >= 0).all() and (scores <= 1).all()
 
@@ -111,8 +76,8 @@ def test_the_fit_trusts_slices_that_turn_out_right():
     assert len(weights) == 2 * len(FEATURES) and np.isfinite(weights).all()
     sure, unsure = (torch.tensor([share]) for share in (0.97, 0.4))
     occupied = torch.tensor([True])
-    same = (torch.tensor([2.0]), torch.tensor([1.0]))
-    high = expected(features(sure, *same, sure, sure), occupied, weights)
-    low = expected(features(unsure, *same, unsure, unsure), occupied, weights)
+    there = torch.tensor([2.0])
+    high = expected(features(sure, there, sure, sure), occupied, weights)
+    low = expected(features(unsure, there, unsure, unsure), occupied, weights)
     assert high > low
     assert PropagationConfig.from_dict(PropagationConfig(confidence=weights).to_dict()).confidence == weights

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qnetseg.segment.window import DEPTH, FEWEST, LEAST_SIDE, SIDE, Window, averaged
+from qnetseg.segment.window import DEPTH, FEWEST, LEAST_SIDE, SIDE, WHOLE, Window, averaged
 
 
 def disc(shape, centre, radius):
@@ -29,10 +29,10 @@ def test_a_window_holds_the_drawing_and_has_the_network_s_shape(count, share, ra
     anchor = min(int(share * count), count - 1)
     window = Window.around({anchor: mask}, count, (thick, pixel, pixel))
     assert window.side % 16 == 0 and LEAST_SIDE <= window.side <= SIDE
-    assert len(window.planes) % 4 == 0 and len(window.planes) <= DEPTH
+    assert len(window.planes) % 4 == 0 and len(window.planes) <= WHOLE
     assert anchor in window.planes
     assert window.side * window.pixel >= 2 * radius * pixel  # it fits
-    if len(window.planes) < DEPTH:
+    if len(window.planes) != DEPTH:
         assert window.planes[0] <= 0 and window.planes[-1] >= count - 1
     assert window.pixel <= pixel or window.radius >= FEWEST * 0.7 or radius < FEWEST
 

@@ -1,28 +1,26 @@
 """How far to trust each slice: the Dice to be expected of it.
 
-From the network's own probabilities, from whether it thinks that the slice holds the structure, and from the
-way back: slices that were found take the drawing's place, and what they give on every slice is compared with
-what the drawing gave (reverse classification accuracy, Valindria et al. 2017,
-https://arxiv.org/abs/1702.03407). A logistic function joins them; its weights are fitted on windows made at
-random (`qnetseg.training.confidence`) and lie in the weights file.
+From the network's own probabilities, from whether it thinks that the slice holds the structure, and from how
+much of what was found on the slices beside it is found on this one, too: organs change little from one slice
+to the next. A logistic function joins them; its weights are fitted on windows made at random
+(`qnetseg.training.confidence`) and lie in the weights file.
+
+The way back (segmenting the drawn slice from the found ones, Valindria et al. 2017,
+https://arxiv.org/abs/1702.03407) was tried and left out: it took a second pass and said less.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .evidence import FOUND, Scene, distance_to
-
-FEATURES = ("one", "expected Dice", "presence", "distance", "agreement", "way back")
-"""Of a slice: 1; `expected_dice`; whether the network thinks that it holds the structure; radii to the
-nearest drawn slice; Dice of the way back on this slice, and on the drawn ones."""
+FEATURES = ("one", "expected Dice", "presence", "least overlap", "mean overlap")
+"""Of a slice: 1; `expected_dice`; whether the network thinks that it holds the structure; `overlaps`."""
 FAINT = 0.05  # probability below it is noise in a sum over a whole slice
-FARTHEST = 4.0  # radii
 LIMIT = 4.0  # of log-odds
 
 
@@ -32,16 +30,12 @@ class Trust:
 
     Attributes:
         presence: (S,) float32, probability that a slice holds any of the structure.
-        distance: (S,) float32, radii to the nearest drawn slice.
-        agreement: (S,) float32, Dice of both ways on each slice; `back` where only one of them is known.
-        back: Dice of the way back on the drawn slices.
+        step: slices from one of the network's planes to the next.
         weights: see `PropagationConfig.confidence`.
     """
 
     presence: np.ndarray
-    distance: np.ndarray
-    agreement: np.ndarray
-    back: float
+    step: int
     weights: tuple[float, ...]
 
     def scores(self, probability: np.ndarray, mask: np.ndarray, typical: float) -> np.ndarray:
@@ -49,66 +43,38 @@ class Trust:
 
         probability: (S, H, W) float32. typical: area of the drawings in pixels.
         """
-        likely = np.array([expected_overlap(*each, typical) for each in zip(probability, mask, strict=True)])
+        likely = torch.from_numpy(
+            np.array([expected_overlap(*each, typical) for each in zip(probability, mask, strict=True)])
+        )
         occupied = torch.from_numpy(mask.any(axis=(1, 2)))
         presence = torch.logit(torch.from_numpy(self.presence).double(), eps=1e-4)
-        if not self.weights:
+        if len(self.weights) != 2 * len(FEATURES):  # none, or fitted to features of another version
             there = torch.sigmoid(presence)
-            return (torch.from_numpy(likely) * torch.where(occupied, there, 1 - there)).numpy()
-        values = features(
-            torch.from_numpy(likely),
-            presence,
-            torch.from_numpy(self.distance).double(),
-            torch.from_numpy(self.agreement).double(),
-            torch.full(likely.shape, self.back, dtype=torch.float64),
-        )
+            return (likely * torch.where(occupied, there, 1 - there)).numpy()
+        least, mean = overlaps(torch.from_numpy(mask)[None], self.step)
+        values = features(likely, presence, least[0].double(), mean[0].double())
         found: np.ndarray = expected(values, occupied, self.weights).numpy()
         return found
 
 
-def way_back(scene: Scene, probability: Tensor) -> Scene:
-    """The windows with found planes in place of the drawn ones.
+def overlaps(masks: Tensor, step: int = 1) -> tuple[Tensor, Tensor]:
+    """Least and mean Dice of each slice with those `step` before and behind it; (B, D) float32 each.
 
-    The middle one of the found planes on either side of the first drawn plane is taken; where there is none,
-    the window stays as it is.
+    Where both hold nothing it is 1. A slice at the end is compared with the one that there is; 1 for none.
 
-    Args:
-        scene: B windows.
-        probability: (B, D, N, N) float32, what was found in them.
+    masks: (B, D, N, N) bool.
     """
-    batch, depth = probability.shape[:2]
-    occupied = (probability > 0.5).flatten(2).any(2) & ~scene.drawn
-    planes = torch.arange(depth, device=probability.device)
-    drawing, drawn = torch.zeros_like(scene.drawing), torch.zeros_like(scene.drawn)
-    for one in range(batch):
-        own = torch.nonzero(scene.drawn[one])[:, 0]
-        if not len(own):
-            own = torch.tensor([depth // 2], device=planes.device)
-        sides = (planes < own[0], planes > own[-1])
-        chosen = [found[len(found) // 2] for side in sides if len(found := planes[side & occupied[one]])]
-        if not chosen:
-            drawing[one], drawn[one] = scene.drawing[one], scene.drawn[one]
-            continue
-        for plane in chosen:
-            drawing[one, plane] = FOUND * (2 * probability[one, plane] - 1)
-            drawn[one, plane] = True
-    distance = distance_to(drawn, scene.gap)
-    return replace(scene, drawing=drawing * scene.valid, drawn=drawn, distance=distance)
-
-
-def agreement(one: Tensor, other: Tensor) -> Tensor:
-    """(B, D) Dice of two (B, D, N, N) probabilities on each plane; 1 where both say nothing."""
-    one, other = (torch.where(p > FAINT, p, 0.0) for p in (one, other))
-    both = (one * other).sum((2, 3))
-    return (2 * both + 1) / (one.square().sum((2, 3)) + other.square().sum((2, 3)) + 1)
-
-
-def way_back_dice(back: Tensor, scene: Scene) -> Tensor:
-    """(B,) mean Dice of (B, D, N, N) probabilities with what was drawn, over the drawn planes."""
-    truth = (scene.drawing > 0.5).float() * scene.drawn[:, :, None, None]
-    dice = agreement((back > 0.5).float(), truth)
-    drawn = scene.drawn & truth.flatten(2).any(2)
-    return (dice * drawn).sum(1) / drawn.sum(1).clamp(min=1)
+    area = masks.sum((2, 3))
+    step = min(step, masks.shape[1])
+    rest = masks.shape[1] - step
+    both = torch.zeros_like(area[:, step:])
+    for index in range(rest):  # one at a time, because masks may be whole volumes
+        both[:, index] = (masks[:, index] & masks[:, index + step]).sum((1, 2))
+    total = area[:, :rest] + area[:, step:]
+    dice = torch.where(total > 0, 2 * both / total.clamp(min=1), 1.0)
+    unknown = torch.full((len(masks), step), torch.nan, device=masks.device)
+    sides = torch.stack([torch.cat([unknown, dice], 1), torch.cat([dice, unknown], 1)])
+    return sides.nan_to_num(1.0).amin(0), sides.nanmean(0).nan_to_num(1.0)
 
 
 def expected_dice(probability: Tensor, mask: Tensor, typical: Tensor) -> Tensor:
@@ -129,8 +95,8 @@ def expected_overlap(probability: np.ndarray, mask: np.ndarray, typical: float) 
     return float(expected_dice(likely, found.float(), torch.tensor(typical)))
 
 
-def features(expected: Tensor, presence: Tensor, distance: Tensor, agreed: Tensor, back: Tensor) -> Tensor:
-    """(..., len(FEATURES)) of slices; all arguments of one shape, presence in log-odds, distance in radii."""
+def features(expected: Tensor, presence: Tensor, least: Tensor, mean: Tensor) -> Tensor:
+    """(..., len(FEATURES)) of slices; all arguments of one shape, presence in log-odds."""
 
     def log_odds(share: Tensor) -> Tensor:
         return torch.logit(share.clamp(0.01, 0.99)) / 2
@@ -139,9 +105,8 @@ def features(expected: Tensor, presence: Tensor, distance: Tensor, agreed: Tenso
         torch.ones_like(expected),
         log_odds(expected),
         presence.clamp(-LIMIT, LIMIT) / 4,
-        distance.clamp(max=FARTHEST) / 2,
-        log_odds(agreed),
-        log_odds(back),
+        log_odds(least),
+        log_odds(mean),
     ]
     return torch.stack(parts, -1)
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..model.propagation import Propagated
-from .confidence import Trust, agreement, way_back, way_back_dice
+from .confidence import Trust
 from .evidence import FOUND, Appearance, Scene
 from .job import Job
 from .planes import Found, Planes
@@ -47,13 +47,14 @@ def propagate(
     known = drawing
     for _ in range(CLIMBS + 1):
         journey = _Journey(propagator, Scenes(slices, spacing, known), job or Job())
-        trust = journey.go(drawing)
+        journey.go()
         larger = _larger_slice(journey.planes, known)
         if larger is None:
             break
         known = replace(known, masks={**known.masks, **larger})
     if again:
         journey.look_again()
+    trust = Trust(journey.planes.presence(), abs(journey.first.step), propagator.network.config.confidence)
     return Found(journey.planes.probability(), trust)
 
 
@@ -75,21 +76,16 @@ class _Journey:
         self.propagator, self.scenes, self.job = propagator, scenes, job
         self.planes = Planes(scenes.shape)
         self.first = scenes.first_window()
-        scene = scenes.scene(self.first)
-        self.appearance = Appearance.of(scene)
-        self._scene = scene
+        self._scene = scenes.scene(self.first)
+        self.appearance = Appearance.of(self._scene)
 
-    def go(self, drawing: Drawing) -> Trust:
-        """Look through the first window, then through those beyond it in both directions.
-
-        drawing: what somebody drew, of all that is known.
-        """
+    def go(self) -> None:
+        """Look through the first window, then through those beyond it in both directions."""
         said = self._look(self._scene)
         self._keep(self.first, said, range(len(self.first.planes)))
         flipped = Propagated(said.logits.flip(1), said.presence.flip(1))
         for window, seen in ((self.first, said), (self.first.turned(), flipped)):
             self._go_on(window, seen)
-        return self._trust(said, drawing)
 
     def look_again(self) -> None:
         """Refine the outline."""
@@ -142,25 +138,6 @@ class _Journey:
     def _look(self, scene: Scene) -> Propagated:
         self.job.check()
         return self.propagator.look(scene, self.appearance)
-
-    def _trust(self, said: Propagated, drawing: Drawing) -> Trust:
-        """What speaks for or against each slice; the way back is gone in the first window alone."""
-        scene, window = self._scene, self.first
-        there = torch.sigmoid(said.logits) * scene.valid
-        weights = self.propagator.network.config.confidence
-        both, back = torch.ones(1, len(window.planes)), 1.0
-        if weights:
-            returned = self._look(way_back(scene, there))
-            again = torch.sigmoid(returned.logits) * scene.valid
-            both, back = agreement(there, again), float(way_back_dice(again, scene))
-        slices = np.arange(self.scenes.shape[0])
-        known = np.interp(slices, window.planes, both[0].numpy(), left=back, right=back)
-        drawn = np.array(list(drawing.masks))
-        apart = np.abs(slices[:, None] - drawn[None]).min(1) * self.scenes.spacing[0]
-        radii = apart / (window.radius * window.pixel)
-        return Trust(
-            self.planes.presence(), radii.astype(np.float32), known.astype(np.float32), back, weights
-        )
 
     def _keep(self, window: Window, said: Propagated, planes: range) -> None:
         count = self.scenes.shape[0]

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..model.propagation import STRIDE
 
 DEPTH = 32  # planes of a window, as in training
+WHOLE = 48  # planes of a stack up to which one window holds it all: no window has to move on
 SIDE = 128  # pixels along the edge of the largest window, as in training
 LEAST_SIDE = 64
 RADII = 6.0  # edge of a window in radii of the drawn structure, as in training; no more than the image has
@@ -168,7 +169,7 @@ def averaged(planes: Tensor, factor: int) -> Tensor:
 def _first_planes(anchor: int, count: int, step: int) -> np.ndarray:
     """All of the stack where it fits in a window, else the part around the anchor."""
     below, above = -(-anchor // step), -(-(count - 1 - anchor) // step)
-    if below + above + 1 <= DEPTH:
+    if below + above + 1 <= WHOLE:
         depth = rounded_up(below + above + 1, STRIDE[0])
         return anchor + step * (np.arange(depth) - below)
     first = min(max(below - DEPTH // 2, 0), below + above + 1 - DEPTH)

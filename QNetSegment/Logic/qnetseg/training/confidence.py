@@ -9,14 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..model.propagation import Propagated
-from ..segment.confidence import (
-    FEATURES,
-    agreement,
-    expected_dice,
-    features,
-    way_back,
-    way_back_dice,
-)
+from ..segment.confidence import FEATURES, expected_dice, features, overlaps
 from ..segment.evidence import Appearance, evidence
 from .synthesis import Sample
 
@@ -49,23 +42,19 @@ def _slices(look: Look, sample: Sample) -> tuple[Tensor, Tensor, Tensor]:
     appearance = Appearance.of(scene)
     said = look(evidence(scene, appearance))
     probability = torch.sigmoid(said.logits) * scene.valid
-    mask = (probability > 0.5).float()
-    returned = way_back(scene, probability)
-    back = torch.sigmoid(look(evidence(returned, appearance)).logits) * scene.valid
-    on_drawn = way_back_dice(back, scene)
+    occupied = probability > 0.5
+    mask = occupied.float()
     typical = torch.pi * scene.radius.square()
     values = features(
         expected_dice(probability, mask, typical[:, None].expand(mask.shape[:2])),
         said.presence,
-        scene.distance / scene.radius[:, None],
-        agreement(probability, back),
-        on_drawn[:, None].expand(mask.shape[:2]),
+        *overlaps(occupied),
     )
     both = 2 * (mask * target).sum((2, 3))
     area = mask.sum((2, 3)) + target.sum((2, 3))
     truth = torch.where(area > 0, both / area.clamp(min=1), 1.0)
     asked = (sample.counts.flatten(2).amax(2) > 0) & ~scene.drawn
-    return values[asked].cpu(), truth[asked].cpu(), (mask.flatten(2).amax(2) > 0)[asked].cpu()
+    return values[asked].cpu(), truth[asked].cpu(), occupied.flatten(2).any(2)[asked].cpu()
 
 
 def _logistic(values: Tensor, truth: Tensor) -> list[float]:
