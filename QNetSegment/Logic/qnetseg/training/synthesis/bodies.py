@@ -33,6 +33,7 @@ class Layout(NamedTuple):
         body: what has the first colour: the structure, or the wall around it.
         cavity: what the body surrounds.
         inclusions: spots of other tissue, which belong to whatever they lie in.
+        rims: thin layers around the structure and what lies beside it; nothing in most samples.
         labels: (B, D, H, H) int64: 0 to REGIONS - 1 for tissue, then the bodies around.
         inner: (B,) bool, the structure is the cavity, as far as the wall reaches.
     """
@@ -41,6 +42,7 @@ class Layout(NamedTuple):
     body: Tensor
     cavity: Tensor
     inclusions: Tensor
+    rims: Tensor
     labels: Tensor
     inner: Tensor
 
@@ -69,10 +71,11 @@ def layout(chance: Chance, planes: Tensor, parts: int, side: int, cell: float, r
     labels = chance.field((depth, side, side), (4, 6, 6), REGIONS).argmax(1)
     for number in range(around.shape[1]):
         labels = torch.where(around[:, number] < 1, REGIONS + number, labels)
+    rims = _rims(chance, torch.minimum(body, around.amin(1)), radius)
     # Some of the surroundings lie in front of the structure and dent it.
     dents = per_sample(chance.often(0.35)) & (around[:, :3] < 1).any(1)
     target, body = (torch.where(dents & (part < 1), 2 - part, part) for part in (target, body))
-    return Layout(target, body, cavity, inclusions, labels, inner)
+    return Layout(target, body, cavity, inclusions, rims, labels, inner)
 
 
 def _warped(chance: Chance, planes: Tensor, parts: int, side: int, cell: float, radius: Tensor) -> Tensor:
@@ -243,6 +246,14 @@ def _inclusions(chance: Chance, monomials: Tensor) -> Tensor:
     across, along = _quadrics(centre, radii, _rotations(chance, INCLUSIONS, 0.4))
     there = chance.often(0.35)[:, None, None]
     return torch.where(there, ((across + along) @ monomials).amin(1, keepdim=True), FAR)
+
+
+def _rims(chance: Chance, bodies: Tensor, radius: Tensor) -> Tensor:
+    """(B, D, H, H) function of a layer of 1 to 3 pixels on (B, D, H, H) bodies: fat, or a capsule."""
+    thick = 2 * chance.uniform(1, 3) / radius  # a function grows by about 2 in a radius
+    middle = 1 + per_sample(thick) / 2
+    layer = 1 + per_sample(radius) / 2 * ((bodies - middle).abs() - per_sample(thick) / 2)
+    return torch.where(per_sample(chance.often(0.35)), layer, FAR)
 
 
 def _surroundings(chance: Chance, monomials: Tensor, shape: tuple[int, ...]) -> Tensor:

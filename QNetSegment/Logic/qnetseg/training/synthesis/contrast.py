@@ -11,19 +11,22 @@ from torch import Tensor
 from .bodies import LABELS, REGIONS
 from .chance import Chance, per_sample
 
+BLACK = -2.5  # standardised intensity of no signal
+
 
 class Colours(NamedTuple):
     """Intensities of a layout's tissues, each wherever it may be: (B, D, H, H) float32.
 
     Attributes:
         around: of the labels. target: of the structure. beside: of its wall or its cavity.
-        inclusions: of spots in it.
+        inclusions: of spots in it. rims: of layers around bodies.
     """
 
     around: Tensor
     target: Tensor
     beside: Tensor
     inclusions: Tensor
+    rims: Tensor
 
 
 def paint(chance: Chance, labels: Tensor) -> Colours:
@@ -31,7 +34,7 @@ def paint(chance: Chance, labels: Tensor) -> Colours:
     depth, side = labels.shape[1], labels.shape[2]
     levels = chance.normal(LABELS) * 1.2
     own = chance.normal() * 1.2
-    alike = chance.often(0.25, LABELS) & chance.often(0.7)[:, None]
+    alike = chance.uniform(0, 1, LABELS) < chance.often(0.7)[:, None] * chance.uniform(0, 0.6, 1)
     levels = torch.where(alike, own[:, None] + 0.3 * chance.normal(LABELS), levels)
     close = chance.often(0.4)[:, None]  # tissue of little contrast
     similar = levels[:, :1] + 0.3 * chance.normal(REGIONS)
@@ -47,8 +50,8 @@ def paint(chance: Chance, labels: Tensor) -> Colours:
     spots = torch.where(chance.often(0.4), beside, own + chance.normal() * 0.8)
     mine = textures[torch.arange(chance.batch), chance.integer(len(grains))]
     target = per_sample(own) + per_sample(chance.uniform(0, 1) ** 2 * 0.5) * mine
-    beside, spots = (per_sample(level) + 0.1 * textures[:, 0] for level in (beside, spots))
-    return Colours(around, target, beside, spots)
+    plain = (beside, spots, chance.normal() * 1.5)
+    return Colours(around, target, *(per_sample(level) + 0.1 * textures[:, 0] for level in plain))
 
 
 def scanned(chance: Chance, image: Tensor) -> Tensor:
@@ -60,7 +63,7 @@ def scanned(chance: Chance, image: Tensor) -> Tensor:
     image = image * (1 + gain) + level
     depth, side = image.shape[1:3]
     bias = chance.field((depth, side, side), (3, 3, 3))[:, 0]
-    image = image * (1 + per_sample(chance.often(0.4) * chance.uniform(0, 0.3)) * bias)
+    image = (image - BLACK) * (per_sample(chance.often(0.5) * chance.uniform(0, 0.5)) * bias).exp() + BLACK
     image = _mapped(chance, image)
     white = chance.normal(*image.shape[1:])
     soft = F.avg_pool2d(white, 3, 1, 1) * 3

@@ -128,6 +128,7 @@ def _synthetic(
     inner = per_sample(made.inner)
     image = fine_planes(colours.around)
     for colour, cover in (
+        (colours.rims, covered(made.rims)),
         (torch.where(inner, colours.target, colours.beside), covered(made.cavity)),
         (torch.where(inner, colours.beside, colours.target), covered(made.body)),
         (colours.inclusions, covered(made.inclusions)),
