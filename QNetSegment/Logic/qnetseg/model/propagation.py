@@ -116,8 +116,8 @@ class PropagationNet(Network):
     def forward(self, evidence: Tensor) -> Propagated:
         """evidence: (B, CHANNELS, D, N, N) float32 with D and N multiples of `STRIDE`."""
         levels = [self.down[0](evidence)]
-        for pooling, stage in zip(_POOLING, self.down[1:], strict=True):  # type: ignore[arg-type]
-            levels.append(stage(F.avg_pool3d(levels[-1], pooling)))
+        for planes, stage in zip(_POOLED_PLANES, self.down[1:], strict=True):  # type: ignore[arg-type]
+            levels.append(stage(_pooled(levels[-1], planes)))
         decoded = levels.pop()
         for stage in self.up:
             beside = levels.pop()
@@ -128,13 +128,24 @@ class PropagationNet(Network):
 
     def _presence(self, features: Tensor, logits: Tensor) -> Tensor:
         """(B, D) from the mean and the maximum of each plane."""
-        seen = [features.mean((3, 4)), features.amax((3, 4))]
-        found = logits.detach()
+        rows = features.permute(0, 2, 3, 4, 1).flatten(2, 3)  # (B, D, N * N, C): as they lie in memory
+        seen = [each.transpose(1, 2) for each in (rows.mean(2), rows.amax(2))]
+        found = logits.detach().contiguous()
         extent = (torch.sigmoid(found).mean((2, 3)) + 1e-4).log()
         seen += [extent[:, None] / 4, found.amax((2, 3))[:, None] / 8]
         with torch.autocast(features.device.type, enabled=False):
             said: Tensor = self.presence(torch.cat(seen, 1))[:, 0]
         return said
+
+
+def _pooled(fine: Tensor, planes: int) -> Tensor:
+    """Means of blocks of (planes, 2, 2), one axis after the other: on a CPU that is several times as quick as
+    pooling in 3-D, which has no bf16 there."""
+    if planes == 2:
+        fine = (fine[:, :, ::2] + fine[:, :, 1::2]) / 2
+    batch, depth = fine.shape[0], fine.shape[2]
+    flat = F.avg_pool2d(fine.transpose(1, 2).flatten(0, 1), 2)
+    return flat.unflatten(0, (batch, depth)).transpose(1, 2)
 
 
 def _upsampled(coarse: Tensor, fine: Tensor) -> Tensor:
@@ -147,4 +158,4 @@ def _upsampled(coarse: Tensor, fine: Tensor) -> Tensor:
     return wide.unflatten(0, (batch, depth)).transpose(1, 2)
 
 
-_POOLING = ((1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))
+_POOLED_PLANES = (1, 1, 2, 2)  # from one level to the next
