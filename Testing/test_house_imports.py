@@ -75,8 +75,19 @@ def test_import_contracts_catch(module, line, tmp_path):
     assert broken.returncode != 0 and module in broken.stdout
 
 
+def imports(statements: str, heavy: str) -> bool:
+    """Whether a fresh Python that runs the statements has loaded a heavy package."""
+    code = f"import sys; {statements}; sys.exit({heavy!r} in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / LOGIC)}
+    return subprocess.run([sys.executable, "-c", code], env=environment).returncode != 0
+
+
 @pytest.mark.parametrize("module", ["qnetseg", "qnetseg.cores", "qnetseg.errors", "qnetseg.volume"])
 def test_light_modules_leave_torch_alone(module):
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-    environment = os.environ | {"PYTHONPATH": str(ROOT / LOGIC)}
-    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+    assert not imports(f"import {module}", "torch")
+
+
+def test_the_propagation_network_waits_for_no_torchvision():
+    start = "import qnetseg.worker.server; from qnetseg.segment import segment_volume; "
+    assert not imports(start + "from qnetseg.model import PropagationNet; PropagationNet()", "torchvision")
+    assert imports("from qnetseg.model import QNet; QNet()", "torchvision")

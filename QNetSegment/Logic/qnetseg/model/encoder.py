@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torchvision
 from torch import Tensor, nn
 
 from .config import QNetConfig
@@ -37,6 +36,8 @@ class Encoder(nn.Module):
     """
 
     def __init__(self, config: QNetConfig, last_layer: str = "layer4") -> None:
+        import torchvision  # seconds and 170 MB, which the propagation network has no need of
+
         super().__init__()
         dilate = [layer != config.downsample_layer for layer in (2, 3, 4)]
         build = getattr(torchvision.models, f"resnet{config.depth}")

@@ -72,18 +72,20 @@ def connected_parts(probability: np.ndarray, drawn: np.ndarray | None, connect: 
     if drawn is not None:
         slices = drawn.any(axis=(1, 2))
         foreground[slices] = drawn[slices]  # what was left blank there is background and connects nothing
-    labels, count = ndimage.label(foreground)
-    if count == 0:
+    if not foreground.any():
         return foreground
+    box = ndimage.find_objects(foreground.view(np.uint8))[0]  # labels of a large volume would fill the memory
+    labels, count = ndimage.label(foreground[box])
     if drawn is not None:
-        kept = np.unique(labels[drawn])
+        kept = np.unique(labels[drawn[box]])
     else:
-        weight = np.asarray(ndimage.sum_labels(probability - 0.5, labels, np.arange(1, count + 1)))
+        weight = np.asarray(ndimage.sum_labels(probability[box] - 0.5, labels, np.arange(1, count + 1)))
         kept = 1 + np.flatnonzero(weight >= KEEP_FRACTION * weight.max())
     chosen = np.zeros(count + 1, dtype=bool)
     chosen[kept] = True
     chosen[0] = False
-    return np.asarray(chosen[labels])  # `np.isin` would make more arrays of the volume's size
+    foreground[box] = chosen[labels]
+    return foreground
 
 
 def within_reach(mask: np.ndarray, probability: np.ndarray, drawn: np.ndarray | None) -> np.ndarray:
