@@ -52,6 +52,7 @@ def test_bench_of_a_correction_stands_beside_grow_cut_and_other_work(tmp_path):
     if grown is not None:
         assert content["growcut_ratio"] == content["first_seconds"] / grown[0]
         assert content["growcut_correction_ratio"] == content["correction_seconds"] / grown[1]
+    assert content["other_voxels_again"] == 0 and content["other_voxels_one_thread"] == 0
     assert any(line.startswith("grow-cut") for line in lines)
     assert any(line.startswith("beside other work") for line in lines)
     page = report.write_index(tmp_path / "r").read_text(encoding="utf-8")
@@ -91,6 +92,9 @@ CORRECTION = {
     "growcut_ratio": 0.05,
     "growcut_correction_ratio": 0.06,
     "peak_gib": 1.5,
+    "voxels": 900,
+    "other_voxels_again": 0,
+    "other_voxels_one_thread": 3,
     "device": "cpu",
     "precision": "fp32",
     "revision": "abc",
@@ -100,8 +104,9 @@ CORRECTION = {
 
 
 def test_the_page_shows_what_was_measured():
-    figures = "2.00 | 0.50 | 0.25 | 2.0 | 1.5 | 11.00 | 4.00 | 0.05 | 0.06 | 1.50 | abc | [json](b.json)"
-    assert f"| CPU, 2 cores | fp32 | all | 36 | 256 | {figures} |" in correction([CORRECTION])
+    figures = "2.00 | 0.50 | 0.25 | 2.0 | 1.5 | 11.00 | 4.00 | 0.05 | 0.06 | 1.50 | 900 | 0 | 3 | abc"
+    page = correction([CORRECTION])
+    assert f"| CPU, 2 cores | fp32 | all | 36 | 256 | {figures} | [json](b.json) |" in page
     alone = {**CORRECTION, "threads": 1, **dict.fromkeys(GROWCUT)}
     assert "| fp32 | 1 | 36 | 256 | 2.00 | 0.50 | 0.25 | 2.0 | 1.5 |  |  |  |  | 1.50 |" in correction(
         [alone]
@@ -112,7 +117,7 @@ GROWCUT = ("growcut_seconds", "growcut_ratio", "growcut_correction_ratio")
 
 
 def test_results_of_older_benchmarks_are_left_out_with_a_word():
-    old = {key: value for key, value in CORRECTION.items() if key != "repeats"} | {"file": "old.json"}
+    old = {key: value for key, value in CORRECTION.items() if key != "other_voxels_one_thread"} | {"file": "old.json"}
     text = correction([old, CORRECTION])
     assert "Measured otherwise, by an older version, and left out: [json](old.json)." in text
     assert text.count("| CPU, 2 cores |") == 1

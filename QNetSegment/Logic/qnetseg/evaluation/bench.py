@@ -160,7 +160,8 @@ def correction(
     Returns:
         Seconds of the very first run of a process, of later ones and after the correction, both of them also
         while a busy process holds every core, and of grow-cut (None where slicer-core is missing); ours as
-        ratios to the quiet time and to grow-cut's, and the peak memory of a process that does nothing else.
+        ratios to the quiet time and to grow-cut's; voxels that differ when run again and with one thread; and
+        the peak memory of a process that does nothing else.
     """
     options = options or SegmentOptions()
     ours = _in_fresh_process(_time_correction, str(weights), slices, size, options)
@@ -198,6 +199,10 @@ def _correction_lines(content: dict[str, Any]) -> Iterator[str]:
         f"beside other work    {content['busy_first_seconds']:7.2f} s, {content['busy_first_ratio']:.1f}"
         f" times the quiet time; after a correction {content['busy_correction_ratio']:.1f} times"
     )
+    yield (
+        f"other voxels         {content['other_voxels_again']:7d} in a second run,"
+        f" {content['other_voxels_one_thread']} with one thread, of {content['voxels']}"
+    )
     yield f"peak memory          {content['peak_gib']:7.2f} GiB"
     if content["growcut_seconds"] is None:
         yield "grow-cut             not measured: slicer-core is not installed"
@@ -227,6 +232,10 @@ def _time_correction(weights: str, slices: int, size: int, options: SegmentOptio
     runs = [partial(segment_volume, support, volume, networks, options) for support in supports]
     first, corrected = _least_seconds(lambda: runs)
     peak = peak_gib()
+    again, alone = (
+        segment_volume(supports[0], volume, networks, each) for each in (options, replace(options, threads=1))
+    )
+    torch.set_num_threads(options.threads or os.cpu_count() or 1)
     with _every_core_busy():
         busy_first, busy_corrected = _least_seconds(lambda: runs)
     return {
@@ -235,6 +244,9 @@ def _time_correction(weights: str, slices: int, size: int, options: SegmentOptio
         "correction_seconds": corrected,
         "busy_first_seconds": busy_first,
         "busy_correction_seconds": busy_corrected,
+        "voxels": int(result.mask.sum()),
+        "other_voxels_again": int((result.mask != again.mask).sum()),
+        "other_voxels_one_thread": int((result.mask != alone.mask).sum()),
         "peak_gib": peak,
         "device": result.report.device,
         "precision": result.report.precision,

@@ -89,7 +89,7 @@ def inference(results: Results) -> str:
 
 def correction(results: Results) -> str:
     """Benchmarks of a first drawn slice and of a correction."""
-    measured, left_out = _measured_so(results, "correction", "repeats")
+    measured, left_out = _measured_so(results, "correction", "other_voxels_one_thread")
     rows = [
         [
             _where(r),
@@ -101,6 +101,7 @@ def correction(results: Results) -> str:
             *(_figure(r[key], 1) for key in ("busy_first_ratio", "busy_correction_ratio")),
             *map(_figure, r["growcut_seconds"] or (None, None)),
             *(_figure(r[key]) for key in ("growcut_ratio", "growcut_correction_ratio", "peak_gib")),
+            *(r[key] for key in ("voxels", "other_voxels_again", "other_voxels_one_thread")),
             r["revision"],
             link(r),
         ]
@@ -110,12 +111,13 @@ def correction(results: Results) -> str:
         "Whole volumes from one drawn slice, and once more after a second one; Slicer's grow-cut on the same."
         " All but the very first time are the least of three runs. Beside other work: with a busy process on"
         " every core, as a multiple of the quiet time. Of grow-cut's time ours takes the given share."
+        " The last counts are of voxels: found, different when run again, and different with one thread."
     )
     head = (
         *("machine", "precision", "threads", "slices", "edge", "very first s", "first s", "correction s"),
         *("first beside other work", "correction beside other work", "grow-cut first s"),
         *("grow-cut correction s", "ours / grow-cut first", "ours / grow-cut correction", "peak GiB"),
-        *("revision", "file"),
+        *("voxels", "others again", "others with one thread", "revision", "file"),
     )
     return section("A correction", text, table(head, rows) if rows else NONE, left_out)
 
