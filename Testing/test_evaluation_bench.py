@@ -117,7 +117,8 @@ GROWCUT = ("growcut_seconds", "growcut_ratio", "growcut_correction_ratio")
 
 
 def test_results_of_older_benchmarks_are_left_out_with_a_word():
-    old = {key: value for key, value in CORRECTION.items() if key != "other_voxels_one_thread"} | {"file": "old.json"}
+    old = {**CORRECTION, "file": "old.json"}
+    del old["other_voxels_one_thread"]
     text = correction([old, CORRECTION])
     assert "Measured otherwise, by an older version, and left out: [json](old.json)." in text
     assert text.count("| CPU, 2 cores |") == 1
