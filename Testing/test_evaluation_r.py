@@ -65,6 +65,29 @@ def test_r1_scores_every_drawing_and_names_the_bad_study(phantoms, model, tmp_pa
     assert text.index("## Figure 4") < text.index("## R1") < text.index("## Inference")
 
 
+def test_rivals_that_were_scored_before_stand_beside_a_run(phantoms, model, tmp_path, capsys):
+    file, quiet = tmp_path / "rivals.json", {"report": lambda line: None}
+    r1.run(r1.R1(**settings(phantoms, None, "copy"), choices=("largest",)), file, **quiet)
+    ours = r1.R1(**settings(phantoms, model, "qnet", cases=()), choices=("largest",))
+    content = r1.run(ours, beside=file, **quiet)
+    both = r1.run(r1.R1(**settings(phantoms, model, "qnet", "copy"), choices=("largest",)), **quiet)
+    assert content["paired"] == both["paired"] and set(content["summary"]["largest"]) == {"qnet", "copy"}
+    assert f"the other methods by revision {content['revision']} (rivals.json)" in summary_lines(content)[-1]
+    command = ["evaluate", "r1", "--dataset", str(phantoms), "--model", model, "--choice", "largest"]
+    assert cli.main([*command, "--beside", str(file)]) == 0 and "copy" in capsys.readouterr().out
+    spoilt = tmp_path / "spoilt.json"
+    for change, sentence in (
+        ({"plane": "sagittal"}, "another plane"),
+        ({"rows": [{"method": "qnet", "choice": "largest"}]}, "adds no method"),
+        ({"rows": 3}, "is not a result file of R1"),
+    ):
+        spoilt.write_text(json.dumps(json.loads(file.read_text()) | change))
+        with pytest.raises(InputError, match=sentence):
+            r1.run(ours, beside=spoilt, **quiet)
+    with pytest.raises(InputError, match="cannot be read"):
+        r1.run(ours, beside=tmp_path / "gone.json", **quiet)
+
+
 def test_the_drawn_slice_is_not_scored(phantoms, model):
     run = r1.R1(**settings(phantoms, None, "copy", cases=("p1",)), choices=("largest",))
     (row,) = r1.run(run, report=lambda line: None)["rows"]

@@ -45,6 +45,9 @@ def _add_r1(protocols: Any) -> None:
         help="the drawn slice: of the largest area, or random in the structure's middle half (default: both)",
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="random slices (default: 3)")
+    parser.add_argument(
+        "--beside", type=Path, metavar="FILE", help="result file whose other methods are compared, too"
+    )
     _add_gallery(parser)
     parser.set_defaults(run=run_r1)
 
@@ -157,7 +160,7 @@ def run_r1(arguments: argparse.Namespace) -> int:
     choices = CHOICES if arguments.choice == "both" else (arguments.choice,)
     run = r1.R1(**_settings(arguments, "r1"), choices=choices, seeds=arguments.seeds)
     parts = [] if arguments.choice == "both" else [arguments.choice]
-    return _execute(arguments, r1, run, parts)
+    return _execute(arguments, r1, run, parts, beside=arguments.beside)
 
 
 def run_r2(arguments: argparse.Namespace) -> int:
@@ -208,8 +211,10 @@ def _settings(arguments: argparse.Namespace, protocol: str) -> dict[str, Any]:
     }
 
 
-def _execute(arguments: argparse.Namespace, protocol: Any, run: WholeVolumeRun, parts: list[str]) -> int:
-    """Run a protocol's module, print its table and say where the result file is."""
+def _execute(
+    arguments: argparse.Namespace, protocol: Any, run: WholeVolumeRun, parts: list[str], **more: Any
+) -> int:
+    """Run a protocol's module, print its table and say where the result file is. more: for its `run`."""
     from ..evaluation.whole_volume.gallery import gallery
     from ..evaluation.whole_volume.run import prepared
     from ..evaluation.whole_volume.tables import summary_lines
@@ -220,7 +225,7 @@ def _execute(arguments: argparse.Namespace, protocol: Any, run: WholeVolumeRun, 
     if arguments.output is not None:
         make_folder(arguments.output)
         output = arguments.output / f"{_run_name(run, parts)}.json"
-    content = protocol.run(run, output, arguments.jobs, say)
+    content = protocol.run(run, output, arguments.jobs, say, **more)
     if picture is not None:
         gallery(content, partial(protocol.again, prepared(run)), picture)
     if arguments.json:

@@ -13,6 +13,7 @@ import numpy as np
 from ...errors import DatasetError, InputError
 from ..summary import summarise
 from .aggregate import average, by_method, median, paired
+from .beside import rows_beside
 from .drawings import CHOICES, LARGEST, RANDOM, from_the_middle, largest, occupied_slices
 from .gallery import Redone
 from .kinds import kind_of
@@ -53,11 +54,26 @@ class R1(WholeVolumeRun):
             yield RANDOM, seed, from_the_middle(occupied, seed, *names)
 
 
-def run(run: R1, output: Path | None = None, jobs: int = 1, report: Report = print) -> dict[str, Any]:
-    """Score all studies; returns the content of the result file. See `run.execute`."""
+def run(
+    run: R1,
+    output: Path | None = None,
+    jobs: int = 1,
+    report: Report = print,
+    beside: Path | None = None,
+) -> dict[str, Any]:
+    """Score all studies; returns the content of the result file. See `run.execute`.
+
+    beside: a result file of R1 whose other methods stand in the tables, too. Raises InputError where it does
+    not fit.
+    """
+    origin, rows = ({}, []) if beside is None else rows_beside(beside, run)
     run = prepared(run)
     units: list[Unit] = [{"query": name} for name in run.collection().files]
-    return execute(run, units, partial(score_study, run), figures, output, jobs, report)
+
+    def summarise(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
+        return {**figures(rows, structures), "beside": origin}
+
+    return execute(run, units, partial(score_study, run), summarise, output, jobs, report, rows)
 
 
 def again(run: R1, row: dict[str, Any]) -> Redone:

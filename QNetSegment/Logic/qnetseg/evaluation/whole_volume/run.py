@@ -200,6 +200,7 @@ def execute(
     output: Path | None,
     jobs: int,
     report: Report,
+    beside: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Do a run's work, go on where an identical one stopped, and write its result file.
 
@@ -211,6 +212,7 @@ def execute(
         output: the result file; None writes none.
         jobs: processes.
         report: receives a line for each piece of work, and for what was left out.
+        beside: rows of further methods, which were scored before.
 
     Returns:
         The content of the result file.
@@ -234,12 +236,14 @@ def execute(
             f"Nothing of {run.dataset} could be scored.", skipped[0] if skipped else "It has no cases."
         )
     structures = [name for name in run.collection().structures if any(r["structure"] == name for r in rows)]
+    scored = sorted({row["query"] for row in rows})
+    rows += [row for row in beside if row["query"] in scored and row["structure"] in structures]
     content = {
         **origin,
         "method": run.methods[0],
-        **_model_facts(run, files, sorted({row["query"] for row in rows})),
+        **_model_facts(run, files, scored),
         "structures": structures,
-        "studies": len({row["query"] for row in rows}),
+        "studies": len(scored),
         "left_out": len(skipped),
         **summarise(rows, structures),
         "skipped": skipped,

@@ -154,7 +154,10 @@ def footnote(result: dict[str, Any]) -> str:
     """How many studies stand behind the tables, and what to mind."""
     left_out = f"; left out: {result['left_out']}" if result["left_out"] else ""
     by = f", by revision {result['revision']}" if result.get("revision") else ""
-    return f"{result['studies']} studies scored{by}{left_out}{SEEN[result['trained_on_scored_cases']]}."
+    beside = result.get("beside")
+    others = f"; the other methods by revision {beside['revision']} ({beside['file']})" if beside else ""
+    seen = SEEN[result["trained_on_scored_cases"]]
+    return f"{result['studies']} studies scored{by}{others}{left_out}{seen}."
 
 
 def _number(value: float | None, digits: int = 1) -> str:
