@@ -107,7 +107,7 @@ def result_of(mask, confidence):
 
 
 def test_a_voxel_of_two_segments_goes_to_the_more_confident_one():
-    query = SimpleNamespace(shape=(1, 1, 5), ijk_to_ras=np.eye(4))
+    query = SimpleNamespace(shape=(1, 1, 5), ijk_to_ras=np.eye(4), placement=None)
     drawings = [
         segment.Drawing(SegmentInfo(label, str(label), (0.0, 0.0, 0.0)), np.ones(1)) for label in (3, 5)
     ]
