@@ -63,7 +63,7 @@ def require_whole(path: Path) -> None:
     try:
         if name.endswith((".nii", ".nii.gz")):
             _require_whole_nifti(path)
-        elif name.endswith(".nrrd"):
+        elif name.endswith((".nrrd", ".nhdr")):
             _require_whole_nrrd(path)
         elif name.endswith((".mha", ".mhd")):
             _require_whole_metaimage(path)
