@@ -61,6 +61,12 @@ def add(commands: Any) -> None:
         metavar="IMAGE",
         help="volume that MASK was drawn on, for example of another patient (default: QUERY)",
     )
+    parser.add_argument(
+        "--series", metavar="NAME", help="of QUERY's DICOM folder: description, number or UID of the series"
+    )
+    parser.add_argument(
+        "--support-series", metavar="NAME", help="the same of IMAGE, where that is a DICOM folder"
+    )
     parser.add_argument("--mask", type=Path, required=True, help="the drawing, on the voxels of the support")
     parser.add_argument(
         "--label",
@@ -119,8 +125,10 @@ def run(arguments: argparse.Namespace) -> int:
     targets, options = checked_targets(arguments), chosen_options(arguments)
     weights_for(asked_networks(arguments), arguments.model)
     with telling_oddities():
-        query = read_volume(arguments.query)
-        support = query if arguments.support is None else read_volume(arguments.support)
+        query = read_volume(arguments.query, arguments.series)
+        support = (
+            query if arguments.support is None else read_volume(arguments.support, arguments.support_series)
+        )
         drawings = read_drawings(
             arguments.mask, arguments.label, support, own_support=arguments.support is not None
         )
@@ -133,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = {
         "qnetseg": __version__,
         "query": arguments.query.name,
+        **({"series": query.name} if arguments.query.is_dir() else {}),
         "support": (arguments.support or arguments.query).name,
         "mask": arguments.mask.name,
         "outputs": {name: str(path) for name, path in targets.items()},

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..errors import FileWarning, InputError, MaskError, OutputError, VolumeError
 from .atomic import replacing
-from .dicom import read_series
-from .itk import RawImage, read_image, require_text, to_image, write_image
+from .dicom import read_file, read_series
+from .itk import RawImage, is_dicom, read_image, require_text, to_image, write_image
 from .labels import require_drawing
 from .matching import on_grid_of, require_same_grid
 from .nifti import ENDINGS as NIFTI_ENDINGS
@@ -26,14 +26,20 @@ ENDINGS = (SEGMENTATION_ENDING, ".nii.gz", ".nii", ".nrrd", ".mha")
 PathLike = str | os.PathLike[str]
 
 
-def read_volume(path: PathLike) -> Volume:
-    """Read NIfTI, NRRD, MHA/MHD or a folder with a DICOM series (the largest one) as a float32 Volume.
+def read_volume(path: PathLike, series: str | None = None) -> Volume:
+    """Read NIfTI, NRRD, MHA/MHD or a folder with a DICOM series as a float32 Volume.
 
-    Raises VolumeError, GeometryError or, for a folder without DICOM images, InputError.
+    series: which one, by description, number or UID; see `read_series`. Raises VolumeError, GeometryError or,
+    for a folder without DICOM images or with several series, InputError. What is odd about the file is said
+    by a FileWarning.
     """
     path = Path(path)
     if path.is_dir():
-        raw, name = read_series(path)
+        raw, name = read_series(path, series)
+    elif series is not None:
+        raise InputError(f"'{path}' is a file, in which no series can be chosen.", "Choose its folder.")
+    elif is_dicom(path):
+        raw, name = read_file(path), _stem(path)
     else:
         raw, name = read_image(path, as_float=True, vectors=False, error=VolumeError), _stem(path)
     return Volume.checked(raw.array, raw.ijk_to_ras, name, _placement(path, raw))

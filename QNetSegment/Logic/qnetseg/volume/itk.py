@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,6 +92,15 @@ def read_image(path: Path, *, as_float: bool, vectors: bool, error: type[InputEr
         ) from cause
     metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     return RawImage(sitk.GetArrayFromImage(image), image_matrix(image), metadata)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file that has none of the endings of `FORMATS` begins as DICOM files do."""
+    if path.name.lower().endswith(tuple(FORMATS)) or not path.is_file():
+        return False
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(132).endswith(b"DICM")
+    return False
 
 
 def require_text(path: Path, error: type[QNetSegmentError]) -> None:

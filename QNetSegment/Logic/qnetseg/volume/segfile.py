@@ -87,9 +87,9 @@ def _stored_segments(metadata: dict[str, str], layers: int) -> list[_Stored]:
             raise ValueError(f"label {label} in layer {layer} of {layers}")
         tags = dict(tag.split(":", 1) for tag in entry["Tags"].split("|") if ":" in tag)
         plain = plain_segment(label)
-        name = _text(entry["Name"]) or _text(entry["ID"]) or plain.name
+        name = text_of(entry["Name"]) or text_of(entry["ID"]) or plain.name
         color = _color(entry["Color"]) or plain.color
-        stored.append(_Stored(layer, SegmentInfo(label, name, color, _text(tags.get(TERMINOLOGY_TAG, "")))))
+        stored.append(_Stored(layer, SegmentInfo(label, name, color, text_of(tags.get(TERMINOLOGY_TAG, "")))))
     return stored
 
 
@@ -115,8 +115,8 @@ def _color(text: str) -> tuple[float, float, float] | None:
     return (red, green, blue) if all(0.0 <= part <= 1.0 for part in (red, green, blue)) else None
 
 
-def _text(stored: str) -> str:
-    """A header's text on one line; bytes that are not UTF-8 are taken for Latin-1, their usual source."""
+def text_of(stored: str) -> str:
+    """Text of a file's header on one line; bytes that are not UTF-8 are taken for Latin-1."""
     raw = stored.encode("utf-8", "surrogateescape")
     try:
         text = raw.decode("utf-8")
@@ -211,7 +211,7 @@ def labels_of(array: np.ndarray) -> list[int]:
 
 def _chosen(stored: list[_Stored], segment: str | int) -> _Stored:
     """The segment of that name, or else of that label; a number is a label."""
-    wanted = _text(str(segment))
+    wanted = text_of(str(segment))
     named = [part for part in stored if part.info.name == wanted and not isinstance(segment, int)]
     labelled = [part for part in stored if str(part.info.label) == wanted]
     if named and labelled and named != labelled:
