@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import FileWarning, InputError, VolumeError
-from .itk import LPS_RAS, RawImage, quiet, read_image
+from .itk import LPS_RAS, RawImage, metadata_of, quiet, read_image
 from .multiframe import ordered_frames
 from .segfile import text_of
 from .stacking import Plane, even_step, positions, require_parallel
@@ -183,7 +183,7 @@ def _header(name: str, folder: Path) -> _Header:
             reader.ReadImageInformation()
     except RuntimeError as cause:
         raise _unreadable(folder) from cause
-    return _Header(reader, {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()})
+    return _Header(reader, metadata_of(reader))
 
 
 def _slice(name: str, folder: Path) -> _Slice:

@@ -90,8 +90,13 @@ def read_image(path: Path, *, as_float: bool, vectors: bool, error: type[InputEr
             f"'{path.name}' could not be read: it is damaged, incomplete or of another format.",
             "Copy or export it again.",
         ) from cause
-    metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    return RawImage(sitk.GetArrayFromImage(image), image_matrix(image), metadata)
+    return RawImage(sitk.GetArrayFromImage(image), image_matrix(image), metadata_of(image))
+
+
+def metadata_of(image: sitk.Image | sitk.ImageFileReader) -> dict[str, str]:
+    """The entries of a header whose keys are text; SimpleITK cannot be asked for others."""
+    keys = [key for key in image.GetMetaDataKeys() if key.isprintable()]  # a stray byte is not printable
+    return {key: image.GetMetaData(key) for key in keys}
 
 
 def is_dicom(path: Path) -> bool:
