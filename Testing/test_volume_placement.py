@@ -148,3 +148,18 @@ def test_voxels_that_would_begin_within_the_header_are_refused(tmp_path):
     path.write_bytes(patched(path.read_bytes(), (108, "f", 0.0)))
     with pytest.raises(VolumeError, match="damaged"):
         read_volume(path)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("micron", 0.001), ("meter", 1000.0)])
+def test_units_are_heeded_kept_and_masks_that_ignore_them_are_accepted(tmp_path, unit, factor):
+    image = nibabel.Nifti1Image(IMAGE, SCANNER)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "x.nii.gz")
+    with pytest.warns(FileWarning, match="in another unit than mm"):
+        volume = read_volume(tmp_path / "x.nii.gz")
+    assert np.allclose(volume.ijk_to_ras[:3], SCANNER[:3] * factor)
+    nibabel.save(nibabel.Nifti1Image(MASK, SCANNER), tmp_path / "m.nii")
+    placed = on_grid_of(read_labelmap(tmp_path / "m.nii"), volume, crop=False)
+    write_labelmap(tmp_path / "o.nii.gz", placed)
+    assert np.allclose(read_labelmap(tmp_path / "o.nii.gz").ijk_to_ras, volume.ijk_to_ras)
+    assert np.allclose(nibabel.load(tmp_path / "o.nii.gz").affine, SCANNER)

@@ -262,6 +262,10 @@ def dicom(luck: np.random.Generator, folder: Path) -> Odd:
     if kind == "beside":
         (folder / "notes.txt").write_text("DICM")
         (folder / os.fsdecode(b"\xff.txt")).write_bytes(b"\0" * 128 + b"DICM")
+    if luck.random() < 0.1:
+        file = min(folder.iterdir())
+        file.rename(file.with_name(os.fsdecode(b"\xff")))
+        return Odd(folder, array, REFUSED)
     if kind == "cut":
         file = min(folder.iterdir())
         file.write_bytes(file.read_bytes()[: int(luck.integers(140, file.stat().st_size - 2))])

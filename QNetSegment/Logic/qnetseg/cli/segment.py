@@ -195,7 +195,10 @@ def checked_targets(arguments: argparse.Namespace) -> dict[str, Path]:
 
 
 def read_drawings(path: Path, labels: list[str] | None, support: Volume, own_support: bool) -> list[Drawing]:
-    """The chosen structures of a mask, or all that are not empty; else InputError or GeometryError."""
+    """The chosen structures of a mask, or all that are not empty; else InputError or GeometryError.
+
+    own_support: whether the support was named, so that advice does not name it.
+    """
     from ..volume import read_labelmap
 
     if labels is None:
@@ -203,9 +206,14 @@ def read_drawings(path: Path, labels: list[str] | None, support: Volume, own_sup
     else:  # one by one, because the segments of a file may overlap
         maps = [read_labelmap(path, label, drawn=True) for label in dict.fromkeys(labels)]
     drawings: list[Drawing] = []
-    if not any(labelmap.array.any() for labelmap in maps) and labels is None:
-        raise MaskError(f"The mask '{path.name}' is empty.", "Draw the structure on at least one slice.")
     for labelmap in maps:
+        if not labelmap.array.any():
+            what = (
+                f"mask '{path.name}'"
+                if labels is None
+                else f"segment '{labelmap.segments[0].name}' of '{path.name}'"
+            )
+            raise MaskError(f"The {what} is empty.", "Draw the structure on at least one slice.")
         labelmap = _on_grid(labelmap, support, own_support)
         for info in labelmap.segments:
             drawn = labelmap.array == info.label
@@ -213,10 +221,6 @@ def read_drawings(path: Path, labels: list[str] | None, support: Volume, own_sup
                 used = {drawing.info.label for drawing in drawings}
                 label = info.label if info.label not in used else max(used) + 1
                 drawings.append(Drawing(replace(info, label=label), drawn))
-            elif labels is not None:
-                raise MaskError(
-                    f"The segment '{info.name}' of '{path.name}' is empty.", "Draw it on one slice."
-                )
     return drawings
 
 

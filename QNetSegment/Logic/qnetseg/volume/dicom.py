@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import FileWarning, InputError, VolumeError
-from .itk import LPS_RAS, RawImage, metadata_of, quiet, read_image
+from .itk import LPS_RAS, RawImage, metadata_of, quiet, read_image, require_text
 from .multiframe import ordered_frames
 from .segfile import text_of
 from .stacking import Plane, even_step, positions, require_parallel
@@ -62,7 +62,7 @@ class _Series:
         return self.description or (f"series {self.number}" if self.number else self.uid)
 
     def is_called(self, name: str) -> bool:
-        return name.casefold() in {self.uid, self.number, self.title.casefold()}
+        return name != "" and name.casefold() in {self.uid, self.number, self.title.casefold()}
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ def read_series(folder: Path, series: str | None = None) -> tuple[RawImage, str]
     to be chosen, VolumeError for files that cannot be read as one volume, GeometryError for slices that are
     not parallel and evenly spaced.
     """
+    for path in (folder, *folder.iterdir()):
+        require_text(path, InputError)
     found = _series_in(folder)
     chosen, kind = _chosen(found, series, folder)
     _require_all(folder, chosen.uid, {Path(name).name for one in found for name in one.files})

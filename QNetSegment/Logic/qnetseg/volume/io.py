@@ -56,6 +56,8 @@ def read_labelmap(path: PathLike, segment: str | int | None = None, *, drawn: bo
     path = Path(path)
     if path.is_dir():
         raise InputError(f"'{path}' is a folder.", "Choose a label image or a .seg.nrrd file.")
+    if is_dicom(path):
+        raise InputError(f"'{path.name}' is a DICOM file.", "Save it in Slicer as a .seg.nrrd file first.")
     raw = read_image(path, as_float=False, vectors=True, error=InputError)
     whole = _whole(raw.array, path)
     if drawn:
@@ -78,10 +80,9 @@ def _placement(path: Path, raw: RawImage) -> Placement | None:
         return None
     placement = read_placement(path, raw.ijk_to_ras, raw.array.shape)
     if placement is not None:
-        states = "two positions in space" if any(placement.codes) else "no position in space"
         warnings.warn(
-            f"'{path.name}' states {states}, and programs place it differently; it is taken where Slicer"
-            " shows it, and NIfTI results keep what it states.",
+            f"'{path.name}' states {placement.states}, and programs place it differently; it is taken where"
+            " Slicer shows it, and NIfTI results keep what it states.",
             FileWarning,
             stacklevel=3,
         )

@@ -24,8 +24,12 @@ CHUNK = 1 << 16  # compressed, it may inflate to a thousand times its size
 GZIP = b"\x1f\x8b"
 ENDINGS = (".nii", ".nii.gz")
 
-# Offsets and formats: qfac and voxel sizes; codes of qform and sform; quaternion, offset and matrix.
-SIZES, CODES, FORMS = (76, "4f"), (252, "2h"), (256, "18f")
+# Offsets and formats: qfac and voxel sizes; units; codes of qform and sform; quaternion, offset and matrix.
+SIZES, UNITS, CODES, FORMS = (76, "4f"), (123, "B"), (252, "2h"), (256, "18f")
+FIELDS = (SIZES, UNITS, CODES, FORMS)
+
+UNIT_OF_LENGTH = 0b111  # bits of the units
+OTHER_UNITS = {1: 1000.0, 3: 0.001}  # metres and micrometres in mm; ITK heeds them, others may not
 
 APART = 0.02  # voxels by which corners may differ between equal matrices; headers store float32
 
@@ -35,14 +39,13 @@ class Placement:
     """The position of a NIfTI file that programs read in several ways.
 
     ijk_to_ras: (4, 4), the way of ITK and Slicer; others: further (4, 4) that programs take.
-    sizes, codes, forms: the header's fields, see `SIZES`, `CODES` and `FORMS`.
+    states: what is odd, in words. fields: the header's values of `FIELDS`.
     """
 
     ijk_to_ras: np.ndarray
     others: tuple[np.ndarray, ...]
-    sizes: tuple[float, ...]
-    codes: tuple[int, ...]
-    forms: tuple[float, ...]
+    states: str
+    fields: tuple[tuple[float, ...], ...]
 
 
 def inflated(path: Path) -> Iterator[bytes]:
@@ -84,7 +87,7 @@ def read_header(path: Path) -> bytes:
 
 
 def byte_order(header: bytes) -> str | None:
-    """ "<" or ">", or None for what is no NIfTI-1 header."""
+    """Byte order of a NIfTI-1 header, "<" or ">"; None for anything else."""
     return next((o for o in "<>" if struct.unpack_from(o + "i", header)[0] == HEADER_BYTES), None)
 
 
@@ -94,9 +97,8 @@ def read_placement(path: Path, ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -
     order = byte_order(header)
     if order is None:
         return None
-    sizes, codes, forms = (
-        struct.unpack_from(order + layout, header, offset) for offset, layout in (SIZES, CODES, FORMS)
-    )
+    fields = tuple(struct.unpack_from(order + layout, header, offset) for offset, layout in FIELDS)
+    sizes, (units,), codes, forms = fields
     candidates = [_quaternion_matrix(sizes, forms)] if codes[0] > 0 else []
     if codes[1] > 0:
         candidates.append(np.vstack([np.reshape(forms[6:], (3, 4)), (0.0, 0.0, 0.0, 1.0)]))
@@ -107,7 +109,12 @@ def read_placement(path: Path, ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -
         for matrix in candidates
         if np.isfinite(matrix).all() and not same_place(matrix, ijk_to_ras, shape)
     )
-    return Placement(ijk_to_ras, others, sizes, codes, forms) if others else None
+    if not others:
+        return None
+    states = "two positions in space" if any(codes) else "no position in space"
+    if units & UNIT_OF_LENGTH in OTHER_UNITS:
+        states = "its position in another unit than mm"
+    return Placement(ijk_to_ras, others, states, fields)
 
 
 def same_place(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> bool:
@@ -129,9 +136,7 @@ def restore_placement(path: Path, placement: Placement) -> None:
     """Write a placement's fields into the header of a whole NIfTI file."""
     whole = b"".join(inflated(path))
     order, content = byte_order(whole), bytearray(whole)
-    for (offset, layout), values in zip(
-        (SIZES, CODES, FORMS), (placement.sizes, placement.codes, placement.forms), strict=True
-    ):
+    for (offset, layout), values in zip(FIELDS, placement.fields, strict=True):
         struct.pack_into(f"{order}{layout}", content, offset, *values)
     compressed = path.name.lower().endswith(".gz")
     path.write_bytes(gzip.compress(content, 6, mtime=0) if compressed else content)
