@@ -311,3 +311,19 @@ def test_many_labels_are_no_image(tmp_path):
     assert len(np.unique(labels)) == 400
     path = write_raw(tmp_path / "x.nrrd", labels)
     assert len(read_labelmap(path, drawn=True).segments) == 399
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.nrrd")
+    with pytest.raises(VolumeError, match="does not exist"):
+        read_volume(tmp_path / "x.nrrd")
+    for ending in (".mhd", ".nhdr"):
+        header = write_raw(tmp_path / f"{ending[1:]}{ending}", make_volume().array)
+        data = tmp_path / f"{ending[1:]}.raw"
+        data.unlink()
+        os.mkfifo(data)
+        with pytest.raises(VolumeError, match="damaged"):
+            read_volume(header)
+    with pytest.raises(InputError, match="is not a file, but a pipe"):
+        read_volume(tmp_path)

@@ -70,6 +70,15 @@ def test_first_middle_and_last_slice_are_drawn():
     assert support.strays == () and drawn(support) == [1, 5, 10]
 
 
+def test_clicks_do_not_decide_on_the_plane():
+    """A sagittal slice of a volume of three axial ones, and clicks on two more sagittal slices."""
+    mask = np.zeros((3, 40, 44), bool)
+    mask[:, 5:35, 22] = True
+    mask[1, 3, 2] = mask[2, 30, 40] = True
+    support = support_from_mask(volume(mask.shape), mask)
+    assert support.plane == "sagittal" and len(support.slices) == 1 and len(support.strays) == 2
+
+
 def test_two_thin_drawings_of_one_pixel_are_drawn():
     mask = np.zeros(SHAPE, bool)
     mask[2, 5, 5] = mask[8, 20, 30] = True

@@ -83,13 +83,12 @@ def read_series(folder: Path, series: str | None = None) -> tuple[RawImage, str]
     to be chosen, VolumeError for files that cannot be read as one volume, GeometryError for slices that are
     not parallel and evenly spaced.
     """
-    for path in (folder, *folder.iterdir()):
-        require_text(path, InputError)
+    _require_plain_files(folder)
     found = _series_in(folder)
     chosen, kind = _chosen(found, series, folder)
     _require_all(folder, chosen.uid, {Path(name).name for one in found for name in one.files})
     name = chosen.description or folder.resolve().name
-    if len(chosen.files) == 1:
+    if len(chosen.files) == 1 and not kind:
         return read_file(Path(chosen.files[0]), f"The DICOM series in '{folder.name}'"), name
     what = f"The slices of the DICOM series in '{folder.name}'"
     slices = [_slice(file, folder) for file in chosen.files]
@@ -100,6 +99,18 @@ def read_series(folder: Path, series: str | None = None) -> tuple[RawImage, str]
     if len(slices) == 1:
         _tell_single(f"The DICOM series in '{folder.name}'")
     return RawImage(array, LPS_RAS @ slices[0].plane.matrix(step), slices[0].metadata), name
+
+
+def _require_plain_files(folder: Path) -> None:
+    """Refuse what would end or halt the process in GDCM, which opens everything that it finds."""
+    try:
+        inside = list(folder.iterdir())
+    except OSError as cause:
+        raise InputError(f"The folder '{folder}' could not be opened: {cause.strerror}.") from cause
+    for path in (folder, *inside):
+        require_text(path, InputError)
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(f"'{path}' is not a file, but a pipe, a device or a dead link.", "Remove it.")
 
 
 def read_file(path: Path, what: str | None = None) -> RawImage:

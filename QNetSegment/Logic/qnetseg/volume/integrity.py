@@ -110,12 +110,13 @@ def _require_whole_nrrd(path: Path) -> None:
     """Compressed data behind the header are intact; of other data teem checks the size."""
     with path.open("rb") as file:
         compressed = False
-        while line := file.readline(CHUNK).strip().lower():
-            if line.startswith((b"data file:", b"datafile:")):
-                if line.count(b"%") > 1 and re.search(rb"%\d*[du]", line):
-                    raise DataNameError(line.partition(b":")[2].strip().decode("utf-8", "replace"))
-                return
-            compressed = compressed or line in (b"encoding: gzip", b"encoding: gz")
+        while line := file.readline(CHUNK).strip():
+            if line.lower().startswith((b"data file:", b"datafile:")):
+                data = line.partition(b":")[2].strip()
+                if data.count(b"%") > 1 and re.search(rb"%\d*[du]", data):
+                    raise DataNameError(data.decode("utf-8", "replace"))
+                return _require_file(path.parent / os.fsdecode(data))
+            compressed = compressed or line.lower() in (b"encoding: gzip", b"encoding: gz")
         if compressed:
             _inflated_size(file)
 
@@ -129,10 +130,17 @@ def _require_whole_metaimage(path: Path) -> None:
         if "%" in data or data.startswith("LIST"):
             return  # one file per slice, which ITK checks
         if data.upper() != "LOCAL":
+            _require_file(path.parent / data)
             with (path.parent / data).open("rb") as other:
                 _require_elements(other, header)
         else:
             _require_elements(file, header)
+
+
+def _require_file(path: Path) -> None:
+    """Data do not lie in a pipe or a device, which could be read for ever."""
+    if path.exists() and not path.is_file():
+        raise DamagedError("the data are not in a file")
 
 
 def _require_pattern(data: str) -> None:

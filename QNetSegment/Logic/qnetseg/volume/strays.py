@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -45,6 +46,16 @@ def sorted_slices(drawn: np.ndarray, occupied: np.ndarray) -> SortedSlices:
     return SortedSlices(tuple(index for index in kept if index not in in_strips), strays, tilted)
 
 
+def count_drawn(areas: np.ndarray) -> int:
+    """How many slices of these areas, in voxels, hold more than a click beside the largest one."""
+    largest = int(areas.max())
+    return int((~_is_few(areas, largest) & (areas > 0)).sum())
+
+
+def _is_few(area: np.ndarray | int, measure: int) -> Any:
+    return (area <= FEW * measure) | ((area == 1) & (measure >= SINGLE_VOXEL_OF))
+
+
 def _is_stray(index: int, masks: dict[int, np.ndarray]) -> bool:
     """Whether the slice holds so little that it was hardly drawn.
 
@@ -59,7 +70,7 @@ def _is_stray(index: int, masks: dict[int, np.ndarray]) -> bool:
     beside = [masks[other] for other in (index - 1, index + 1) if other in masks]
     touching = [int(mask.sum()) for mask in beside if (mask & reach).any()]
     measure = max(touching, default=largest)
-    if area <= FEW * measure or (area == 1 and measure >= SINGLE_VOXEL_OF):
+    if _is_few(area, measure):
         return True
     if touching:
         return False

@@ -18,7 +18,7 @@ from ..errors import InputError, MaskError
 from .atomic import replacing
 from .normalise import normalise
 from .orientation import ANATOMICAL_AXES, PLANES, array_axes, canonical
-from .strays import sorted_slices
+from .strays import count_drawn, sorted_slices
 from .volume import Volume
 
 FORMAT = "qnetseg-support"
@@ -194,7 +194,7 @@ def support_from_mask(
     """Find the drawn slices of a mask and pack them up.
 
     mask: (K, J, I) on the volume's own native grid, drawn where it is not 0.
-    plane: taken from the mask if None: the canonical axis with the fewest occupied slices is the normal,
+    plane: taken from the mask if None: the canonical axis with the fewest drawn slices is the normal,
     between equals the one with the thickest slices. However many slices are drawn, each becomes a support
     slice; strays do not, and strips of a tilted drawing become one together (see `strays`).
     top_percent: see `normalise`. not_here: slices of the canonical volume, along the plane's normal, on which
@@ -272,11 +272,15 @@ def occupied_slices(
     """
     if plane is not None and plane not in PLANES:
         raise InputError(f"The plane '{plane}' is unknown.", f"Choose one of {', '.join(PLANES)}.")
-    occupied = [np.flatnonzero(drawn.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    others = [tuple({0, 1, 2} - {axis}) for axis in range(3)]
+    occupied = [np.flatnonzero(drawn.any(axis=other)) for other in others]
     if not len(occupied[0]):
         raise MaskError("The drawing is empty.", "Draw the structure on at least one slice.")
+    counts = [len(slices) for slices in occupied]
+    if plane is None and min(counts) > 1:  # clicks must not decide
+        counts = [count_drawn(np.count_nonzero(drawn, axis=other)) for other in others]
     if plane is None:
-        plane = min(PLANES, key=lambda p: (len(occupied[PLANES[p]]), -spacing[PLANES[p]]))
+        plane = min(PLANES, key=lambda p: (counts[PLANES[p]], -spacing[PLANES[p]]))
     return plane, occupied[PLANES[plane]]
 
 
