@@ -113,6 +113,15 @@ def test_a_vessel_that_runs_obliquely_is_no_tilted_drawing(shift):
     assert drawn(support) == [3, 4, 5, 6] and support.strays == ()
 
 
+@pytest.mark.parametrize("steep", [1, 2])
+def test_a_thin_sheet_that_is_drawn_slice_by_slice_is_drawn(steep):
+    """A sheet across the slices, steeper than any view of them."""
+    grid = np.indices(SHAPE)
+    sheet = (grid[1] // steep == grid[0] + 4) & (np.abs(grid[2] - 22) < 15)
+    support = support_of(sheet)
+    assert drawn(support) == list(range(SHAPE[0])) and support.strays == ()
+
+
 def test_strays_and_rough_slices_survive_saving(tmp_path):
     mask = tilted(20)
     mask[0, 0, 0] = True

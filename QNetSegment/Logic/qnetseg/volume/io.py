@@ -82,7 +82,7 @@ def _placement(path: Path, raw: RawImage) -> Placement | None:
     if placement is not None:
         warnings.warn(
             f"'{path.name}' states {placement.states}, and programs place it differently; it is taken where"
-            " Slicer shows it, and NIfTI results keep what it states.",
+            " Slicer shows it.",
             FileWarning,
             stacklevel=3,
         )

@@ -21,6 +21,7 @@ STRIPS_OVERLAP = {2: 1.15}  # drawn voxels for each pixel of the outline, by the
 MORE_STRIPS_OVERLAP = 1.4  # ... at most: neighbouring slices of a structure cover each other
 PLANE_RESIDUAL = 0.75  # slices that strips may lie off the plane of the tilted view; rounding makes 0.5
 CONTACT = 0.9  # length of the border between two strips, by the root of the smaller one's area
+STEEPEST = 1.43  # slope of that plane, mm by mm; at 55 degrees another plane of the volume is nearer
 LEAST = 12  # pixels of the outline; on a few anything looks like strips
 
 
@@ -36,12 +37,19 @@ class SortedSlices:
     tilted: tuple[tuple[int, ...], ...]
 
 
-def sorted_slices(drawn: np.ndarray, occupied: np.ndarray) -> SortedSlices:
-    """drawn: (S, H, W) bool; occupied: ascending indices of its slices that hold anything."""
+def sorted_slices(
+    drawn: np.ndarray, occupied: np.ndarray, spacing: tuple[float, float, float]
+) -> SortedSlices:
+    """drawn: (S, H, W) bool; occupied: ascending indices of its slices that hold anything.
+
+    spacing: mm along (S, H, W).
+    """
     masks = {int(index): np.asarray(drawn[index]) for index in occupied}
     strays = tuple(index for index in masks if _is_stray(index, masks))
     kept = [index for index in masks if index not in strays]
-    tilted = tuple(run for run in _runs(kept) if are_strips(np.stack([masks[index] for index in run])))
+    tilted = tuple(
+        run for run in _runs(kept) if are_strips(np.stack([masks[index] for index in run]), spacing)
+    )
     in_strips = {index for run in tilted for index in run}
     return SortedSlices(tuple(index for index in kept if index not in in_strips), strays, tilted)
 
@@ -88,10 +96,11 @@ def _runs(indices: list[int]) -> list[tuple[int, ...]]:
     return [tuple(run.tolist()) for run in runs if len(run) > 1]
 
 
-def are_strips(masks: np.ndarray) -> bool:
+def are_strips(masks: np.ndarray, spacing: tuple[float, float, float]) -> bool:
     """Whether neighbouring slices (n, H, W) bool hold the strips of one drawing in a tilted view.
 
-    Then they cover each other hardly, meet along a long border, and all lie on one plane.
+    Then they cover each other hardly, meet along a long border, and all lie on one plane, which is no steeper
+    than a view that is still a view of these slices. spacing: mm along (n, H, W).
     """
     covered = masks.sum(axis=0)
     outline = covered > 0
@@ -105,5 +114,7 @@ def are_strips(masks: np.ndarray) -> bool:
     rows, columns = np.nonzero(outline)
     height = np.tensordot(np.arange(len(masks)), masks, 1)[outline] / covered[outline]
     plane = np.stack([rows, columns, np.ones_like(rows)], axis=1).astype(float)
-    fitted = plane @ np.linalg.lstsq(plane, height, rcond=None)[0]
-    return bool(np.quantile(np.abs(height - fitted), 0.95) <= PLANE_RESIDUAL)
+    slopes = np.linalg.lstsq(plane, height, rcond=None)[0]
+    steepness = np.hypot(slopes[0] / spacing[1], slopes[1] / spacing[2]) * spacing[0]
+    residual = np.quantile(np.abs(height - plane @ slopes), 0.95)
+    return bool(residual <= PLANE_RESIDUAL and steepness <= STEEPEST)

@@ -218,7 +218,7 @@ def support_from_mask(
     image = normalise(turned.array, top_percent)
     rows, columns = (mm for other, mm in enumerate(turned.spacing) if other != axis)
     along = np.moveaxis(drawn, axis, 0)
-    sorts = sorted_slices(along, occupied)
+    sorts = sorted_slices(along, occupied, (turned.spacing[axis], rows, columns))
     outlines = {index: along[index] for index in sorts.finished}
     together = dict(_put_together(along, run) for run in sorts.tilted)
     empty = sorted(set(not_here) - set(outlines) - set(together))
