@@ -44,8 +44,9 @@ def sorted_slices(
 
     spacing: mm along (S, H, W).
     """
-    masks = {int(index): np.asarray(drawn[index]) for index in occupied}
-    strays = tuple(index for index in masks if _is_stray(index, masks))
+    masks = {int(index): np.ascontiguousarray(drawn[index]) for index in occupied}
+    areas = {index: int(np.count_nonzero(mask)) for index, mask in masks.items()}
+    strays = tuple(index for index in masks if _is_stray(index, masks, areas))
     kept = [index for index in masks if index not in strays]
     tilted = tuple(
         run for run in _runs(kept) if are_strips(np.stack([masks[index] for index in run]), spacing)
@@ -64,19 +65,18 @@ def _is_few(area: np.ndarray | int, measure: int) -> Any:
     return (area <= FEW * measure) | ((area == 1) & (measure >= SINGLE_VOXEL_OF))
 
 
-def _is_stray(index: int, masks: dict[int, np.ndarray]) -> bool:
+def _is_stray(index: int, masks: dict[int, np.ndarray], areas: dict[int, int]) -> bool:
     """Whether the slice holds so little that it was hardly drawn.
 
     The end of a structure that is drawn slice by slice is small as well: beside a drawn slice that it
     touches, a slice is compared with that one.
     """
-    area = int(masks[index].sum())
-    largest = max(int(mask.sum()) for mask in masks.values())
+    area, largest = areas[index], max(areas.values())
     if area >= SMALL * largest:
         return False
     reach = ndimage.binary_dilation(masks[index], iterations=2)
-    beside = [masks[other] for other in (index - 1, index + 1) if other in masks]
-    touching = [int(mask.sum()) for mask in beside if (mask & reach).any()]
+    beside = [other for other in (index - 1, index + 1) if other in masks]
+    touching = [areas[other] for other in beside if (masks[other] & reach).any()]
     measure = max(touching, default=largest)
     if _is_few(area, measure):
         return True
@@ -102,7 +102,7 @@ def are_strips(masks: np.ndarray, spacing: tuple[float, float, float]) -> bool:
     Then they cover each other hardly, meet along a long border, and all lie on one plane, which is no steeper
     than a view that is still a view of these slices. spacing: mm along (n, H, W).
     """
-    covered = masks.sum(axis=0)
+    covered = masks.sum(axis=0, dtype=np.int32)
     outline = covered > 0
     allowed = STRIPS_OVERLAP.get(len(masks), MORE_STRIPS_OVERLAP)
     if outline.sum() < LEAST or covered.sum() > allowed * outline.sum():
