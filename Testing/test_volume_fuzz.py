@@ -11,7 +11,7 @@ import pytest
 
 from support.worker_bed import LOGIC
 
-FILES, PARTS, SECONDS = 300, 6, 60
+FILES, PARTS, SECONDS = 300, 2, 60
 PROGRAM = Path(__file__).parent / "support" / "odd_files.py"
 
 
