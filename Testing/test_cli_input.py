@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from support.cli_bed import Bed, drawing_array, entry_of, scan_array, write_image, write_manifest, write_model
+from support.dicom_bed import save, slice_of
 
 SENTENCES = {}  # name of a mistake -> (function that makes it and gives the arguments, part of the sentence)
 
@@ -128,6 +129,25 @@ def label_not_present(bed):
 @mistake("There is no segment 'liver'")
 def name_not_present(bed):
     return {"more": ("--label", "liver")}
+
+
+@mistake("different values: it looks like an image")
+def image_as_mask(bed):
+    array = (scan_array() * 100).astype(np.int16)
+    return {"mask": write_image(bed.folder / "grey.nrrd", array)}
+
+
+@mistake("is a DICOM file. Save it in Slicer as a .seg.nrrd")
+def dicom_as_mask(bed):
+    path = bed.folder / "mask.dcm"
+    path.write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 99)
+    return {"mask": path}
+
+
+@mistake("There is no series 'T3'")
+def series_not_present(bed):
+    save(slice_of(0), bed.folder / "study" / "1.dcm")
+    return {"query": bed.folder / "study", "more": ("--series", "T3")}
 
 
 @mistake("does not belong to the volume")

@@ -21,6 +21,7 @@ from qnetseg.cli import main, outputs, segment
 from qnetseg.errors import OutputError
 from qnetseg.volume import LabelMap, SegmentInfo, read_labelmap, read_volume, write_labelmap
 from support.cli_bed import Bed, drawing_array, scan_array, write_image
+from support.dicom_bed import save, slice_of
 from support.worker_bed import FAKE, LOGIC, PATIENCE
 
 SUPPORT = Path(__file__).parent / "support"
@@ -92,6 +93,35 @@ def test_names_colours_and_terminology_go_through(bed):
     assert found == {info.name: info for info in segments}
 
 
+def test_what_is_odd_about_a_file_is_said_and_a_series_can_be_chosen(bed, capsys):
+    pixels = (scan_array() * 100).astype(np.int16)
+    for uid, name, more in (("1.2.1", "T1", 0), ("1.2.2", "T2", 7)):
+        for k, part in enumerate(pixels):
+            whole = slice_of(k, part + more, uid=uid, SeriesDescription=name)
+            save(whole, bed.folder / "study" / f"{name}{k}.dcm")
+    save(whole, bed.folder / "study" / "copy.dcm")
+    volume = read_volume(bed.folder / "study", "T1")
+    mask = bed.folder / "m.seg.nrrd"
+    write_labelmap(mask, LabelMap(drawing_array().astype(np.int32), volume.ijk_to_ras, ()))
+    report = bed.results / "r.json"
+    assert bed.segment(query=bed.folder / "study", mask=mask) == 2
+    assert "holds 2 DICOM series" in capsys.readouterr().err
+    assert bed.segment("--series", "T2", "--report", report, query=bed.folder / "study", mask=mask) == 0
+    assert "warning: The DICOM series in 'study' has copies of slices" in capsys.readouterr().err
+    assert json.loads(report.read_text(encoding="utf-8"))["series"] == "T2"
+    more = ("--support", bed.folder / "study", "--support-series", "T1")
+    assert bed.segment(*more, mask=mask) == 0
+
+
+def test_a_cropped_mask_that_is_empty_is_called_empty(bed, capsys):
+    mask = bed.folder / "empty.seg.nrrd"
+    info = (SegmentInfo(1, "box", (1.0, 0.0, 0.0)),)
+    write_labelmap(mask, LabelMap(np.zeros((1, 1, 1), np.int32), np.eye(4), info))
+    for more, words in (((), "The mask 'empty.seg.nrrd' is empty"), (("--label", "box"), "segment 'box' of")):
+        assert bed.segment(*more, mask=mask) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_a_drawing_on_another_patient(bed):
     other = write_image(bed.folder / "other.nrrd", scan_array(1)[:, :, :18], origin=5.0)
     mask = write_image(bed.folder / "other-drawing.nrrd", drawing_array()[:, :, :18], origin=5.0)
@@ -107,7 +137,7 @@ def result_of(mask, confidence):
 
 
 def test_a_voxel_of_two_segments_goes_to_the_more_confident_one():
-    query = SimpleNamespace(shape=(1, 1, 5), ijk_to_ras=np.eye(4))
+    query = SimpleNamespace(shape=(1, 1, 5), ijk_to_ras=np.eye(4), placement=None)
     drawings = [
         segment.Drawing(SegmentInfo(label, str(label), (0.0, 0.0, 0.0)), np.ones(1)) for label in (3, 5)
     ]

@@ -87,7 +87,14 @@ def test_index_entry_has_the_keys_of_the_schema_and_agrees_with_cmake():
 
 def test_slicer_installs_what_the_package_depends_on():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    of_slicer = ("numpy", "SimpleITK", "tomli", "torch", "torchvision")  # or of its PyTorch extension
+    of_slicer = (
+        "numpy",
+        "pydicom",
+        "SimpleITK",
+        "tomli",
+        "torch",
+        "torchvision",
+    )  # or of its PyTorch extension
     others = [d for d in project["dependencies"] if re.split(r"[<>=; ]", d)[0] not in of_slicer]
     assert (ROOT / "QNetSegment/Resources/requirements.txt").read_text().splitlines() == others
 

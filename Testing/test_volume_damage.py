@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from qnetseg.errors import GeometryError, InputError, MaskError, VolumeError
+from qnetseg.errors import GeometryError, InputError, MaskError, OutputError, VolumeError
 from qnetseg.volume import LabelMap, read_labelmap, read_volume, write_labelmap, write_volume
 from test_volume_files import SHAPE, VOLUME_ENDINGS, geometry, make_volume, write_raw
 
@@ -210,3 +213,117 @@ def test_label_files_that_are_no_label_images(tmp_path):
         read_labelmap(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         read_labelmap(tmp_path / "y.nrrd")
+
+
+def metaimage(folder: Path, data: str) -> Path:
+    """A header that names its data file so, with that file beside it."""
+    header = write_raw(folder / "x.mhd", make_volume().array)
+    (folder / data.split(" 0 ")[0]).write_bytes((folder / "x.raw").read_bytes())
+    header.write_text(header.read_text().replace("x.raw", data))
+    return header
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *("Dias 77 % v.raw", "s(%Max=5).raw", "x%.raw", "x%n.raw", "x%s.raw", "x%%.raw"),
+        *("x%d%n.raw 0 3 1", "%999999d.raw 0 3 1", "x%d.raw 0 3 0", "x%d y%d.raw 0 3 1"),
+    ],
+)
+def test_a_percent_sign_in_the_name_of_a_metaimages_data_is_refused(tmp_path, data, capfd):
+    """MetaIO takes the name for a format of printf: it ends the process, or reads one slice many times."""
+    for read, error in ((read_volume, VolumeError), (read_labelmap, InputError)):
+        with pytest.raises(error, match=r"names its data file .* Rename"):
+            read(metaimage(tmp_path, data))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_percent_sign_elsewhere_does_no_harm(tmp_path):
+    folder = tmp_path / "77 %n"
+    folder.mkdir()
+    for name in ("a%s.mha", "b %d.nrrd", "c 5 %.nii.gz"):
+        write_volume(folder / name, make_volume())
+        assert np.array_equal(read_volume(folder / name).array, make_volume().array)
+    header = write_raw(tmp_path / "x.nhdr", make_volume().array)
+    (tmp_path / "x.raw").rename(tmp_path / "77 % x.raw")
+    header.write_text(header.read_text().replace("x.raw", "77 % x.raw"))
+    assert np.array_equal(read_volume(header).array, make_volume().array)
+    header.write_text(header.read_text().replace("77 % x.raw", "x%n%d.raw 0 3 1"))
+    with pytest.raises(VolumeError, match="names its data file"):
+        read_volume(header)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has only Unicode names")
+@pytest.mark.parametrize("ending", [*VOLUME_ENDINGS, ".seg.nrrd", ".mhd"])
+def test_names_that_are_not_text_are_refused(tmp_path, ending):
+    """ITK ends the process on them."""
+    name = os.fsdecode(b"Leber \xfc" + ending.encode())
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    for path in (tmp_path / name, folder / f"x{ending}"):
+        write_raw(tmp_path / f"y{ending}", make_volume().array).rename(path)
+        for read in (read_volume, read_labelmap):
+            with pytest.raises(InputError, match="another encoding than UTF-8") as caught:
+                read(path)
+            str(caught.value).encode()
+        if ending in VOLUME_ENDINGS:
+            with pytest.raises(OutputError, match="another encoding"):
+                write_volume(path, make_volume())
+
+
+def test_metaimages_with_odd_headers_are_read(tmp_path):
+    """Text instead of bytes, another word for true."""
+    array = np.arange(120, dtype=np.float32).reshape(SHAPE)
+    header = write_raw(tmp_path / "x.mhd", array).read_text()
+    path = tmp_path / "x.mha"
+    header = header.replace("BinaryData = True", "BinaryData = False").replace("x.raw", "LOCAL")
+    path.write_text(header + " ".join(str(int(value)) for value in array.ravel()) + "\n")
+    assert np.array_equal(read_volume(path).array, array)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "z.mha"), useCompression=True)
+    content = (tmp_path / "z.mha").read_bytes()
+    assert b"CompressedData = True" in content
+    (tmp_path / "z.mha").write_bytes(content.replace(b"CompressedData = True", b"CompressedData = 1   "))
+    assert np.array_equal(read_volume(tmp_path / "z.mha").array, array)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.random.default_rng(0).integers(0, 300, (4, 20, 20)),
+        np.random.default_rng(0).integers(0, 20, (4, 20, 20)),
+        np.where(
+            np.indices((4, 20, 20))[1] < 10, -1024, np.random.default_rng(0).normal(60, 20, (4, 20, 20))
+        ),
+        np.indices((4, 20, 20)).sum(axis=0),
+        np.arange(1600).reshape(4, 20, 20),
+    ],
+)
+def test_an_image_given_as_drawing_is_refused(tmp_path, image):
+    path = write_raw(tmp_path / "x.nrrd", image.astype(np.int16))
+    for chosen in (None, "60"):
+        with pytest.raises(MaskError, match=r"'x\.nrrd' has \d+ different values: it looks like an image"):
+            read_labelmap(path, chosen, drawn=True)
+    assert read_labelmap(path).array.shape == image.shape
+
+
+def test_many_labels_are_no_image(tmp_path):
+    labels = (np.indices((12, 30, 30)) // 3 * [[[[100]]], [[[10]]], [[[1]]]]).sum(axis=0).astype(np.int16)
+    assert len(np.unique(labels)) == 400
+    path = write_raw(tmp_path / "x.nrrd", labels)
+    assert len(read_labelmap(path, drawn=True).segments) == 399
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.nrrd")
+    with pytest.raises(VolumeError, match="does not exist"):
+        read_volume(tmp_path / "x.nrrd")
+    for ending in (".mhd", ".nhdr"):
+        header = write_raw(tmp_path / f"{ending[1:]}{ending}", make_volume().array)
+        data = tmp_path / f"{ending[1:]}.raw"
+        data.unlink()
+        os.mkfifo(data)
+        with pytest.raises(VolumeError, match="damaged"):
+            read_volume(header)
+    with pytest.raises(InputError, match="is not a file, but a pipe"):
+        read_volume(tmp_path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from qnetseg.errors import GeometryError, InputError, VolumeError
+from qnetseg.errors import FileWarning, GeometryError, InputError, VolumeError
 from qnetseg.volume import read_volume
 
 SHAPE = (5, 6, 7)
@@ -64,11 +64,12 @@ def test_a_series_is_one_volume(tmp_path):
 
 
 def test_the_largest_series_counts_and_other_files_do_not(tmp_path):
-    write_series(tmp_path / "a", "1.2.9", "scout", shape=(3, 4, 4))
+    write_series(tmp_path / "a", "1.2.9", "scout", shape=(2, 4, 4))
     array = write_series(tmp_path / "a")
     (tmp_path / "a" / "readme.txt").write_text("hello")
     (tmp_path / "a" / "more").mkdir()
-    volume = read_volume(tmp_path / "a")
+    with pytest.warns(FileWarning, match=r"2 DICOM series: 'T2 axial' \(5 images\), 'scout' \(2 images\)"):
+        volume = read_volume(tmp_path / "a")
     assert np.array_equal(volume.array, array) and volume.name == "T2 axial"
 
 
@@ -86,10 +87,12 @@ def test_a_tilted_gantry_keeps_its_true_positions(tmp_path):
 
 def test_one_file_is_a_volume_of_one_slice(tmp_path):
     array = write_series(tmp_path / "a", shape=(1, 6, 7))
-    volume = read_volume(tmp_path / "a")
+    with pytest.warns(FileWarning, match="'a' is a single slice"):
+        volume = read_volume(tmp_path / "a")
     assert np.array_equal(volume.array, array) and volume.name == "T2 axial"
     (file,) = (tmp_path / "a").iterdir()
-    assert np.array_equal(read_volume(file).array, array)
+    with pytest.warns(FileWarning, match="choose the folder"):
+        assert np.array_equal(read_volume(file).array, array)
 
 
 def test_a_missing_slice_is_found(tmp_path, capfd):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qnetseg.errors import GeometryError, InputError, MaskError
+from qnetseg.errors import FileWarning, GeometryError, InputError, MaskError
 from qnetseg.volume import (
     LabelMap,
     SegmentInfo,
@@ -162,7 +162,7 @@ def test_one_segment_is_chosen_by_name_or_label(tmp_path):
     array = labels()
     array[0, 0, :] = 9
     write_labelmap(path, LabelMap(array, MATRIX, segments))
-    for chosen, label in (("Leber ä", 1), (1, 1), ("1", 1), ("b | c", 7), (7, 7), ("7", 9)):
+    for chosen, label in (("Leber ä", 1), (1, 1), ("1", 1), ("b | c", 7), (7, 7), ("9", 9)):
         found = read_labelmap(path, chosen)
         assert [part.label for part in found.segments] == [label]
         assert np.array_equal(found.array, np.where(array == label, label, 0))
@@ -170,6 +170,65 @@ def test_one_segment_is_chosen_by_name_or_label(tmp_path):
         with pytest.raises(MaskError, match="no segment") as caught:
             read_labelmap(path, absent)
         assert "'Leber ä' (1)" in caught.value.advice
+
+
+def test_a_number_that_is_a_name_and_a_label_is_a_name_with_a_sentence(tmp_path):
+    path = tmp_path / "x.seg.nrrd"
+    array = labels()
+    array[0, 0, :] = 9
+    write_labelmap(path, LabelMap(array, MATRIX, (*SEGMENTS, SegmentInfo(9, "7", (0, 0, 1)))))
+    with pytest.warns(FileWarning, match="the label of the segment 'b | c'; the name counts"):
+        found = read_labelmap(path, "7")
+    assert [part.label for part in found.segments] == [9]
+
+
+@pytest.mark.parametrize("color", [None, "red", "1 0", "", "255 0 0", "nan 0 0", "-1 0 0"])
+def test_a_segment_without_a_usable_colour_gets_one(tmp_path, color):
+    path = tmp_path / "x.seg.nrrd"
+    entries = entries_of(0, "liver", 1, 0) | ({} if color is None else {"Segment0_Color": color})
+    if color is None:
+        del entries["Segment0_Color"]
+    write_header(path, two_layers()[..., 0], entries)
+    liver, bone = read_labelmap(path).segments
+    assert (liver.name, bone.name) == ("liver", "label 2") and liver.color != bone.color
+    assert all(0 <= part <= 1 for part in liver.color)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"Name": ""}, "Segment_0"),
+        ({"Name": "", "ID": ""}, "label 1"),
+        ({"Name": "  Leber   links "}, "Leber links"),
+        ({"Name": "Lebe\u0301r"}, "Lebér"),
+        ({"Name": "1"}, "1"),
+        ({"LabelValue": "1.0", "Layer": "0.0"}, "liver"),
+    ],
+)
+def test_odd_names_and_numbers_of_segments_are_read(tmp_path, changes, name):
+    path = tmp_path / "x.seg.nrrd"
+    entries = entries_of(0, "liver", 1, 0) | {f"Segment0_{key}": value for key, value in changes.items()}
+    write_header(path, two_layers()[..., 0], entries)
+    assert read_labelmap(path, name).segments[0].label == 1
+    assert read_labelmap(path).segments[0].name == name
+
+
+def test_names_that_are_not_utf8_are_read_and_written(tmp_path):
+    path = tmp_path / "x.seg.nrrd"
+    write_header(path, two_layers()[..., 0], entries_of(0, "Leber LINKS", 1, 0))
+    path.write_bytes(path.read_bytes().replace(b"LINKS", b"L\xfcNKS"))
+    found = read_labelmap(path)
+    assert found.segments[0].name == "Leber LüNKS"
+    write_labelmap(tmp_path / "y.seg.nrrd", found)
+    assert read_labelmap(tmp_path / "y.seg.nrrd").segments[0].name == "Leber LüNKS"
+
+
+def test_segments_that_share_a_label_are_refused(tmp_path):
+    path = tmp_path / "x.seg.nrrd"
+    write_header(path, two_layers()[..., 0], entries_of(0, "liver", 1, 0) | entries_of(1, "spleen", 1, 0))
+    for chosen in (None, "liver", 1):
+        with pytest.raises(MaskError, match="2 segments have the same label 1"):
+            read_labelmap(path, chosen)
 
 
 def test_a_name_that_is_not_unique_is_refused(tmp_path):
@@ -188,8 +247,8 @@ def test_a_name_that_is_not_unique_is_refused(tmp_path):
         {"Segment0_Layer": "5"},
         {"Segment0_LabelValue": "one"},
         {"Segment0_LabelValue": "0"},
-        {"Segment0_Color": "red"},
-        {"Segment0_Color": "1 0"},
+        {"Segment0_LabelValue": "1.5"},
+        {"Segment0_Layer": "nan"},
     ],
 )
 def test_headers_that_contradict_themselves_are_refused(tmp_path, entries):
@@ -263,6 +322,22 @@ def test_crops_and_pads_land_where_they_belong(offset, shape):
     seen = np.zeros_like(world)
     seen[window] = world[window]
     assert np.array_equal(found.array, seen[6:10, 6:11, 6:12])
+
+
+def test_the_very_same_voxels_are_accepted_with_any_order_and_nothing_else_without_cropping():
+    expected = labels(3)
+    for axis in range(3):
+        turn = np.eye(4)
+        turn[2 - axis, 2 - axis], turn[2 - axis, 3] = -1, SHAPE[axis] - 1
+        found = on_grid_of(labelmap_of(np.flip(expected, axis), MATRIX @ turn), volume_of(), crop=False)
+        assert np.array_equal(found.array, expected)
+        shift = np.eye(4)
+        shift[2 - axis, 3] = 1
+        cropped = np.delete(expected, 0, axis) * 0
+        with pytest.raises(GeometryError, match="voxels"):
+            on_grid_of(labelmap_of(cropped, MATRIX @ shift), volume_of(), crop=False)
+        with pytest.raises(GeometryError, match="1 voxels beside"):
+            on_grid_of(labelmap_of(expected * 0, MATRIX @ shift), volume_of(), crop=False)
 
 
 def test_labels_outside_the_volume_are_refused():

@@ -38,6 +38,10 @@ class VolumeError(InputError):
     """An image volume that cannot be segmented: missing, truncated, not 3-D, NaN, constant."""
 
 
+class FileWarning(UserWarning):
+    """Something odd about a file that is used all the same; one sentence for the user."""
+
+
 class MaskError(InputError):
     """A drawn mask that cannot serve as a support: empty, wrong shape, label not present."""
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import FileWarning, InputError
 
 if TYPE_CHECKING:
     from ..worker.protocol import Progress
@@ -123,6 +126,18 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def say(line: str) -> None:
     """A line for the person at the terminal, kept apart from results."""
     print(f"qnetseg: {line}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def telling_oddities() -> Iterator[None]:
+    """Say in a line each what is odd about the files that are read meanwhile."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FileWarning)
+        try:
+            yield
+        finally:
+            for sentence in dict.fromkeys(str(one.message) for one in caught if one.category is FileWarning):
+                say(f"warning: {sentence}")
 
 
 def print_json(content: Any) -> None:

@@ -27,6 +27,7 @@ from .common import (
     chosen_options,
     print_json,
     say,
+    telling_oddities,
 )
 from .outputs import appearing_together, require_writable
 
@@ -59,6 +60,12 @@ def add(commands: Any) -> None:
         type=Path,
         metavar="IMAGE",
         help="volume that MASK was drawn on, for example of another patient (default: QUERY)",
+    )
+    parser.add_argument(
+        "--series", metavar="NAME", help="of QUERY's DICOM folder: description, number or UID of the series"
+    )
+    parser.add_argument(
+        "--support-series", metavar="NAME", help="the same of IMAGE, where that is a DICOM folder"
     )
     parser.add_argument("--mask", type=Path, required=True, help="the drawing, on the voxels of the support")
     parser.add_argument(
@@ -117,11 +124,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     targets, options = checked_targets(arguments), chosen_options(arguments)
     weights_for(asked_networks(arguments), arguments.model)
-    query = read_volume(arguments.query)
-    support = query if arguments.support is None else read_volume(arguments.support)
-    drawings = read_drawings(
-        arguments.mask, arguments.label, support, own_support=arguments.support is not None
-    )
+    with telling_oddities():
+        query = read_volume(arguments.query, arguments.series)
+        support = (
+            query if arguments.support is None else read_volume(arguments.support, arguments.support_series)
+        )
+        drawings = read_drawings(
+            arguments.mask, arguments.label, support, own_support=arguments.support is not None
+        )
     supports = build_supports(support, drawings, arguments.not_here)
     background = others_of(drawings, on_query=arguments.support is None)
     settings = {"model": arguments.model, "device": arguments.device, "options": options}
@@ -131,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = {
         "qnetseg": __version__,
         "query": arguments.query.name,
+        **({"series": query.name} if arguments.query.is_dir() else {}),
         "support": (arguments.support or arguments.query).name,
         "mask": arguments.mask.name,
         "outputs": {name: str(path) for name, path in targets.items()},
@@ -184,44 +195,41 @@ def checked_targets(arguments: argparse.Namespace) -> dict[str, Path]:
 
 
 def read_drawings(path: Path, labels: list[str] | None, support: Volume, own_support: bool) -> list[Drawing]:
-    """The chosen structures of a mask, or all that are not empty; else InputError or GeometryError."""
+    """The chosen structures of a mask, or all that are not empty; else InputError or GeometryError.
+
+    own_support: whether the support was named, so that advice does not name it.
+    """
     from ..volume import read_labelmap
 
     if labels is None:
-        maps = [read_labelmap(path)]
+        maps = [read_labelmap(path, drawn=True)]
     else:  # one by one, because the segments of a file may overlap
-        maps = [
-            read_labelmap(path, int(label) if label.lstrip("-").isdecimal() else label)
-            for label in dict.fromkeys(labels)
-        ]
+        maps = [read_labelmap(path, label, drawn=True) for label in dict.fromkeys(labels)]
     drawings: list[Drawing] = []
     for labelmap in maps:
-        labelmap = _on_grid(labelmap, path, support, own_support)
+        if not labelmap.array.any():
+            what = (
+                f"mask '{path.name}'"
+                if labels is None
+                else f"segment '{labelmap.segments[0].name}' of '{path.name}'"
+            )
+            raise MaskError(f"The {what} is empty.", "Draw the structure on at least one slice.")
+        labelmap = _on_grid(labelmap, support, own_support)
         for info in labelmap.segments:
             drawn = labelmap.array == info.label
             if drawn.any():
                 used = {drawing.info.label for drawing in drawings}
                 label = info.label if info.label not in used else max(used) + 1
                 drawings.append(Drawing(replace(info, label=label), drawn))
-            elif labels is not None:
-                raise MaskError(
-                    f"The segment '{info.name}' of '{path.name}' is empty.", "Draw it on one slice."
-                )
-    if not drawings:
-        raise MaskError(f"The mask '{path.name}' is empty.", "Draw the structure on at least one slice.")
     return drawings
 
 
-def _on_grid(labelmap: LabelMap, path: Path, support: Volume, own_support: bool) -> LabelMap:
-    """The labels on the support's voxels. Slicer crops and flips what it saves; other files must agree."""
-    from ..volume import on_grid_of, require_same_grid
-    from ..volume.io import SEGMENTATION_ENDING
+def _on_grid(labelmap: LabelMap, support: Volume, own_support: bool) -> LabelMap:
+    """The labels on the support's voxels. Slicer crops what it saves; others have the same voxels."""
+    from ..volume import on_grid_of
 
     try:
-        if path.name.lower().endswith(SEGMENTATION_ENDING):
-            return on_grid_of(labelmap, support)
-        require_same_grid(labelmap, support)
-        return labelmap
+        return on_grid_of(labelmap, support, crop=labelmap.described)
     except GeometryError as error:
         if own_support:
             raise
@@ -290,8 +298,8 @@ def combine(
         np.maximum(highest, result.confidence, out=highest)
     segments = tuple(drawing.info for drawing in drawings)
     return (
-        LabelMap(labels, query.ijk_to_ras, segments),
-        Volume(highest, query.ijk_to_ras, "confidence"),
+        LabelMap(labels, query.ijk_to_ras, segments, query.placement),
+        Volume(highest, query.ijk_to_ras, "confidence", query.placement),
         int((claims > 1).sum()),
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +31,8 @@ SMALL_PIXELS = 12  # drawn pixels below which a structure is hard to follow
 COARSE = 1.5  # times Q-Net's own spacing; beyond it organs look much smaller than in its training
 VAGUE = 0.75  # confidence of another patient's surest slice; chosen on CHAOST2, CMR and Sunnybrook queries
 OBLIQUE_DEGREES = 20.0  # beyond it the drawn plane and the query's slices are different sections
+GUESSED = 0.5  # highest score of a slice that was put together from strips: it has to be looked at
+SMALL_SLICE = 0.08  # of the largest drawing's pixels; a lonely slice with less may be a click
 NOT_FOUND = "The structure was not found in this volume."
 FOUND_VAGUELY = (
     "The structure was found only vaguely: it may not be in this volume, or look different there (another"
@@ -186,7 +190,9 @@ def _slice_reports(
 ) -> tuple[SliceReport, ...]:
     pixel = stack.spacing[1] * stack.spacing[2]
     areas = [part.mask.sum() * part.spacing[0] * part.spacing[1] for part in support.filled]
-    by_user = {part.index for part in support.slices} if stack.same_volume else set()
+    on_volume = support.slices if stack.same_volume else ()
+    by_user = {part.index for part in on_volume if part.finished}
+    most = defaultdict(lambda: 1.0, {part.index: GUESSED for part in on_volume if not part.finished})
     scores = slice_scores(predicted, mask, float(np.mean(areas)) / pixel)
     filled = support.filled
     return tuple(
@@ -194,7 +200,7 @@ def _slice_reports(
             index=index,
             occupied=bool(mask[index].any()),
             drawn=index in by_user,
-            score=1.0 if index in by_user else round(float(scores[index]), 4),
+            score=1.0 if index in by_user else round(min(float(scores[index]), most[index]), 4),
             support_index=filled[chosen].index,
             area_mm2=float(mask[index].sum() * pixel),
         )
@@ -212,8 +218,40 @@ def _warnings(
         found.append(FOUND_VAGUELY)
     if max(int(part.mask.sum()) for part in support.filled) < SMALL_PIXELS:
         found.append("The drawn structure is very small; check every slice.")
+    found += _drawing_warnings(support)
     if not stack.same_volume and obliqueness(query, support.axes) > OBLIQUE_DEGREES:
         found.append(
             "The volume is tilted by over 20 degrees against the one drawn on: its slices cut differently."
         )
     return found
+
+
+def _drawing_warnings(support: SupportSet) -> list[str]:
+    """What the user should know of slices that were hardly drawn."""
+    found = []
+    if support.strays:
+        found.append(
+            f"On {slices_text(support.strays)} only a few voxels are drawn, which do not count as a drawing:"
+            " erase them, or draw the structure there."
+        )
+    tilted = [part.index for part in support.slices if not part.finished]
+    if tilted:
+        found.append(
+            f"The drawing runs across neighbouring slices, as in a view that is tilted against them; it was"
+            f" taken as a rough drawing of {slices_text(tilted)}, which is not finished: draw in a view along"
+            " the volume's own slices."
+        )
+    areas = {part.index: int(part.mask.sum()) for part in support.filled}
+    small = [
+        index
+        for index, area in areas.items()
+        if area < SMALL_SLICE * max(areas.values()) and not {index - 1, index + 1} & set(areas)
+    ]
+    if small:
+        found.append(f"Very little is drawn on {slices_text(small)}, which counts as drawn; check it.")
+    return found
+
+
+def slices_text(indices: Sequence[int]) -> str:
+    """Slices by their numbers, as in "slice 3" or "slices 3, 5"."""
+    return f"slice{'s' if len(indices) > 1 else ''} {', '.join(map(str, indices))}"

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import GeometryError, InputError, VolumeError
-from .itk import LPS_RAS, RawImage, image_matrix, quiet, read_image
+from ..errors import FileWarning, InputError, VolumeError
+from .itk import LPS_RAS, RawImage, metadata_of, quiet, read_image, require_text
+from .multiframe import ordered_frames
+from .segfile import text_of
+from .stacking import Plane, even_step, positions, require_parallel
 
-SERIES_DESCRIPTION = "0008|103e"
+SERIES_DESCRIPTION, SERIES_NUMBER = "0008|103e", "0020|0011"
+INSTANCE_UID, FRAMES = "0008|0018", "0028|0008"
+
+# What tells several images at one position apart, most telling first.
+KINDS = {
+    "0018|0081": "echo time",
+    "0018|0086": "echo",
+    "0020|0100": "time",
+    "0018|1060": "trigger time",
+    "0018|9087": "b-value",
+    "0020|0012": "acquisition",
+    "0008|0008": "type",
+}
+
+# A series is taken without asking where it has this many times the images of any other one.
+CLEARLY_LARGEST = 2
 
 # The series' identifier stands well within the first bytes of a file.
 HEADER_BYTES = 1 << 16
@@ -23,78 +45,250 @@ NOT_IMAGES = tuple(
     for part in ("5.1.4.1.1.481.", "5.1.4.1.1.66", "5.1.4.1.1.11.", "5.1.4.1.1.88.", "1.3.10")
 )
 
-# Neighbouring slices may be unevenly spaced by this share of the mean spacing before the series is refused.
-UNEVENNESS = 0.05
+
+@dataclass(frozen=True)
+class _Series:
+    """A series of a folder: its files, and what it is called."""
+
+    uid: str
+    files: tuple[str, ...]
+    description: str
+    number: str
+    images: int
+
+    @property
+    def title(self) -> str:
+        """What `series` can be to choose it."""
+        return self.description or (f"series {self.number}" if self.number else self.uid)
+
+    def is_called(self, name: str) -> bool:
+        return name != "" and name.casefold() in {self.uid, self.number, self.title.casefold()}
 
 
-def read_series(folder: Path) -> tuple[RawImage, str]:
-    """The largest series among the files of `folder`, and its description (or the folder's name).
+@dataclass(frozen=True)
+class _Slice:
+    """A file of one image."""
 
-    Raises InputError for a folder without DICOM files, VolumeError for files that cannot be read as one
-    volume, GeometryError for slices that are not parallel and evenly spaced.
+    file: str
+    plane: Plane
+    metadata: dict[str, str]
+
+
+def read_series(folder: Path, series: str | None = None) -> tuple[RawImage, str]:
+    """A series among the files of `folder`, and its description (or the folder's name).
+
+    series: its description, number or UID; where several images lie at every position, what tells them apart,
+    such as "echo time 10", alone or behind the description and a comma. None: the only series, or one with
+    many more images than any other. Raises InputError for a folder without DICOM files or where a series has
+    to be chosen, VolumeError for files that cannot be read as one volume, GeometryError for slices that are
+    not parallel and evenly spaced.
     """
+    _require_plain_files(folder)
+    found = _series_in(folder)
+    chosen, kind = _chosen(found, series, folder)
+    _require_all(folder, chosen.uid, {Path(name).name for one in found for name in one.files})
+    name = chosen.description or folder.resolve().name
+    if len(chosen.files) == 1 and not kind:
+        return read_file(Path(chosen.files[0]), f"The DICOM series in '{folder.name}'"), name
+    what = f"The slices of the DICOM series in '{folder.name}'"
+    slices = [_slice(file, folder) for file in chosen.files]
+    require_parallel([one.plane for one in slices], what)
+    slices = _one_a_position(_without_copies(slices, folder), kind, folder)
+    step = even_step([one.plane for one in slices], what)
+    array = _pixels([one.file for one in slices], folder)
+    if len(slices) == 1:
+        _tell_single(f"The DICOM series in '{folder.name}'")
+    return RawImage(array, LPS_RAS @ slices[0].plane.matrix(step), slices[0].metadata), name
+
+
+def _require_plain_files(folder: Path) -> None:
+    """Refuse what would end or halt the process in GDCM, which opens everything that it finds."""
+    try:
+        inside = list(folder.iterdir())
+    except OSError as cause:
+        raise InputError(f"The folder '{folder}' could not be opened: {cause.strerror}.") from cause
+    for path in (folder, *inside):
+        require_text(path, InputError)
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(f"'{path}' is not a file, but a pipe, a device or a dead link.", "Remove it.")
+
+
+def read_file(path: Path, what: str | None = None) -> RawImage:
+    """A single DICOM file; what: how a sentence about it begins. Warns of a single slice."""
+    raw = read_image(path, as_float=True, vectors=False, error=VolumeError)
+    if len(raw.array) > 1:
+        return ordered_frames(path, raw)
+    _tell_single(what or f"'{path.name}'")
+    return raw
+
+
+def _tell_single(what: str) -> None:
+    warnings.warn(
+        f"{what} is a single slice; if it belongs to a series, choose the folder with all its files.",
+        FileWarning,
+        stacklevel=4,
+    )
+
+
+def _series_in(folder: Path) -> list[_Series]:
+    """All series of the folder, largest first."""
+    found = []
     with quiet():
-        uids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        series = {uid: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid) for uid in uids}
-    if not series:
+        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
+            files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
+            metadata = _header(files[0], folder).metadata
+            frames = metadata.get(FRAMES, "").strip()
+            images = int(frames) if len(files) == 1 and frames.isdecimal() else len(files)
+            number = metadata.get(SERIES_NUMBER, "").strip()
+            description = text_of(metadata.get(SERIES_DESCRIPTION, ""))
+            found.append(_Series(uid, files, description, number, images))
+    if not found:
         raise InputError(
             f"The folder '{folder}' holds no DICOM images.",
             "Choose the folder that directly contains the files of the series.",
         )
-    uid = max(series, key=lambda one: len(series[one]))
-    files = series[uid]
-    _require_all(folder, uid, {Path(name).name for names in series.values() for name in names})
-    if len(files) == 1:
-        raw = read_image(Path(files[0]), as_float=True, vectors=False, error=VolumeError)
-        return raw, _description(raw.metadata, folder)
-    step, metadata = _slice_step(files, folder)
+    return sorted(found, key=lambda one: -one.images)
+
+
+def _chosen(found: list[_Series], name: str | None, folder: Path) -> tuple[_Series, str]:
+    """The series of that name, or else the only or clearly largest one; and the kind of image, or nothing."""
+    listed = ", ".join(f"'{one.title}' ({one.images} images)" for one in found)
+    how = "Choose one by its name (on the command line --series NAME), or give it a folder of its own."
+    if name is not None:
+        wanted = text_of(name)
+        before, _, after = wanted.rpartition(", ")
+        for title, kind in ((wanted, ""), (before, after)):
+            named = [one for one in found if one.is_called(title)]
+            if len(named) == 1:
+                return named[0], kind
+            if named:
+                uids = ", ".join(one.uid for one in named)
+                raise InputError(
+                    f"{len(named)} series in '{folder.name}' are called '{title}'.", f"Choose: {uids}."
+                )
+        if len(found) > 1 or not wanted.casefold().startswith(tuple(KINDS.values())):
+            raise InputError(f"There is no series '{name}' in '{folder.name}'.", f"Series: {listed}.")
+        return found[0], wanted
+    if len(found) > 1 and found[0].images < CLEARLY_LARGEST * found[1].images:
+        raise InputError(f"The folder '{folder.name}' holds {len(found)} DICOM series: {listed}.", how)
+    if len(found) > 1:
+        warnings.warn(
+            f"The folder '{folder.name}' holds {len(found)} DICOM series: {listed}; the first of these, which"
+            " is the largest, was taken.",
+            FileWarning,
+            stacklevel=4,
+        )
+    return found[0], ""
+
+
+@dataclass(frozen=True)
+class _Header:
+    reader: sitk.ImageFileReader
+    metadata: dict[str, str]
+
+
+def _header(name: str, folder: Path) -> _Header:
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(name)
+    try:
+        with quiet():
+            reader.ReadImageInformation()
+    except RuntimeError as cause:
+        raise _unreadable(folder) from cause
+    return _Header(reader, metadata_of(reader))
+
+
+def _slice(name: str, folder: Path) -> _Slice:
+    header = _header(name, folder)
+    reader, size = header.reader, header.reader.GetSize()
+    if reader.GetNumberOfComponents() > 1:
+        raise VolumeError(
+            f"The DICOM series in '{folder.name}' has colour images.", "Choose a series of grey values."
+        )
+    if len(size) > 2 and size[2] > 1:
+        raise VolumeError(
+            f"The DICOM series in '{folder.name}' is spread over several files of many frames.",
+            "Choose one of the files, or export the series as one file.",
+        )
+    directions = np.array(reader.GetDirection()).reshape(3, 3).T[:2]
+    plane = Plane(np.array(reader.GetOrigin()), directions, reader.GetSpacing()[:2], size[:2])
+    return _Slice(name, plane, header.metadata)
+
+
+def _without_copies(slices: list[_Slice], folder: Path) -> list[_Slice]:
+    """The slices without files that hold the same image again, of which it warns."""
+    kept: list[_Slice] = []
+    for group in positions([one.plane for one in slices]):
+        here: list[_Slice] = []
+        for index in group:
+            if not any(_same_image(slices[index], other, folder) for other in here):
+                here.append(slices[index])
+        kept += here
+    if len(kept) < len(slices):
+        warnings.warn(
+            f"The DICOM series in '{folder.name}' has copies of slices; {len(slices) - len(kept)} files were"
+            " left out.",
+            FileWarning,
+            stacklevel=4,
+        )
+    return kept
+
+
+def _same_image(one: _Slice, other: _Slice, folder: Path) -> bool:
+    uid = one.metadata.get(INSTANCE_UID, "")
+    differ = any(one.metadata.get(tag) != other.metadata.get(tag) for tag in KINDS)
+    if differ and uid != other.metadata.get(INSTANCE_UID, ""):
+        return False
+    return bool(np.array_equal(_pixels([one.file], folder), _pixels([other.file], folder)))
+
+
+def _one_a_position(slices: list[_Slice], kind: str, folder: Path) -> list[_Slice]:
+    """One slice for each position in order: those of that kind, where there are several everywhere."""
+    groups = positions([one.plane for one in slices])
+    most = max(map(len, groups))
+    stacks: dict[str, list[_Slice]] = {}
+    for tag, title in KINDS.items():
+        by_value: dict[str, list[_Slice]] = defaultdict(list)
+        for index in [index for group in groups for index in group]:
+            by_value[text_of(slices[index].metadata.get(tag, ""))].append(slices[index])
+        if len(by_value) == most and all(len(part) == len(groups) for part in by_value.values()):
+            stacks = {f"{title} {value}": part for value, part in by_value.items()}
+            if all(len(positions([one.plane for one in part])) == len(groups) for part in stacks.values()):
+                break
+            stacks = {}
+    if kind:
+        for name, part in stacks.items():
+            if name.casefold() == kind.casefold():
+                return part
+        raise InputError(f"There are no images '{kind}' in '{folder.name}'.", _choice(stacks))
+    if most == 1:
+        return [slices[group[0]] for group in groups]
+    where = "every position" if min(map(len, groups)) == most else "some positions"
+    raise VolumeError(
+        f"The DICOM series in '{folder.name}' has {most} images at {where}, which differ.", _choice(stacks)
+    )
+
+
+def _choice(stacks: dict[str, list[_Slice]]) -> str:
+    if len(stacks) < 2:
+        return "Give one volume a folder of its own."
+    names = ", ".join(f"'{name}'" for name in stacks)
+    return f"Choose one of {names} (on the command line --series NAME)."
+
+
+def _pixels(files: Sequence[str], folder: Path) -> np.ndarray:
+    """(K, J, I) float32 values of files of one image each."""
     reader = sitk.ImageSeriesReader()
+    reader.SetImageIO("GDCMImageIO")
     reader.SetFileNames(files)
     reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
         with quiet():
-            image = reader.Execute()
+            array = sitk.GetArrayFromImage(reader.Execute())
     except (RuntimeError, MemoryError) as cause:
         raise _unreadable(folder) from cause
-    matrix = image_matrix(image)
-    matrix[:3, 2] = LPS_RAS[:3, :3] @ step  # true also for a tilted gantry, which ITK straightens
-    return RawImage(sitk.GetArrayFromImage(image), matrix, metadata), _description(metadata, folder)
-
-
-def _slice_step(files: tuple[str, ...], folder: Path) -> tuple[np.ndarray, dict[str, str]]:
-    """The LPS step in mm from slice to slice, and the first file's metadata; GeometryError if uneven."""
-    reader = sitk.ImageFileReader()
-    origins, layouts = [], set()
-    metadata: dict[str, str] = {}
-    for name in files:
-        reader.SetFileName(name)
-        try:
-            with quiet():
-                reader.ReadImageInformation()
-        except RuntimeError as cause:
-            raise _unreadable(folder) from cause
-        metadata = metadata or {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-        if reader.GetNumberOfComponents() > 1:
-            raise VolumeError(
-                f"The DICOM series in '{folder.name}' has colour images.", "Choose a series of grey values."
-            )
-        origins.append(reader.GetOrigin())
-        layouts.add(
-            (reader.GetSize(), tuple(np.round([*reader.GetDirection(), *reader.GetSpacing()[:2]], 3)))
-        )
-    if len(layouts) > 1:
-        raise GeometryError(
-            f"The slices of the DICOM series in '{folder.name}' differ in size, spacing or direction.",
-            "Choose a single series, or convert it to a volume in Slicer first.",
-        )
-    steps = np.diff(np.array(origins), axis=0)
-    mean = steps.mean(axis=0)
-    if np.linalg.norm(steps - mean, axis=1).max() > UNEVENNESS * np.linalg.norm(mean):
-        raise GeometryError(
-            f"The slices of the DICOM series in '{folder.name}' are not evenly spaced; one may be missing.",
-            "Export the series completely, or resample it in Slicer first.",
-        )
-    return mean, metadata
+    return array.reshape(-1, *array.shape[-2:])
 
 
 def _require_all(folder: Path, uid: str, listed: set[str]) -> None:
@@ -124,7 +318,3 @@ def _unreadable(folder: Path) -> VolumeError:
         f"The DICOM series in '{folder.name}' could not be read as one volume; a file is damaged or locked.",
         "Export the series again.",
     )
-
-
-def _description(metadata: dict[str, str], folder: Path) -> str:
-    return metadata.get(SERIES_DESCRIPTION, "").strip() or folder.resolve().name

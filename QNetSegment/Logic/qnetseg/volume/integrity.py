@@ -6,22 +6,27 @@ noise. Sources: the NIfTI-1 header (nifti1.h), the text headers of NRRD and Meta
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
+import re
 import struct
 import zlib
-from io import BufferedIOBase
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-CHUNK = 1 << 20
-COMPRESSED_CHUNK = 1 << 16  # may inflate to a thousand times its size
-NIFTI_HEADER = 348
+from .nifti import CHUNK, CODES, FORMS, HEADER_BYTES, byte_order, inflated, read_header
+
+SINGLE_FILE = b"n+1"
 NIFTI_FLOATS = {16: "f4", 64: "f8", 32: "f4", 1792: "f8"}
 """Real and complex datatype codes and what they are made of."""
+
+NIFTI_BITS = {
+    2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64,
+    1792: 128,
+}  # fmt: skip
+"""Bits of a voxel by datatype code; the header's own number is not always right, and ITK does not use it."""
 
 METAIMAGE_TYPES = {
     "CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4,
@@ -29,9 +34,19 @@ METAIMAGE_TYPES = {
 }  # fmt: skip
 """Bytes of MET_<name>."""
 
+TRUE = ("T", "t", "1")
+"""First letters of what MetaIO takes for true."""
+
+METAIMAGE_PATTERN = re.compile(r"[^%\s]*%0?\d{0,2}d[^%\s]*(\s+\d+(\s+\d+(\s+(?P<step>\d+))?)?)?")
+"""One number in the name, then first, last and step: slice%03d.raw 0 19 1."""
+
 
 class DamagedError(Exception):
     """The file is not complete or does not follow its format; the message names the reason."""
+
+
+class DataNameError(Exception):
+    """The header names its data file with signs that the library reads as code; the message is the name."""
 
 
 class NotFiniteError(Exception):
@@ -41,14 +56,14 @@ class NotFiniteError(Exception):
 def require_whole(path: Path) -> None:
     """Raise DamagedError for a NIfTI, NRRD or MetaImage file whose voxels are not all there and intact.
 
-    NaN and infinite values in a NIfTI raise NotFiniteError. Other formats pass.
+    NaN and infinite values in a NIfTI raise NotFiniteError, a data file's name that would crash the library
+    DataNameError. Other formats pass, and so does what is odd but can be read.
     """
     name = path.name.lower()
     try:
         if name.endswith((".nii", ".nii.gz")):
-            with gzip.open(path) if name.endswith(".gz") else path.open("rb") as file:
-                _require_whole_nifti(file)
-        elif name.endswith(".nrrd"):
+            _require_whole_nifti(path)
+        elif name.endswith((".nrrd", ".nhdr")):
             _require_whole_nrrd(path)
         elif name.endswith((".mha", ".mhd")):
             _require_whole_metaimage(path)
@@ -56,31 +71,37 @@ def require_whole(path: Path) -> None:
         raise DamagedError(str(error)) from error
 
 
-def _require_whole_nifti(file: BufferedIOBase) -> None:
-    header = file.read(NIFTI_HEADER)
-    order = next((o for o in "<>" if struct.unpack_from(o + "i", header)[0] == NIFTI_HEADER), None)
+def _require_whole_nifti(path: Path) -> None:
+    header = read_header(path)
+    order = byte_order(header)
     if order is None:
         raise DamagedError("no NIfTI-1 header")
     dims = struct.unpack_from(order + "8h", header, 40)
-    if not 1 <= dims[0] <= 7 or min(dims[1 : dims[0] + 1]) < 1:
+    if not 1 <= dims[0] <= 7 or min(dims[1:4]) < 1:
         raise DamagedError("the header's dimensions are impossible")
-    has_quaternion, has_matrix = struct.unpack_from(order + "2h", header, 252)
-    placement = struct.unpack_from(order + "18f", header, 256)  # quaternion and offset, then the matrix
-    used = (placement[:6] if has_quaternion > 0 else ()) + (placement[6:] if has_matrix > 0 else ())
-    if not all(map(math.isfinite, used)):
+    has_quaternion, has_matrix = struct.unpack_from(order + CODES[1], header, CODES[0])
+    placement = struct.unpack_from(order + FORMS[1], header, FORMS[0])  # quaternion and offset, then matrix
+    used = [placement[:6]] * (has_quaternion > 0) + [placement[6:]] * (has_matrix > 0)
+    if used and not any(all(map(math.isfinite, form)) for form in used):
         raise DamagedError("the header's matrix is not finite")
 
     code, bits = struct.unpack_from(order + "2h", header, 70)
     (offset,) = struct.unpack_from(order + "f", header, 108)
+    if header[344:347] == SINGLE_FILE and not offset >= HEADER_BYTES:
+        raise DamagedError("the header's offset is impossible")  # ITK would take the header for voxels
     dtype = np.dtype(order + NIFTI_FLOATS[code]) if code in NIFTI_FLOATS else None
-    missing = math.prod(dims[1 : dims[0] + 1]) * bits // 8
-    file.seek(int(offset))
-    while chunk := file.read(CHUNK):  # to the end: gzip's checksum comes last
+    shape = [max(count, 1) for count in dims[1 : dims[0] + 1]]  # ITK reads 0 time points as one
+    missing = math.prod(shape) * NIFTI_BITS.get(code, bits) // 8
+    rest, skip = b"", int(offset)
+    for chunk in inflated(path):  # to the end: the checksum comes last
+        rest, skip = rest + chunk[skip:], max(skip - len(chunk), 0)
         if dtype and missing > 0:
-            count = min(len(chunk), missing) // dtype.itemsize
-            if not np.isfinite(np.frombuffer(chunk, dtype, count)).all():
+            count = min(len(rest), missing) // dtype.itemsize
+            if not np.isfinite(np.frombuffer(rest, dtype, count)).all():
                 raise NotFiniteError
-        missing -= len(chunk)
+            missing, rest = missing - count * dtype.itemsize, rest[count * dtype.itemsize :]
+        else:
+            missing, rest = missing - len(rest), b""
     if missing > 0:
         raise DamagedError(f"{missing} bytes are missing")
 
@@ -89,10 +110,13 @@ def _require_whole_nrrd(path: Path) -> None:
     """Compressed data behind the header are intact; of other data teem checks the size."""
     with path.open("rb") as file:
         compressed = False
-        while line := file.readline(CHUNK).strip().lower():
-            if line.startswith((b"data file:", b"datafile:")):
-                return
-            compressed = compressed or line in (b"encoding: gzip", b"encoding: gz")
+        while line := file.readline(CHUNK).strip():
+            if line.lower().startswith((b"data file:", b"datafile:")):
+                data = line.partition(b":")[2].strip()
+                if data.count(b"%") > 1 and re.search(rb"%\d*[du]", data):
+                    raise DataNameError(data.decode("utf-8", "replace"))
+                return _require_file(path.parent / os.fsdecode(data))
+            compressed = compressed or line.lower() in (b"encoding: gzip", b"encoding: gz")
         if compressed:
             _inflated_size(file)
 
@@ -101,14 +125,32 @@ def _require_whole_metaimage(path: Path) -> None:
     with path.open("rb") as file:
         header = _metaimage_header(file)
         data = header["elementdatafile"]
-        shape = [int(count) for count in header["dimsize"].split()]
-        if "%" in data or data.upper().startswith("LIST"):
+        if "%" in data:
+            _require_pattern(data)
+        if "%" in data or data.startswith("LIST"):
             return  # one file per slice, which ITK checks
         if data.upper() != "LOCAL":
+            _require_file(path.parent / data)
             with (path.parent / data).open("rb") as other:
-                _require_elements(other, header, shape)
+                _require_elements(other, header)
         else:
-            _require_elements(file, header, shape)
+            _require_elements(file, header)
+
+
+def _require_file(path: Path) -> None:
+    """Data do not lie in a pipe or a device, which could be read for ever."""
+    if path.exists() and not path.is_file():
+        raise DamagedError("the data are not in a file")
+
+
+def _require_pattern(data: str) -> None:
+    """DataNameError for the name of a MetaImage's data file with a % unless it stands for a file per slice.
+
+    MetaIO puts numbers into it as C's printf does: other names end the process or give wrong slices.
+    """
+    pattern = METAIMAGE_PATTERN.fullmatch(data)
+    if pattern is None or (pattern["step"] is not None and int(pattern["step"]) == 0):
+        raise DataNameError(data)
 
 
 def _metaimage_header(file: IO[bytes]) -> dict[str, str]:
@@ -116,24 +158,28 @@ def _metaimage_header(file: IO[bytes]) -> dict[str, str]:
     header: dict[str, str] = {}
     while "elementdatafile" not in header:
         line = file.readline(1 << 16)
-        key, equals, value = line.decode("utf-8", "replace").partition("=")
-        if not equals:
+        if not line:
             raise DamagedError("the header is not complete")
-        header[key.strip().lower()] = value.strip()
-    for key in ("dimsize", "elementtype"):
+        key, separator, value = line.decode("utf-8", "surrogateescape").replace(":", "=", 1).partition("=")
+        if separator:
+            header[key.strip().lower()] = value.strip()
+    for key in ("ndims", "dimsize", "elementtype"):
         if key not in header:
             raise DamagedError(f"the header has no {key}")
     return header
 
 
-def _require_elements(file: IO[bytes], header: dict[str, str], shape: list[int]) -> None:
+def _require_elements(file: IO[bytes], header: dict[str, str]) -> None:
     """The rest of `file` holds all elements."""
     kind = header["elementtype"].upper().removeprefix("MET_").removesuffix("_ARRAY")
-    if kind not in METAIMAGE_TYPES or min(shape) < 1:
+    shape = [int(count) for count in header["dimsize"].split()]
+    if kind not in METAIMAGE_TYPES or min(shape, default=0) < 1:
         raise DamagedError("the header's type or dimensions are impossible")
+    if header.get("binarydata", "true")[:1] not in TRUE:
+        return  # numbers as text
     channels = int(header.get("elementnumberofchannels", "1"))
     expected = math.prod(shape) * channels * METAIMAGE_TYPES[kind]
-    held = _inflated_size(file) if header.get("compresseddata", "").lower() == "true" else _rest(file)
+    held = _inflated_size(file) if header.get("compresseddata", "")[:1] in TRUE else _rest(file)
     if held < expected:
         raise DamagedError(f"{expected} bytes expected, {held} found")
 
@@ -141,7 +187,7 @@ def _require_elements(file: IO[bytes], header: dict[str, str], shape: list[int])
 def _inflated_size(file: IO[bytes]) -> int:
     inflater, held = zlib.decompressobj(zlib.MAX_WBITS | 32), 0
     while not inflater.eof:
-        chunk = file.read(COMPRESSED_CHUNK)
+        chunk = file.read(CHUNK)
         if not chunk:
             raise DamagedError("the compressed data end early")
         held += len(inflater.decompress(chunk))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, MaskError, OutputError, VolumeError
+from ..errors import FileWarning, InputError, MaskError, OutputError, VolumeError
 from .atomic import replacing
-from .dicom import read_series
-from .itk import read_image, to_image, write_image
+from .dicom import read_file, read_series
+from .itk import RawImage, is_dicom, read_image, require_text, to_image, write_image
+from .labels import require_drawing
 from .matching import on_grid_of, require_same_grid
-from .segfile import LabelMap, SegmentInfo, merge_layers, segment_metadata
+from .nifti import ENDINGS as NIFTI_ENDINGS
+from .nifti import Placement, read_placement, restore_placement, same_place
+from .segfile import LabelMap, SegmentInfo, is_described, merge_layers, segment_metadata
 from .volume import Volume, axis_directions, checked_matrix
 
 SEGMENTATION_ENDING = ".seg.nrrd"
@@ -22,38 +26,67 @@ ENDINGS = (SEGMENTATION_ENDING, ".nii.gz", ".nii", ".nrrd", ".mha")
 PathLike = str | os.PathLike[str]
 
 
-def read_volume(path: PathLike) -> Volume:
-    """Read NIfTI, NRRD, MHA/MHD or a folder with a DICOM series (the largest one) as a float32 Volume.
+def read_volume(path: PathLike, series: str | None = None) -> Volume:
+    """Read NIfTI, NRRD, MHA/MHD or a folder with a DICOM series as a float32 Volume.
 
-    Raises VolumeError, GeometryError or, for a folder without DICOM images, InputError.
+    series: which one, by description, number or UID; see `read_series`. Raises VolumeError, GeometryError or,
+    for a folder without DICOM images or with several series, InputError. What is odd about the file is said
+    by a FileWarning.
     """
     path = Path(path)
     if path.is_dir():
-        raw, name = read_series(path)
+        raw, name = read_series(path, series)
+    elif series is not None:
+        raise InputError(f"'{path}' is a file, in which no series can be chosen.", "Choose its folder.")
+    elif is_dicom(path):
+        raw, name = read_file(path), _stem(path)
     else:
         raw, name = read_image(path, as_float=True, vectors=False, error=VolumeError), _stem(path)
-    return Volume.checked(raw.array, raw.ijk_to_ras, name)
+    return Volume.checked(raw.array, raw.ijk_to_ras, name, _placement(path, raw))
 
 
-def read_labelmap(path: PathLike, segment: str | int | None = None) -> LabelMap:
+def read_labelmap(path: PathLike, segment: str | int | None = None, *, drawn: bool = False) -> LabelMap:
     """Read a label image or a Slicer segmentation (.seg.nrrd, also of several layers).
 
     Labels about which the file says nothing get a name and a colour. segment: read only the segment of that
-    name or label. Raises InputError for an unreadable file, MaskError for values that are not whole numbers,
-    a segment that is not there, or overlapping segments when none is chosen.
+    name or label. drawn: it has to be a drawing, not any image of whole numbers. Raises InputError for an
+    unreadable file, MaskError for values that are not whole numbers or not a drawing, for a segment that is
+    not there, or for overlapping segments when none is chosen.
     """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"'{path}' is a folder.", "Choose a label image or a .seg.nrrd file.")
+    if is_dicom(path):
+        raise InputError(f"'{path.name}' is a DICOM file.", "Save it in Slicer as a .seg.nrrd file first.")
     raw = read_image(path, as_float=False, vectors=True, error=InputError)
+    whole = _whole(raw.array, path)
+    if drawn:
+        require_drawing(whole, path.name)
     try:
-        array, segments = merge_layers(_whole(raw.array, path), raw.metadata, segment)
+        array, segments = merge_layers(whole, raw.metadata, segment)
     except ValueError as cause:
         raise InputError(
             f"'{path.name}' is not a label image or a Slicer segmentation.",
             "Choose a single-valued label image or a .seg.nrrd file.",
         ) from cause
-    return LabelMap(array, checked_matrix(raw.ijk_to_ras, f"'{path.name}'"), segments)
+    matrix = checked_matrix(raw.ijk_to_ras, f"'{path.name}'")
+    described = is_described(raw.metadata) or path.name.lower().endswith(SEGMENTATION_ENDING)
+    return LabelMap(array, matrix, segments, _placement(path, raw), described)
+
+
+def _placement(path: Path, raw: RawImage) -> Placement | None:
+    """What a NIfTI file says of its position, if programs read that in several ways; they are warned of."""
+    if not path.name.lower().endswith(NIFTI_ENDINGS):
+        return None
+    placement = read_placement(path, raw.ijk_to_ras, raw.array.shape)
+    if placement is not None:
+        warnings.warn(
+            f"'{path.name}' states {placement.states}, and programs place it differently; it is taken where"
+            " Slicer shows it.",
+            FileWarning,
+            stacklevel=3,
+        )
+    return placement
 
 
 def _whole(array: np.ndarray, path: Path) -> np.ndarray:
@@ -77,7 +110,7 @@ def write_labelmap(path: PathLike, labelmap: LabelMap) -> None:
     dtype = next(kind for kind in (np.uint8, np.int16, np.int32) if _holds(kind, low, high))
     ending = _ending(path)
     metadata = segment_metadata(labelmap) if ending == SEGMENTATION_ENDING else {}
-    _write(path, ending, array.astype(dtype), labelmap.ijk_to_ras, metadata)
+    _write(path, ending, array.astype(dtype), labelmap.ijk_to_ras, metadata, labelmap.placement)
 
 
 def write_volume(path: PathLike, volume: Volume) -> None:
@@ -85,12 +118,19 @@ def write_volume(path: PathLike, volume: Volume) -> None:
     ending = _ending(path)
     if ending == SEGMENTATION_ENDING:
         raise OutputError(f"'{path}' is the name of a segmentation, not of an image.", "End it with .nrrd.")
-    _write(path, ending, volume.array.astype(np.float32, copy=False), volume.ijk_to_ras, {})
+    array = volume.array.astype(np.float32, copy=False)
+    _write(path, ending, array, volume.ijk_to_ras, {}, volume.placement)
 
 
 def _write(
-    path: PathLike, ending: str, array: np.ndarray, ijk_to_ras: np.ndarray, metadata: dict[str, str]
+    path: PathLike,
+    ending: str,
+    array: np.ndarray,
+    ijk_to_ras: np.ndarray,
+    metadata: dict[str, str],
+    placement: Placement | None,
 ) -> None:
+    require_text(Path(path), OutputError)
     ijk_to_ras = checked_matrix(ijk_to_ras)
     axes = axis_directions(ijk_to_ras)
     if ending.startswith(".nii") and np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4:
@@ -103,6 +143,12 @@ def _write(
         image.SetMetaData(key, value)
     with replacing(path, ".nrrd" if metadata else ending) as temporary:
         write_image(image, temporary)
+        if (
+            ending in NIFTI_ENDINGS
+            and placement
+            and same_place(placement.ijk_to_ras, ijk_to_ras, array.shape)
+        ):
+            restore_placement(temporary, placement)
 
 
 def _holds(dtype: type[np.integer], low: int, high: int) -> bool:

@@ -5,16 +5,17 @@ SimpleITK's arrays are (k, j, i) like ours; its geometry is LPS and becomes RAS 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import GeometryError, InputError
-from .integrity import DamagedError, NotFiniteError, require_whole
+from ..errors import GeometryError, InputError, QNetSegmentError
+from .integrity import DamagedError, DataNameError, NotFiniteError, require_whole
 from .volume import axis_directions, axis_spacing
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -57,6 +58,7 @@ def read_image(path: Path, *, as_float: bool, vectors: bool, error: type[InputEr
     Raises `error` in one sentence for everything that is not such an image, and GeometryError for one
     without a usable position in space.
     """
+    require_text(path, error)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_format(path, error))
     reader.SetFileName(str(path))
@@ -73,6 +75,11 @@ def read_image(path: Path, *, as_float: bool, vectors: bool, error: type[InputEr
             f"'{path.name}' contains values that are not finite numbers (NaN or infinite).",
             "Replace them, for example by 0, and try again.",
         ) from cause
+    except DataNameError as cause:
+        raise error(
+            f"'{path.name}' names its data file '{cause}', whose % is read as a number's place.",
+            "Rename the data file without %, also in the header.",
+        ) from cause
     except (DamagedError, RuntimeError, MemoryError) as cause:
         if "orthonormal" in str(cause) or "determinant" in str(cause):
             raise GeometryError(
@@ -83,8 +90,34 @@ def read_image(path: Path, *, as_float: bool, vectors: bool, error: type[InputEr
             f"'{path.name}' could not be read: it is damaged, incomplete or of another format.",
             "Copy or export it again.",
         ) from cause
-    metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    return RawImage(sitk.GetArrayFromImage(image), image_matrix(image), metadata)
+    return RawImage(sitk.GetArrayFromImage(image), image_matrix(image), metadata_of(image))
+
+
+def metadata_of(image: sitk.Image | sitk.ImageFileReader) -> dict[str, str]:
+    """The entries of a header whose keys are text; SimpleITK cannot be asked for others."""
+    keys = [key for key in image.GetMetaDataKeys() if key.isprintable()]  # a stray byte is not printable
+    return {key: image.GetMetaData(key) for key in keys}
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file that has none of the endings of `FORMATS` begins as DICOM files do."""
+    if path.name.lower().endswith(tuple(FORMATS)) or not path.is_file():
+        return False
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(132).endswith(b"DICM")
+    return False
+
+
+def require_text(path: Path, error: type[QNetSegmentError]) -> None:
+    """Raise `error` for a name that is not valid text, which would end the process inside the library."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as cause:
+        printable = os.fsencode(path).decode("utf-8", "replace")
+        raise error(
+            f"The name '{printable}' has letters in another encoding than UTF-8.",
+            "Rename the file or its folder.",
+        ) from cause
 
 
 def _format(path: Path, error: type[InputError]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 from ..errors import GeometryError
+from .nifti import Placement, corner_shift
 from .segfile import LabelMap
 from .volume import Volume
 
@@ -13,33 +16,64 @@ GRID_TOLERANCE = 0.02
 
 
 def require_same_grid(labelmap: LabelMap, volume: Volume) -> None:
-    """GeometryError unless the voxels are the volume's: same shape, corners within 2 % of a voxel."""
+    """GeometryError unless the voxels are the volume's: same shape, corners within 2 % of a voxel.
+
+    Where a NIfTI file has two positions, either may be meant.
+    """
     if labelmap.array.shape != volume.shape:
-        shapes = ["x".join(map(str, shape)) for shape in (labelmap.array.shape, volume.shape)]
-        raise _mismatch(volume, f"it has {shapes[0]} voxels (k, j, i), the volume {shapes[1]}")
-    distance = _largest_shift(labelmap, volume, np.eye(4))
+        raise _other_shape(labelmap, volume)
+    distance = min(corner_shift(one, other, volume.shape) for one, other in _positions(labelmap, volume))
     if distance > GRID_TOLERANCE:
         raise _mismatch(volume, f"its voxels lie up to {distance:.3g} voxels beside the volume's")
 
 
-def on_grid_of(labelmap: LabelMap, volume: Volume) -> LabelMap:
+def on_grid_of(labelmap: LabelMap, volume: Volume, crop: bool = True) -> LabelMap:
     """The label map on the volume's grid: axes reordered and flipped, cropped and padded, never interpolated.
 
     That is what a mask needs that another program wrote with other axes, or that Slicer cropped to its
-    segments. Raises GeometryError when the voxels do not coincide or labels lie outside the volume.
+    segments. crop: False for a file that has to have the very same voxels. Where a NIfTI file has two
+    positions, either may be meant. Raises GeometryError when the voxels do not coincide or labels lie outside
+    the volume.
     """
-    to_volume = np.rint(np.linalg.solve(volume.ijk_to_ras, labelmap.ijk_to_ras))
+    if not crop and sorted(labelmap.array.shape) != sorted(volume.shape):
+        raise _other_shape(labelmap, volume)
+    refused: list[GeometryError] = []
+    for mask_to_ras, to_ras in _positions(labelmap, volume):
+        try:
+            placed = _placed(labelmap.array, mask_to_ras, volume, to_ras, crop)
+            return LabelMap(placed, volume.ijk_to_ras, labelmap.segments, volume.placement)
+        except GeometryError as error:
+            refused.append(error)
+    raise refused[0]
+
+
+def _positions(labelmap: LabelMap, volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Matrices (4, 4) of both that may be meant, the ones that Slicer shows first."""
+
+    def all_of(matrix: np.ndarray, placement: Placement | None) -> list[np.ndarray]:
+        return [matrix, *(placement.others if placement is not None else ())]
+
+    masks = all_of(labelmap.ijk_to_ras, labelmap.placement)
+    return list(product(masks, all_of(volume.ijk_to_ras, volume.placement)))
+
+
+def _placed(
+    array: np.ndarray, mask_to_ras: np.ndarray, volume: Volume, to_ras: np.ndarray, crop: bool
+) -> np.ndarray:
+    """The label array (K, J, I) on the volume's grid, whose matrix is `to_ras`."""
+    exact = np.linalg.solve(to_ras, mask_to_ras)
+    to_volume = np.rint(exact)
     turn, shift = to_volume[:3, :3], to_volume[:3, 3]
     if not np.array_equal(np.abs(turn) @ np.abs(turn).T, np.eye(3)):
         raise _mismatch(volume, "its voxels have another size or direction")
-    distance = _largest_shift(labelmap, volume, to_volume)
+    distance = corner_shift(exact, to_volume, array.shape)
     if distance > GRID_TOLERANCE:
         raise _mismatch(volume, f"its voxels lie up to {distance:.3g} voxels beside the volume's")
 
     # Coordinates i, j, k are the array axes 2, 1, 0.
     sources = np.abs(turn).argmax(axis=1)[::-1]
-    array = labelmap.array.transpose(2 - sources)
-    source_slices, target_slices = [], []
+    array = array.transpose(2 - sources)
+    source_slices, target_slices, starts = [], [], []
     for axis, (coordinate, source) in enumerate(zip((2, 1, 0), sources, strict=True)):
         count, flipped = array.shape[axis], turn[coordinate, source] < 0
         start = int(shift[coordinate]) - (count - 1 if flipped else 0)
@@ -47,20 +81,21 @@ def on_grid_of(labelmap: LabelMap, volume: Volume) -> LabelMap:
         array = np.flip(array, axis) if flipped else array
         source_slices.append(slice(low - start, high - start))
         target_slices.append(slice(low, high))
+        starts.append(start)
+    if not crop and (any(starts) or array.shape != volume.shape):
+        beside = max(map(abs, starts))
+        raise _mismatch(volume, f"its voxels lie up to {beside} voxels beside the volume's")
     inside = array[tuple(source_slices)]
     if np.count_nonzero(inside) < np.count_nonzero(array):
         raise _mismatch(volume, "parts of it lie outside the volume")
-    placed = np.zeros(volume.shape, labelmap.array.dtype)
+    placed = np.zeros(volume.shape, array.dtype)
     placed[tuple(target_slices)] = inside
-    return LabelMap(placed, volume.ijk_to_ras, labelmap.segments)
+    return placed
 
 
-def _largest_shift(labelmap: LabelMap, volume: Volume, to_volume: np.ndarray) -> float:
-    """How far, in voxels of the volume, the label map's corners lie from where `to_volume` puts them."""
-    k, j, i = labelmap.array.shape
-    corners = np.array([(x, y, z, 1.0) for x in (0, i - 1) for y in (0, j - 1) for z in (0, k - 1)]).T
-    found = np.linalg.solve(volume.ijk_to_ras, labelmap.ijk_to_ras @ corners)
-    return float(np.abs(found - to_volume @ corners).max())
+def _other_shape(labelmap: LabelMap, volume: Volume) -> GeometryError:
+    shapes = ["x".join(map(str, shape)) for shape in (labelmap.array.shape, volume.shape)]
+    return _mismatch(volume, f"it has {shapes[0]} voxels (k, j, i), the volume {shapes[1]}")
 
 
 def _mismatch(volume: Volume, reason: str) -> GeometryError:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import colorsys
 import re
+import unicodedata
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import MaskError
+from ..errors import FileWarning, MaskError
+from .nifti import Placement
 
 TERMINOLOGY_TAG = "TerminologyEntry"
 REPRESENTATION = "Binary labelmap"
+SEGMENT_KEY = re.compile(r"Segment(\d+)_(?:ID|Name|LabelValue)")
 
 # How Slicer turns the label map into surfaces; its own defaults.
 CONVERSION_PARAMETERS = (
@@ -37,11 +41,18 @@ class SegmentInfo:
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """array: (K, J, I) int32, 0 outside; ijk_to_ras: (4, 4) float64 in mm; segments: what the labels mean."""
+    """Labels of the voxels of an image.
+
+    array: (K, J, I) int32, 0 outside; ijk_to_ras: (4, 4) float64 in mm; segments: what the labels mean.
+    placement: of a NIfTI file that programs place differently, or None. described: whether the file is a
+    segmentation as Slicer writes it, which may be cropped to its segments.
+    """
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
     segments: tuple[SegmentInfo, ...]
+    placement: Placement | None = None
+    described: bool = False
 
 
 def plain_segment(label: int) -> SegmentInfo:
@@ -63,24 +74,55 @@ def _stored_segments(metadata: dict[str, str], layers: int) -> list[_Stored]:
 
     Before Slicer 4.11 there were neither LabelValue nor Layer: each segment was a layer of 0 and 1.
     """
-    numbers = {int(found[1]) for key in metadata if (found := re.fullmatch(r"Segment(\d+)_ID", key))}
+    numbers = {int(found[1]) for key in metadata if (found := SEGMENT_KEY.fullmatch(key))}
     stored = []
     for position, number in enumerate(sorted(numbers)):
         entry = {
             key: metadata.get(f"Segment{number}_{key}", "")
             for key in ("ID", "Name", "Color", "LabelValue", "Layer", "Tags")
         }
-        label = int(entry["LabelValue"] or 1)
-        layer = int(entry["Layer"] or (position if layers > 1 else 0))
+        label = _whole_number(entry["LabelValue"] or "1")
+        layer = _whole_number(entry["Layer"] or (str(position) if layers > 1 else "0"))
         if not 0 <= layer < layers or label == 0:
             raise ValueError(f"label {label} in layer {layer} of {layers}")
         tags = dict(tag.split(":", 1) for tag in entry["Tags"].split("|") if ":" in tag)
-        red, green, blue = (float(part) for part in entry["Color"].split())
-        name = entry["Name"] or entry["ID"]
-        stored.append(
-            _Stored(layer, SegmentInfo(label, name, (red, green, blue), tags.get(TERMINOLOGY_TAG, "")))
-        )
+        plain = plain_segment(label)
+        name = text_of(entry["Name"]) or text_of(entry["ID"]) or plain.name
+        color = _color(entry["Color"]) or plain.color
+        stored.append(_Stored(layer, SegmentInfo(label, name, color, text_of(tags.get(TERMINOLOGY_TAG, "")))))
     return stored
+
+
+def is_described(metadata: dict[str, str]) -> bool:
+    """Whether a header says that the file is a segmentation."""
+    return any(SEGMENT_KEY.fullmatch(key) or key.startswith("Segmentation_") for key in metadata)
+
+
+def _whole_number(text: str) -> int:
+    """A whole number, also one that was written as 1.0; ValueError for anything else."""
+    number = float(text)
+    if not number.is_integer():  # infinite ones are refused, too
+        raise ValueError(f"{text} is not a whole number")
+    return int(number)
+
+
+def _color(text: str) -> tuple[float, float, float] | None:
+    """Red, green and blue from 0 to 1, or None where the header has none; Slicer opens such files."""
+    try:
+        red, green, blue = (float(part) for part in text.split())
+    except ValueError:
+        return None
+    return (red, green, blue) if all(0.0 <= part <= 1.0 for part in (red, green, blue)) else None
+
+
+def text_of(stored: str) -> str:
+    """Text of a file's header on one line; bytes that are not UTF-8 are taken for Latin-1."""
+    raw = stored.encode("utf-8", "surrogateescape")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def segment_metadata(labelmap: LabelMap) -> dict[str, str]:
@@ -145,9 +187,14 @@ def merge_layers(
     stored = _stored_segments(metadata, layers)
     if layers > 1 and not stored:
         raise ValueError("several layers without segments")
-    known = {(part.layer, part.info.label) for part in stored}
+    known = [(part.layer, part.info.label) for part in stored]
     for layer in range(layers):
-        for label in _labels(stacked[..., layer]):
+        for label in labels_of(stacked[..., layer]):
+            if known.count((layer, label)) > 1:
+                raise MaskError(
+                    f"{known.count((layer, label))} segments have the same label {label} in the file.",
+                    "Save the segmentation again in Slicer.",
+                )
             if label and (layer, label) not in known:
                 stored.append(_Stored(layer, plain_segment(label)))
     if segment is not None:
@@ -157,22 +204,31 @@ def merge_layers(
     return _merged(stacked, stored)
 
 
-def _labels(array: np.ndarray) -> list[int]:
+def labels_of(array: np.ndarray) -> list[int]:
     """The values of a (K, J, I) array in order; slice by slice, which is faster and lean."""
     return sorted(set().union(*(np.unique(part).tolist() for part in array)))
 
 
 def _chosen(stored: list[_Stored], segment: str | int) -> _Stored:
-    """The segment of that name, or else of that label."""
-    wanted = str(segment)
-    for matches in (
-        [part for part in stored if part.info.name == wanted and not isinstance(segment, int)],
-        [part for part in stored if str(part.info.label) == wanted],
-    ):
+    """The segment of that name, or else of that label; a number is a label."""
+    wanted = text_of(str(segment))
+    named = [part for part in stored if part.info.name == wanted and not isinstance(segment, int)]
+    labelled = [part for part in stored if str(part.info.label) == wanted]
+    if named and labelled and named != labelled:
+        warnings.warn(
+            f"'{wanted}' is the name of a segment and the label of the segment '{labelled[0].info.name}';"
+            " the name counts.",
+            FileWarning,
+            stacklevel=2,
+        )
+    for matches in (named, labelled):
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise MaskError(f"There are {len(matches)} segments called '{wanted}'.", "Rename them.")
+            raise MaskError(
+                f"There are {len(matches)} segments called '{wanted}'.",
+                "Rename them, or choose one by its label.",
+            )
     names = ", ".join(f"'{part.info.name}' ({part.info.label})" for part in stored) or "none"
     raise MaskError(f"There is no segment '{wanted}'.", f"Segments in the file: {names}.")
 

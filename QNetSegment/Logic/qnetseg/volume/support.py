@@ -18,6 +18,7 @@ from ..errors import InputError, MaskError
 from .atomic import replacing
 from .normalise import normalise
 from .orientation import ANATOMICAL_AXES, PLANES, array_axes, canonical
+from .strays import count_drawn, sorted_slices
 from .volume import Volume
 
 FORMAT = "qnetseg-support"
@@ -42,6 +43,8 @@ class SupportSlice:
     spacing: mm of (rows, columns).
     position: mm of the slice's first pixel along the canonical normal, +S, +P or +L.
     index: slice index in the canonical volume it was drawn on.
+    finished: whether the user drew just this slice; False for one that was put together from the strips of a
+    drawing in a tilted view, which serves as an example but is no result.
     """
 
     image: np.ndarray
@@ -50,6 +53,7 @@ class SupportSlice:
     spacing: tuple[float, float]
     position: float
     index: int
+    finished: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,7 @@ class SupportSet:
     volume_id: fingerprint of the volume that was drawn on (see `volume_id`), or empty.
     axes: (3, 3) float64, rows are the RAS directions of that canonical volume's array axes; a query turned by
     `canonical(query, support.axes)` shows the structure the same way up, also between oblique volumes.
+    strays: indices of slices that hold a few drawn voxels and do not count as drawn.
     """
 
     slices: tuple[SupportSlice, ...]
@@ -68,6 +73,7 @@ class SupportSet:
     terminology: str = ""
     volume_id: str = ""
     axes: np.ndarray = field(default_factory=ANATOMICAL_AXES.copy)
+    strays: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.filled:
@@ -98,8 +104,14 @@ class SupportSet:
             "volume_id": self.volume_id,
             "plane": self.plane,
             "axes": np.asarray(self.axes).tolist(),
+            "strays": list(self.strays),
             "slices": [
-                {"spacing": list(part.spacing), "position": part.position, "index": part.index}
+                {
+                    "spacing": list(part.spacing),
+                    "position": part.position,
+                    "index": part.index,
+                    "finished": part.finished,
+                }
                 for part in self.slices
             ],
         }
@@ -145,6 +157,7 @@ class SupportSet:
                 str(header["terminology"]),
                 str(header["volume_id"]),
                 axes,
+                tuple(int(index) for index in header.get("strays", ())),
             )
         except UNREADABLE as error:
             raise InputError(
@@ -163,7 +176,8 @@ def _loaded_slice(image: np.ndarray, mask: np.ndarray, plane: str, entry: dict[s
     rows, columns = (float(mm) for mm in entry["spacing"])
     if not (0.0 < rows < np.inf and 0.0 < columns < np.inf):
         raise ValueError("wrong spacing")
-    return SupportSlice(image, mask, plane, (rows, columns), float(entry["position"]), int(entry["index"]))
+    position, index, finished = float(entry["position"]), int(entry["index"]), entry.get("finished", True)
+    return SupportSlice(image, mask, plane, (rows, columns), position, index, bool(finished))
 
 
 def support_from_mask(
@@ -180,12 +194,13 @@ def support_from_mask(
     """Find the drawn slices of a mask and pack them up.
 
     mask: (K, J, I) on the volume's own native grid, drawn where it is not 0.
-    plane: taken from the mask if None: the canonical axis with the fewest occupied slices is the normal,
-    between equals the one with the thickest slices. However many slices are occupied, each becomes a
-    support slice. top_percent: see `normalise`. not_here: slices of the canonical volume, along the
-    plane's normal, on which the user says that the structure is not; those that are drawn on are left out.
-    Raises MaskError for a mask that is empty, not finite or of another shape, InputError for an unknown
-    plane.
+    plane: taken from the mask if None: the canonical axis with the fewest drawn slices is the normal,
+    between equals the one with the thickest slices. However many slices are drawn, each becomes a support
+    slice; strays do not, and strips of a tilted drawing become one together (see `strays`).
+    top_percent: see `normalise`. not_here: slices of the canonical volume, along the plane's normal, on which
+    the user says that the structure is not; those that are drawn on are left out.
+    Raises MaskError for a mask that is empty, not finite, of another shape or of several labels, InputError
+    for an unknown plane.
     """
     mask = np.asarray(mask)
     if mask.shape != volume.shape:
@@ -195,31 +210,55 @@ def support_from_mask(
         )
     if mask.dtype.kind == "f" and not np.isfinite(mask).all():
         raise MaskError("The drawing contains values that are not finite numbers.")
+    _require_one_label(mask)
     turned, orientation = canonical(volume)
     drawn = orientation.apply(mask != 0)
     plane, occupied = occupied_slices(drawn, turned.spacing, plane)
     axis = PLANES[plane]
     image = normalise(turned.array, top_percent)
     rows, columns = (mm for other, mm in enumerate(turned.spacing) if other != axis)
-    empty = sorted(set(not_here) - set(occupied.tolist()))
+    along = np.moveaxis(drawn, axis, 0)
+    sorts = sorted_slices(along, occupied, (turned.spacing[axis], rows, columns))
+    outlines = {index: along[index] for index in sorts.finished}
+    together = dict(_put_together(along, run) for run in sorts.tilted)
+    empty = sorted(set(not_here) - set(outlines) - set(together))
     if empty and not 0 <= empty[0] <= empty[-1] < turned.shape[axis]:
         raise MaskError(
             f"A slice without the structure is named that the volume does not have: it has the slices 0 to"
             f" {turned.shape[axis] - 1}.",
             "Name slices of this volume.",
         )
+    outlines |= together | {index: np.zeros_like(along[0]) for index in empty}
     slices = tuple(
         SupportSlice(
             np.ascontiguousarray(image.take(index, axis)),
-            np.ascontiguousarray(drawn.take(index, axis), dtype=np.uint8),
+            np.ascontiguousarray(outline, dtype=np.uint8),
             plane,
             (rows, columns),
-            slice_position(turned, axis, int(index)),
-            int(index),
+            slice_position(turned, axis, index),
+            index,
+            index not in together,
         )
-        for index in (*occupied.tolist(), *empty)
+        for index, outline in outlines.items()
     )
-    return SupportSet(slices, name, color, terminology, volume_id(volume), array_axes(turned))
+    identity = volume_id(volume)
+    return SupportSet(slices, name, color, terminology, identity, array_axes(turned), sorts.strays)
+
+
+def _require_one_label(mask: np.ndarray) -> None:
+    """MaskError for a mask of several labels: merged they would be a structure that nobody drew."""
+    values = mask[mask != 0]
+    if values.size and values.min() != values.max():
+        raise MaskError(
+            f"The drawing has several labels, from {values.min():g} to {values.max():g}.",
+            "Give one structure at a time, for example mask == 1.",
+        )
+
+
+def _put_together(along: np.ndarray, run: tuple[int, ...]) -> tuple[int, np.ndarray]:
+    """The middle one of slices that hold strips of one drawing, and the whole outline (H, W)."""
+    areas = [int(along[index].sum()) for index in run]
+    return round(float(np.average(run, weights=areas))), np.any([along[index] for index in run], axis=0)
 
 
 def occupied_slices(
@@ -233,11 +272,15 @@ def occupied_slices(
     """
     if plane is not None and plane not in PLANES:
         raise InputError(f"The plane '{plane}' is unknown.", f"Choose one of {', '.join(PLANES)}.")
-    occupied = [np.flatnonzero(drawn.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    others = [tuple({0, 1, 2} - {axis}) for axis in range(3)]
+    occupied = [np.flatnonzero(drawn.any(axis=other)) for other in others]
     if not len(occupied[0]):
         raise MaskError("The drawing is empty.", "Draw the structure on at least one slice.")
+    counts = [len(slices) for slices in occupied]
+    if plane is None and min(counts) > 1:  # clicks must not decide
+        counts = [count_drawn(np.count_nonzero(drawn, axis=other)) for other in others]
     if plane is None:
-        plane = min(PLANES, key=lambda p: (len(occupied[PLANES[p]]), -spacing[PLANES[p]]))
+        plane = min(PLANES, key=lambda p: (counts[PLANES[p]], -spacing[PLANES[p]]))
     return plane, occupied[PLANES[plane]]
 
 

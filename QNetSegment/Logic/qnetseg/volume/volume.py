@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GeometryError, VolumeError
+from .nifti import Placement
 
 # Smallest |determinant| of the unit axis vectors; below it the three axes lie almost in a plane.
 MIN_DETERMINANT = 1e-3
@@ -20,6 +21,7 @@ class Volume:
     array: (K, J, I) float32, finite.
     ijk_to_ras: (4, 4) float64, maps voxel centres (i, j, k, 1) to RAS in mm.
     name: what the user calls it.
+    placement: of a NIfTI file that programs place differently, or None.
 
     The plain constructor trusts its caller; `checked` is the door for data from outside.
     """
@@ -27,6 +29,7 @@ class Volume:
     array: np.ndarray
     ijk_to_ras: np.ndarray
     name: str = ""
+    placement: Placement | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -40,7 +43,9 @@ class Volume:
         return axis_spacing(self.ijk_to_ras)
 
     @classmethod
-    def checked(cls, array: Any, ijk_to_ras: Any, name: str = "") -> Volume:
+    def checked(
+        cls, array: Any, ijk_to_ras: Any, name: str = "", placement: Placement | None = None
+    ) -> Volume:
         """Build a volume from untrusted data; any real dtype is converted to float32.
 
         Raises VolumeError when the array is not a 3-D array of real, finite, varying values, and
@@ -68,7 +73,7 @@ class Volume:
             )
         if low == high:
             raise VolumeError(f"{what} is constant: every voxel has the value {low:g}.")
-        return cls(values, checked_matrix(ijk_to_ras, what), name)
+        return cls(values, checked_matrix(ijk_to_ras, what), name, placement)
 
 
 def axis_spacing(ijk_to_ras: np.ndarray) -> tuple[float, float, float]:
