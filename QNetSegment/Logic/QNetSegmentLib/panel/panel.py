@@ -24,6 +24,8 @@ from .setup_section import SetupSection
 from .state import apply_state
 from .volumes_section import VolumesSection
 
+FIRST = 100.0  # priority of an observer that is called before those of Slicer's widgets
+
 
 class Panel(VTKObservationMixin):
     """Made once for the module's widget; `set_parameters` follows the scenes that come and go."""
@@ -49,6 +51,8 @@ class Panel(VTKObservationMixin):
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._later.request)
+        # Before the selectors see it: they would choose its neighbour.
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._on_node_leaves, priority=FIRST)
         self.refresh()
 
     def refresh(self) -> None:
@@ -107,6 +111,10 @@ class Panel(VTKObservationMixin):
         """Another scene is about to be read into this one: node selectors drop their nodes meanwhile."""
         self.draw.let_go()
         self.set_parameters(None)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_leaves(self, _scene: Any, _event: str, node: Any) -> None:
+        self.session.forget(node)
 
     def _on_choice(self, *_args: Any) -> None:
         model = self.session.model

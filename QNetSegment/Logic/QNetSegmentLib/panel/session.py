@@ -22,6 +22,7 @@ from .state import RunState
 from .undo import UndoStack
 
 SLICE_BY_SLICE = "q-net"
+NODES = ("queryVolume", "supportVolume", "drawing", "preview", "output")  # parameters that are nodes
 USUAL: dict[str, dict[str, Any]] = {  # the numbers of `Refinement.usual`, which needs torch
     "none": {},
     "reconstruction": {"rate": 0.05},
@@ -101,6 +102,12 @@ class Session:
         self._followed = (chosen.queryVolume, chosen.drawing)
         if self.drawing_volume not in (None, chosen.queryVolume):
             chosen.supportVolume = self.drawing_volume
+
+    def forget(self, node: Any) -> None:
+        """The node is about to leave the scene: no choice may be it any more."""
+        for name in NODES if self.parameters is not None else ():
+            if getattr(self.parameters, name) is node:
+                setattr(self.parameters, name, None)
 
     @property
     def preview(self) -> Any:
