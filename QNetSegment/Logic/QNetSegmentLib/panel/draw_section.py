@@ -49,6 +49,7 @@ class DrawSection(VTKObservationMixin):
         self._read_drawing()
         session.changed.connect(self.refresh)
         session.draw_here.connect(self._draw_here)
+        session.stop_drawing.connect(self._stop_drawing)
         session.drawing_changes.connect(lambda: self._optional("saveStateForUndo"))
         self._entered = False
 
@@ -64,7 +65,7 @@ class DrawSection(VTKObservationMixin):
     def exit(self) -> None:
         """Another module is shown: nothing of the editor may act there."""
         self._entered = False
-        self._editor.setActiveEffectByName("")
+        self._stop_drawing()
         self._optional("uninstallKeyboardShortcuts")
         self._optional("removeViewObservations")
 
@@ -161,6 +162,9 @@ class DrawSection(VTKObservationMixin):
     def _paint(self, segment_id: str) -> None:
         self._editor.setCurrentSegmentID(segment_id)
         self._editor.setActiveEffectByName("Paint")
+
+    def _stop_drawing(self) -> None:
+        self._editor.setActiveEffectByName("")
 
     def _draw_here(self, segment_id: str) -> None:
         self.refresh()

@@ -124,6 +124,7 @@ class ReviewSection:
     # Slices
 
     def _go_to(self, index: int) -> None:
+        self._session.stop_drawing.emit()
         self._current = index
         self._seen.add(index)
         self._position = ""

@@ -39,6 +39,7 @@ class Session:
         message(text, is_error, details): one sentence for the user; text "" takes the last one away.
         logged(text): a line for the log.
         draw_here(segment_id): the user wants to correct that segment of the drawing.
+        stop_drawing(): the user looks at the result from now on, and a click into a view must not paint.
         drawing_changes(): the panel itself is about to change the drawing, and the editor may keep its state.
         drawing_read(): strokes have paused, and what is drawn was read anew.
         run_ended(seconds, first): what the user waited for the result, None without one; and whether it was
@@ -68,7 +69,7 @@ class Session:
         self.not_here: list[Any] = []  # DrawnSlice, those that are marked as free of a structure
         self.changed, self.message, self.logged = Signal(), Signal(), Signal()
         self.draw_here, self.drawing_changes, self.show_setup = Signal(), Signal(), Signal()
-        self.drawing_read, self.run_ended = Signal(), Signal()
+        self.drawing_read, self.run_ended, self.stop_drawing = Signal(), Signal(), Signal()
         logic.worker.ready.connect(self._on_ready)
 
     # Choices
@@ -196,6 +197,7 @@ class Session:
         chosen, clicked = self.parameters, time.monotonic()
         if self.run is not None and self.updating:
             self._queued = self.is_behind()
+            self.stop_drawing.emit()
             self.promote()
             return
         if not chosen.useLibrary and chosen.drawing is not None:
@@ -219,6 +221,8 @@ class Session:
         self.run, self.updating, self.cancelling = run, update, False
         self._follows_up, self._queued = self.preview, False
         self._began = clicked if self.logic.worker.device is not None else None
+        if not update:
+            self.stop_drawing.emit()
         self.tell("")
         self.changed.emit()
         try:
