@@ -7,7 +7,8 @@ import weakref
 import qt
 import vtk
 from PySide6.QtCore import Property, Signal
-from pythonqt_style import alive, stored
+from pythonqt_life import alive
+from pythonqt_style import stored
 
 
 class qMRMLWidget(qt.QWidget):
@@ -93,7 +94,7 @@ class qMRMLNodeComboBox(SceneBound):
         row = qt.QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self._box)
-        self._box.activated.connect(self._picked)
+        self._box.activated.connect_inside(self._picked)
 
     nodeTypes = stored("QStringList", "nodeTypes", [], "_refresh")
     noneEnabled = stored(bool, "noneEnabled", False, "_refresh")

@@ -90,8 +90,8 @@ class qMRMLSegmentEditorWidget(SceneBound):
         self._show_3d = self._button(row, "Show 3D", self._toggle_surface)
         self._table = SegmentsTable()
         self._table.setFixedHeight(104)
-        self._table.itemSelectionChanged.connect(self._row_selected)
-        self._table.itemChanged.connect(self._renamed)
+        self._table.itemSelectionChanged.connect_inside(self._row_selected)
+        self._table.itemChanged.connect_inside(self._renamed)
         column.addWidget(self._table)
         self._effects = qt.QGroupBox("Effects")
         qt.QGridLayout(self._effects).setSpacing(2)
@@ -108,7 +108,7 @@ class qMRMLSegmentEditorWidget(SceneBound):
         box.nodeTypes = [node_type]
         box.noneEnabled = True
         box.addEnabled = False
-        box.currentNodeChanged.connect(slot)  # when a node is removed, its neighbour's turn comes
+        box.currentNodeChanged.connect_inside(slot)  # when a node is removed, its neighbour's turn comes
         column.addWidget(box)
         return box
 

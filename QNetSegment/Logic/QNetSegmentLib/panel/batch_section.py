@@ -39,6 +39,14 @@ class BatchSection:
         self._fill([])
         session.changed.connect(self._follow)
 
+    def cleanup(self) -> None:
+        """The module is unloaded, and the batch may end after its widgets."""
+        self._later.stop()
+        if (batch := self._session.batch) is not None:
+            batch.changed.disconnect(self._follow_study)
+            batch.progress.disconnect(self._show_progress)
+            batch.finished.disconnect(self._finished)
+
     # What there is to do
 
     @property

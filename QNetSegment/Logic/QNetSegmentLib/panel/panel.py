@@ -97,15 +97,18 @@ class Panel(VTKObservationMixin):
         self.set_parameters(None)
 
     def cleanup(self) -> None:
-        """The module is unloaded, or Slicer exits."""
-        self._later.stop()
+        """The module is unloaded, or Slicer exits: process, node and widgets may outlive the panel."""
         self.live.stop()
         self.session.close(_("The module was closed."))
         self.draw.exit()
         self.not_here.cleanup()
         self.draw.forget()
-        self.set_parameters(None)  # the node outlives these widgets
+        self.set_parameters(None)
         self.removeObservers()
+        self._later.stop()
+        for section in (self.setup, self.segment, self.review, self.batch):
+            section.cleanup()
+        self.session.cleanup()
 
     def begin_import(self) -> None:
         """Another scene is about to be read into this one: node selectors drop their nodes meanwhile."""

@@ -49,6 +49,10 @@ class ReviewSection:
         self._show_preview(None)
         self._show_undo()
 
+    def cleanup(self) -> None:
+        """The module is unloaded."""
+        self._chart.cleanup()
+
     # What is shown
 
     def refresh(self) -> None:

@@ -338,6 +338,17 @@ class Session:
         self._ran, self._follows_up = (None, None, ""), None
         self.undo.clear()
 
+    def cleanup(self) -> None:
+        """The module is unloaded: what still ends reaches neither this session nor a widget. Idempotent."""
+        if self.run is not None:
+            self.run.finished.disconnect(self._finished)
+            self.run.failed.disconnect(self._failed)
+        self.run = self.batch = None
+        self.logic.worker.ready.disconnect(self._on_ready)
+        for signal in (self.undo.changed, *vars(self).values()):
+            if isinstance(signal, Signal):
+                signal.clear()
+
 
 def preview_name(volume: Any) -> str:
     """The name of a result that is to be reviewed, unless the user gives it another one."""

@@ -42,6 +42,13 @@ class SetupSection:
         self._say("")
         ui.setupProgress.visible = False
 
+    def cleanup(self) -> None:
+        """The module is unloaded, and the process may end after its widgets."""
+        worker = self._session.logic.worker
+        worker.ready.disconnect(self._on_ready)
+        worker.stopped.disconnect(self._on_stopped)
+        worker.failed.disconnect(self._on_failed)
+
     def refresh(self) -> None:
         """Look at what is installed, and show the section if something is missing."""
         found = needs.check(self._session.model, self._session.logic.worker.device, self._worker_error)
