@@ -170,6 +170,22 @@ def test_a_result_that_the_user_draws_in_is_kept_by_the_next_run(story: Story) -
     assert slicer.mrmlScene.IsNodePresent(first) and story.preview is not first
 
 
+def test_a_deleted_segment_of_the_result_is_noticed(story: Story) -> None:
+    ui = story.ui
+    story.load_and_draw("liver", "spleen")
+    preview = story.segment()
+    assert ui.structureCombo.isVisible()
+    segmentation = preview.GetSegmentation()
+    segmentation.RemoveSegment(segmentation.GetNthSegmentID(0))
+    turn_events()
+    assert not ui.structureCombo.isVisible() and story.report.structure == "spleen"
+    segmentation.RemoveSegment(segmentation.GetNthSegmentID(0))
+    turn_events()
+    assert not ui.chartLabel.isVisible() and not ui.nextUncertainButton.enabled
+    click(ui.discardButton)
+    assert story.preview is None
+
+
 # Scenes
 
 

@@ -15,6 +15,7 @@ from ..scene.segments import free_node_name
 from ..timers import Later
 from .failures import typed
 from .session import Session
+from .texts import in_rich_text
 
 
 class BatchSection:
@@ -203,7 +204,7 @@ class BatchSection:
     def _show_study(self, index: int, study: Any) -> None:
         for column, text in enumerate((study.name, state_text(study.state), study.detail)):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(text)
+            item.setToolTip(in_rich_text(text))
             self._ui.batchTable.setItem(index, column, item)
 
 
