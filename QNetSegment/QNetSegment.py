@@ -39,7 +39,7 @@ class QNetSegment(ScriptedLoadableModule):
         self.parent.helpText = _(
             "Draw a structure on one slice, click Segment, and get it in the whole volume, or in another"
             " patient's, with the slices to check marked. Not for clinical use."
-            " See the <a href='https://github.com/QNetSegment/QNetSegment'>documentation</a>."
+            " See the <a href='https://github.com/QNetSegment/SlicerQNetSegment'>documentation</a>."
         )
         self.parent.acknowledgementText = _(
             "An implementation of Q-Net by Q. Shen, Y. Li, J. Jin and B. Liu, arXiv:2208.11451."
