@@ -85,6 +85,16 @@ def test_every_choice_of_a_node_ends_with_it(story: Story, name: str) -> None:
     assert not any(getattr(chosen, one) in others for one in ("queryVolume", "drawing", "output"))
 
 
+def test_a_drawing_whose_volume_was_removed_is_not_taken_for_one_on_another(story: Story) -> None:
+    volume, drawing = story.load_and_draw(name="first")
+    story.load("second", shift=3)
+    assert story.session.support_node is volume and story.ui.segmentButton.enabled
+    remove(volume)
+    assert story.session.support_node.GetName() == "second" and story.session.drawn == []
+    assert not story.ui.segmentButton.enabled and "New drawing" in story.ui.drawHint.text
+    assert slicer.mrmlScene.IsNodePresent(drawing)  # for the user, who may choose it again
+
+
 def test_the_drawing_is_removed_during_the_run(story: Story) -> None:
     _volume, drawing = story.load_and_draw()
     story.start_and_hold()

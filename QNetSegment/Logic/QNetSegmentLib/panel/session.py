@@ -105,8 +105,15 @@ class Session:
             chosen.supportVolume = self.drawing_volume
 
     def forget(self, node: Any) -> None:
-        """The node is about to leave the scene: no choice may be it any more."""
-        for name in NODES if self.parameters is not None else ():
+        """The node is about to leave the scene: no choice may be it any more.
+
+        A drawing goes with the volume that it was made on: on the next one it would be taken for drawn there.
+        """
+        if self.parameters is None:
+            return
+        if node is self.support_node and node is self.drawing_volume:
+            self.parameters.drawing = None
+        for name in NODES:
             if getattr(self.parameters, name) is node:
                 setattr(self.parameters, name, None)
 
