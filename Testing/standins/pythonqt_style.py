@@ -6,7 +6,7 @@ object's own class only, refusal of attributes that do not exist, tuples for lis
 how long things live (`pythonqt_life`).
 
 Not bridged, and so not proved by tests on these stand-ins: PythonQt's conversion of arguments and
-overloads, its integers in place of enumerations, ownership and destruction of C++ objects.
+overloads, its integers in place of enumerations, ownership of C++ objects.
 """
 
 from __future__ import annotations
