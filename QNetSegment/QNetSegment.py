@@ -39,7 +39,7 @@ class QNetSegment(ScriptedLoadableModule):
         self.parent.helpText = _(
             "Draw a structure on one slice, click Segment, and get it in the whole volume, or in another"
             " patient's, with the slices to check marked. Not for clinical use."
-            " See the <a href='https://github.com/QNetSegment/QNetSegment'>documentation</a>."
+            " See the <a href='https://github.com/QNetSegment/SlicerQNetSegment'>documentation</a>."
         )
         self.parent.acknowledgementText = _(
             "An implementation of Q-Net by Q. Shen, Y. Li, J. Jin and B. Liu, arXiv:2208.11451."
@@ -109,6 +109,7 @@ class QNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
+        self.uiWidget = None
         self.panel = None
         self._parameterMRMLNode = None
 
@@ -117,10 +118,10 @@ class QNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.setup(self)
         from QNetSegmentLib.panel.panel import Panel
 
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/QNetSegment.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/QNetSegment.ui"))
+        self.layout.addWidget(self.uiWidget)
+        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
+        self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = QNetSegmentLogic()
         self.panel = Panel(self.ui, self.logic)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -132,10 +133,12 @@ class QNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.enter()
 
     def cleanup(self):
-        """Called before the module is unloaded and when Slicer exits."""
+        """Called before the module is unloaded or reloaded, and when Slicer exits."""
         self.removeObservers()
         if self.panel is not None:
             self.panel.cleanup()
+            self.panel = None
+            self.uiWidget.deleteLater()  # a reload only hides it, and it keeps what is connected to it
         if self.logic is not None:
             self.logic.shutdown()
 
@@ -215,7 +218,6 @@ class QNetSegmentLogic(ScriptedLoadableModuleLogic):
             from QNetSegmentLib.process.worker import Worker
 
             self._worker = Worker()
-            slicer.app.aboutToQuit.connect(self._worker.shutdown)
         return self._worker
 
     def shutdown(self):

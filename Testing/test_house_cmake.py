@@ -65,6 +65,25 @@ def test_metadata_survive_slicers_macros():
     assert [name for name, value in values.items() if not value.strip() or re.search(r"[;\n$]", value)] == []
 
 
+def test_licences_of_the_weights_and_patents_are_told_where_extensions_are_chosen():
+    models = json.loads((ROOT / "QNetSegment/Resources/Models/manifest.json").read_text())["models"]
+    for text in (cmake_variable("EXTENSION_DESCRIPTION"), (ROOT / "README.md").read_text(encoding="utf-8")):
+        assert [one["name"] for one in models if one["name"] not in text or one["licence"] not in text] == []
+        assert "Apache-2.0" in text and "No patents known" in text
+
+
+def test_the_repository_has_the_name_that_the_extensions_index_demands():
+    """Everywhere; the extension itself keeps its own name."""
+    repository = re.compile(r"github(?:usercontent)?\.com/QNetSegment/(\w+)")
+    texts = (
+        ROOT / path
+        for path in project_files()
+        if path.endswith((".md", ".json", ".toml", ".txt", ".py", ".cff"))
+    )
+    named = {name for path in texts for name in repository.findall(path.read_text(encoding="utf-8"))}
+    assert named == {"SlicerQNetSegment"}
+
+
 @pytest.mark.parametrize("name", ["EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"])
 def test_pictures_of_the_extension_are_files_of_the_repository(name):
     main_branch = cmake_variable("EXTENSION_HOMEPAGE").replace("github.com", "raw.githubusercontent.com")

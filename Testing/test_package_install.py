@@ -15,7 +15,8 @@ from cmake_list import CMAKE_FILE, ROOT, installed_files, listed_files
 from package_extension import MODULE_FOLDER, configure, install, run
 
 STANDINS = ROOT / "Testing" / "standins"
-SHARED = "share/Slicer-5.12/QNetSegment.s4ext"
+SHARED = {f"share/Slicer-5.12/{name}" for name in ("QNetSegment.s4ext", "LICENSE", "README.md")}
+CARDS = {f"Resources/Models/{path.name}": path for path in (ROOT / "docs" / "models").glob("*.md")}
 
 # These run in a process of their own, with the installed folder as only argument.
 NAMES_WHAT_IT_FINDS = """
@@ -102,16 +103,26 @@ def test_the_lists_are_installed_and_nothing_else(build, tmp_path):
     install(build, tmp_path)
     cmake = CMAKE_FILE.read_text()
     listed = [path for name in installed_files() for path in listed_files(cmake, name)]
-    assert files_below(tmp_path) == {(MODULE_FOLDER / path).as_posix() for path in listed} | {SHARED}
+    of_the_module = {(MODULE_FOLDER / path).as_posix() for path in [*listed, *CARDS]}
+    assert files_below(tmp_path) == of_the_module | SHARED
+    for name in ("LICENSE", "README.md"):
+        assert (tmp_path / "share/Slicer-5.12" / name).read_bytes() == (ROOT / name).read_bytes()
 
 
 def test_files_arrive_as_they_are(installed):
     different = [
         path
         for path in files_below(installed)
-        if (installed / path).read_bytes() != (ROOT / "QNetSegment" / path).read_bytes()
+        if (installed / path).read_bytes() != CARDS.get(path, ROOT / "QNetSegment" / path).read_bytes()
     ]
     assert different == []
+
+
+def test_every_model_comes_with_its_card_and_licence(installed):
+    models = json.loads((installed / "Resources/Models/manifest.json").read_text())["models"]
+    for model in models:
+        card = (installed / "Resources/Models" / f"{model['name']}.md").read_text(encoding="utf-8")
+        assert model["licence"].lower() in card.lower()
 
 
 def test_tests_of_the_application_are_registered_and_not_said_to_pass(build):

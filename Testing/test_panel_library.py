@@ -88,6 +88,22 @@ def test_two_structures_are_two_entries(story: Story) -> None:
     assert story.dice() > 0.8 and story.dice("spleen", number=1) > 0.7
 
 
+def test_the_list_keeps_its_selection(story: Story) -> None:
+    ui = story.ui
+    open_section(story)
+    story.load_and_draw()
+    save(story, "liver")
+    click_item(ui.libraryList, 0)
+    assert ui.removeSupportButton.enabled
+    save(story, "another")  # stands before it in the list
+    assert ui.libraryList.currentItem().text().startswith("liver:") and ui.removeSupportButton.enabled
+    story.panel.frame.exit()
+    story.panel.frame.enter()
+    assert ui.libraryList.currentItem().text().startswith("liver:")
+    click(ui.removeSupportButton)
+    assert len(entries(story)) == 1 and not ui.removeSupportButton.enabled
+
+
 def test_export_and_import(story: Story, tmp_path: Path) -> None:
     ui = story.ui
     open_section(story)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,12 +84,12 @@ def own_modules() -> Iterator[None]:
 def test_reload(own_modules: None, story: Story) -> None:
     story.load_and_draw()
     story.segment()
-    old, pid = story.panel.widget, story.worker.pid
+    old, panel, pid = story.panel.widget, story.panel.widget.panel, story.worker.pid
     old.onReload()
     turn_events()
     new = slicer.modules.QNetSegmentWidget
     assert new is not old and is_gone(pid)
-    assert type(new.panel).__module__ == type(old.panel).__module__ and type(new.panel) is not type(old.panel)
+    assert type(new.panel).__module__ == type(panel).__module__ and type(new.panel) is not type(panel)
     story.panel.widget = new
     story.panel.frame.enter()
     wait_until(lambda: new.panel.session.drawn)
@@ -97,7 +99,8 @@ def test_reload(own_modules: None, story: Story) -> None:
     new.ui.drawnTable.selectRow(0)
     click(new.ui.removeSliceButton)
     wait_until(lambda: not new.panel.session.drawn)
-    assert old.panel.session.parameters is None and old.panel.session.drawn == []
+    assert panel.session.parameters is None and panel.session.drawn == []
+    assert old.panel is None and not old.uiWidget
 
 
 def test_reload_by_the_button_of_developers(own_modules: None, story: Story) -> None:
@@ -109,11 +112,61 @@ def test_reload_by_the_button_of_developers(own_modules: None, story: Story) -> 
     assert story.panel.widget.ui.segmentButton.text == "Segment"
 
 
+def test_nothing_keeps_a_panel_that_was_reloaded(own_modules: None, story: Story) -> None:
+    """PythonQt keeps what is connected: each reload would leave a panel, a worker and their timers."""
+    story.load_and_draw()
+    story.segment()
+    old = story.panel.widget
+    kept = [
+        weakref.ref(one)
+        for one in (old.panel, old.panel.session, old.panel.live, old.panel.batch, old.logic.worker)
+    ]
+    slicer.util.reloadScriptedModule("QNetSegment")
+    story.panel.widget, old = slicer.modules.QNetSegmentWidget, None
+    turn_events()
+    story.panel.frame.enter()
+    wait_until(lambda: story.worker.device)
+    gc.collect()
+    assert [one() for one in kept if one() is not None] == []
+
+
+@pytest.mark.parametrize("what", ["nothing", "run", "batch"])
+def test_what_the_worker_says_after_the_end_of_the_panel_reaches_no_widget(story: Story, what: str) -> None:
+    """At the end of Slicer the widgets may go before the process does."""
+    story.load_and_draw()
+    if what == "run":
+        story.start_and_hold()
+    elif what == "batch":
+        add_volume(patient()[0], "another", matrix_of())
+        story.order("wait")
+        story.ui.batchSection.collapsed = False
+        story.ui.batchSceneRadio.checked = True
+        story.session.parameters.batchOutput = str(story.folder / "results")
+        click(story.ui.batchButton)
+        wait_until(lambda: story.worker.busy)
+    widget, worker, ui = story.panel.widget, story.worker, story.ui
+    worker.ready.clear()  # the story's own ear
+    widget.panel.cleanup()
+    widget.panel = None
+    names = ("ready", "progress", "finished", "failed", "log", "stopped")
+    slots = {name: getattr(worker, name)._slots for name in names}
+    of_the_panel = [slot for found in slots.values() for slot in found if ".panel." in slot.__module__]
+    assert of_the_panel == [] and (what != "nothing" or not any(slots.values()))
+    for child in widget.parent.children():
+        if child.isWidgetType():
+            child.deleteLater()
+    turn_events()
+    assert not ui.segmentButton and not ui.chartLabel
+    worker.shutdown()
+    turn_events()
+    assert not worker.busy and worker.pid is None
+
+
 def test_leaving_and_entering_the_module(story: Story) -> None:
     ui = story.ui
     story.load_and_draw()
     story.start_and_hold()
-    assert ui.segmentEditor.activeEffect().name == "Paint"
+    ui.segmentEditor.setActiveEffectByName("Paint")
     story.panel.frame.exit()
     assert not ui.segmentEditor.activeEffect()
     story.order("")

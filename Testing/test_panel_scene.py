@@ -55,6 +55,46 @@ def test_the_volume_is_removed_during_the_run(story: Story) -> None:
     assert_works(story)
 
 
+def test_no_neighbour_takes_the_place_of_a_removed_node(story: Story) -> None:
+    """Neither the accepted result that of the drawing, nor another patient that of the volume."""
+    ui = story.ui
+    volume, drawing = story.load_and_draw()
+    add_volume(patient()[0], "another patient", matrix_of())
+    story.segment()
+    click(ui.acceptButton)
+    remove(drawing)
+    assert story.session.parameters.drawing is None and ui.drawingSelector.currentNode() is None
+    assert ui.segmentEditor.segmentationNode() is None
+    assert story.session.drawn == [] and "New drawing" in ui.drawHint.text
+    remove(volume)
+    assert story.session.parameters.queryVolume is None and ui.querySelector.currentNode() is None
+    assert ui.hintLabel.text == "Choose the volume to segment."
+
+
+@pytest.mark.parametrize("name", ["queryVolume", "supportVolume", "drawing", "preview", "output"])
+def test_every_choice_of_a_node_ends_with_it(story: Story, name: str) -> None:
+    volume, _drawing = story.load_and_draw()
+    chosen = story.session.parameters
+    nodes = [slicer.mrmlScene.CopyNode(volume if name.endswith("Volume") else _drawing) for _ in range(3)]
+    setattr(chosen, name, nodes[1])
+    turn_events()
+    assert getattr(chosen, name) is nodes[1]
+    remove(nodes[1])
+    assert getattr(chosen, name) is None
+    others = set(nodes) - {nodes[1]}
+    assert not any(getattr(chosen, one) in others for one in ("queryVolume", "drawing", "output"))
+
+
+def test_a_drawing_whose_volume_was_removed_is_not_taken_for_one_on_another(story: Story) -> None:
+    volume, drawing = story.load_and_draw(name="first")
+    story.load("second", shift=3)
+    assert story.session.support_node is volume and story.ui.segmentButton.enabled
+    remove(volume)
+    assert story.session.support_node.GetName() == "second" and story.session.drawn == []
+    assert not story.ui.segmentButton.enabled and "New drawing" in story.ui.drawHint.text
+    assert slicer.mrmlScene.IsNodePresent(drawing)  # for the user, who may choose it again
+
+
 def test_the_drawing_is_removed_during_the_run(story: Story) -> None:
     _volume, drawing = story.load_and_draw()
     story.start_and_hold()
@@ -138,6 +178,22 @@ def test_a_result_that_the_user_draws_in_is_kept_by_the_next_run(story: Story) -
     wait_until(lambda: len(story.session.drawn) > 1)
     story.segment()
     assert slicer.mrmlScene.IsNodePresent(first) and story.preview is not first
+
+
+def test_a_deleted_segment_of_the_result_is_noticed(story: Story) -> None:
+    ui = story.ui
+    story.load_and_draw("liver", "spleen")
+    preview = story.segment()
+    assert ui.structureCombo.isVisible()
+    segmentation = preview.GetSegmentation()
+    segmentation.RemoveSegment(segmentation.GetNthSegmentID(0))
+    turn_events()
+    assert not ui.structureCombo.isVisible() and story.report.structure == "spleen"
+    segmentation.RemoveSegment(segmentation.GetNthSegmentID(0))
+    turn_events()
+    assert not ui.chartLabel.isVisible() and not ui.nextUncertainButton.enabled
+    click(ui.discardButton)
+    assert story.preview is None
 
 
 # Scenes

@@ -140,6 +140,31 @@ def test_a_bar_of_the_chart_leads_to_its_slice(story: Story) -> None:
         assert all(np.isclose(place[2], height_of(volume, index)) for place in slice_positions())
 
 
+def test_a_click_to_look_at_the_result_does_not_paint(story: Story) -> None:
+    """The brush ends when a run starts and when the review jumps; a run that a stroke starts leaves it."""
+    editor, ui = story.ui.segmentEditor, story.ui
+    story.load_and_draw()
+    wait_until(lambda: story.worker.device)
+    assert editor.activeEffect().name == "Paint"
+    story.segment()
+    assert editor.activeEffect() is None
+    check_below(story, 90)
+    for look in (lambda: click_bar(story, 3), lambda: click(ui.nextUncertainButton)):
+        editor.setActiveEffectByName("Erase")
+        look()
+        assert editor.activeEffect() is None
+    editor.setActiveEffectByName("Paint")
+    story.stroke(DRAWN, slice(12, 20), erase=True)
+    wait_until(lambda: len(story.seen) == 2 and story.session.run is None)
+    assert editor.activeEffect().name == "Paint"
+    click_bar(story, 3)
+    click(ui.correctSliceButton)
+    assert editor.activeEffect().name == "Paint"
+    click(ui.useSliceButton)
+    assert editor.activeEffect() is None
+    story.end()
+
+
 def test_a_slice_is_corrected_and_used_for_another_run(story: Story) -> None:
     ui = story.ui
     _volume, drawing = story.load_and_draw()

@@ -94,6 +94,14 @@ def test_the_phantom_needs_no_internet(scene):
     assert scene.IsNodePresent(volume) and scene.IsNodePresent(drawing)
 
 
+def test_a_script_that_downloads_the_phantom_asks_no_server():
+    import SampleData
+
+    sample_data.register()
+    assert SampleData.downloadSamples("QNetSegmentPhantom") == []
+    assert len(SampleData.press("QNetSegmentPhantom")) == 2
+
+
 def test_the_download_has_a_checksum():
     sample_data.register()
     (head,) = (source for source in sources() if source.sampleName == "QNetSegmentMRHead")

@@ -73,7 +73,7 @@ def test_both_ways_to_connect():
 
 def test_objects_that_qt_made_are_objects_of_the_stand_ins():
     table = qt.QTableWidget()
-    assert isinstance(table.horizontalHeader(), qt.QHeaderView) and isinstance(table, qt.QWidget)
+    assert isinstance(table.horizontalHeader(), qt.QHeaderView) and isinstance(table, qt.QTableWidget)
     assert not isinstance(table, qt.QLabel)
     assert not hasattr(qt, "Signal"), "PythonQt's signals must not be subclassed; qnetseg has its own"
 

@@ -82,7 +82,7 @@ def test_a_slider_widget_keeps_slider_and_number_together():
     assert slider.value == 10
 
 
-def test_the_node_selector_selects_nothing_by_itself_and_loses_removed_nodes(selector):
+def test_the_node_selector_selects_nothing_that_is_added_and_the_neighbour_of_what_is_removed(selector):
     heard = []
     selector.currentNodeChanged.connect(heard.append)
     first, second = (add_volume(np.zeros((2, 2, 2)), name) for name in ("first", "second"))
@@ -91,9 +91,17 @@ def test_the_node_selector_selects_nothing_by_itself_and_loses_removed_nodes(sel
     assert selector.currentNode() is second and heard == [second]
     second.SetName("renamed")
     assert selector.comboBox().currentText == "renamed"
+    seen = []
+    selector.currentNodeChanged.connect(lambda _node: seen.append(second.GetScene() is not None))
     slicer.mrmlScene.RemoveNode(second)
-    assert selector.currentNode() is None and heard == [second, None] and selector.nodeCount() == 1
-    selector.setCurrentNode(first)
+    assert selector.currentNode() is first and heard == [second, first] and selector.nodeCount() == 1
+    assert seen == [True], "it is told before the node has gone"
+    third = add_volume(np.zeros((2, 2, 2)), "third")
+    slicer.mrmlScene.RemoveNode(first)
+    assert selector.currentNode() is third
+    slicer.mrmlScene.RemoveNode(third)
+    assert selector.currentNode() is None and selector.nodeCount() == 0
+    selector.setCurrentNode(add_volume(np.zeros((2, 2, 2)), "fourth"))
     slicer.mrmlScene.Clear(0)
     assert selector.currentNode() is None
 

@@ -10,8 +10,10 @@ import qt
 import slicer
 from core_io import CoreIOManager
 from PySide6.QtCore import QObject, Signal
+from pythonqt_life import patch_signals
 
 
+@patch_signals
 class ModuleManager(QObject):
     moduleAboutToBeUnloaded = Signal(str)
 
@@ -38,6 +40,7 @@ class ExtensionsManager:
         return self.works
 
 
+@patch_signals
 class Application(QObject):
     """What modules ask slicer.app for; unknown names are looked up in the QApplication."""
 

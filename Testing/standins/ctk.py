@@ -10,7 +10,8 @@ import modal
 import qt
 from PySide6.QtCore import Property, QDir, QEvent, QRect, QSize, Qt, Signal
 from PySide6.QtWidgets import QStyle, QStyleOptionButton, QStylePainter
-from pythonqt_style import alive, stored
+from pythonqt_life import alive, native_filter
+from pythonqt_style import stored
 
 _HEADER = 24
 _WANTED = "visibilityToParent"
@@ -30,7 +31,7 @@ class ctkCollapsibleButton(qt.QAbstractButton):
         self.setChecked(True)
         self.setContentsMargins(0, _HEADER, 0, 0)
         self.setSizePolicy(qt.QSizePolicy.Preferred, qt.QSizePolicy.Preferred)
-        self.toggled.connect(self._toggled)
+        self.toggled.connect_inside(self._toggled)
 
     flat = stored(bool, "flat", False)
     collapsedHeight = stored(int, "collapsedHeight", 0)
@@ -62,7 +63,7 @@ class ctkCollapsibleButton(qt.QAbstractButton):
 
     def childEvent(self, event):
         if event.added() and event.child().isWidgetType():
-            event.child().installEventFilter(self)
+            native_filter(event.child(), self)
         super().childEvent(event)
 
     def eventFilter(self, child, event):
@@ -128,8 +129,8 @@ class _Numbers(qt.QWidget):
         self._spin.setRange(0, 99)
         row.addWidget(self._slider, 1)
         row.addWidget(self._spin)
-        self._spin.valueChanged.connect(self._spin_changed)
-        self._slider.valueChanged.connect(self._slider_moved)
+        self._spin.valueChanged.connect_inside(self._spin_changed)
+        self._slider.valueChanged.connect_inside(self._slider_moved)
 
     def slider(self):
         return self._slider

@@ -5,8 +5,10 @@ from __future__ import annotations
 import weakref
 
 import qt
+import vtk
 from PySide6.QtCore import Property, Signal
-from pythonqt_style import alive, stored
+from pythonqt_life import alive
+from pythonqt_style import stored
 
 
 class qMRMLWidget(qt.QWidget):
@@ -27,14 +29,17 @@ class Observations:
         self._owner = weakref.ref(owner)
         self._tags = []
 
-    def add(self, subject, events, method: str) -> None:
+    def add(self, subject, events, method: str, with_node: bool = False) -> None:
+        """with_node: the method gets the node that the event is about."""
         owner = self._owner
 
-        def call(*_):
+        def call(_subject, _event, *node):
             widget = owner()
             if alive(widget):
-                getattr(widget, method)()
+                getattr(widget, method)(*node)
 
+        if with_node:
+            call.CallDataType = vtk.VTK_OBJECT
         for event in events:
             self._tags.append((subject, subject.AddObserver(event, call)))
 
@@ -68,7 +73,10 @@ def short_name(class_name: str) -> str:
 
 
 class qMRMLNodeComboBox(SceneBound):
-    """Chooses a node; like the real one it does not select a node that is added later."""
+    """Chooses a node; like the real one it does not select a node that is added later.
+
+    When the chosen node is removed, the neighbour in the list is chosen, before the node has gone.
+    """
 
     currentNodeChanged = Signal(object)
     currentNodeIDChanged = Signal(str)
@@ -78,6 +86,7 @@ class qMRMLNodeComboBox(SceneBound):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self._id = None
+        self._leaving_id = None  # of a node that is being removed
         self._attributes = []
         self._name_observations = Observations(self)
         self._box = qt.QComboBox()
@@ -85,7 +94,7 @@ class qMRMLNodeComboBox(SceneBound):
         row = qt.QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self._box)
-        self._box.activated.connect(self._picked)
+        self._box.activated.connect_inside(self._picked)
 
     nodeTypes = stored("QStringList", "nodeTypes", [], "_refresh")
     noneEnabled = stored(bool, "noneEnabled", False, "_refresh")
@@ -112,12 +121,30 @@ class qMRMLNodeComboBox(SceneBound):
         self._attributes = [a for a in self._attributes if a[:2] != (class_name, name)]
         self._refresh()
 
+    def setMRMLScene(self, scene):
+        super().setMRMLScene(scene)
+        if scene is not None:
+            events = [scene.NodeAboutToBeRemovedEvent]
+            self._scene_observations.add(scene, events, "_node_leaves", with_node=True)
+
     def nodes(self) -> list:
         scene = self.mrmlScene()
         count = scene.GetNumberOfNodes() if scene else 0
         return [node for node in (scene.GetNthNode(i) for i in range(count)) if self._offers(node)]
 
+    def _node_leaves(self, node):
+        if self.mrmlScene().IsBatchProcessing():  # a scene that closes is looked at when it is empty
+            return
+        offered = self.nodes()
+        self._leaving_id = node.GetID()
+        if self._id == self._leaving_id:
+            place, left = offered.index(node), [other for other in offered if other is not node]
+            self.setCurrentNode(left[min(place, len(left) - 1)] if left else None)
+        self._refresh()
+
     def _offers(self, node) -> bool:
+        if node.GetID() == self._leaving_id:
+            return False
         types = self.nodeTypes or []
         right_class = node.GetClassName() in types or (
             self.showChildNodeTypes and any(node.IsA(name) for name in types)
@@ -137,6 +164,8 @@ class qMRMLNodeComboBox(SceneBound):
         return self.nodes()[index]
 
     def _refresh(self):
+        if self._leaving_id and self.mrmlScene().GetNodeByID(self._leaving_id) is None:
+            self._leaving_id = None
         before, nodes = self._id, self.nodes()
         self._name_observations.clear()
         self._box.blockSignals(True)

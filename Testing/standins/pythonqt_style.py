@@ -1,11 +1,12 @@
 """Gives PySide6 the manners of PythonQt, Slicer's Qt for Python.
 
 Bridged: Qt properties are attributes (`w.text`, `w.enabled = False`), `obj.connect("sig(type)", f)`
-beside `obj.signal.connect(f)`, `obj.name`, `obj.className()`, `obj.delete()`, `isinstance` of
-objects that Qt made itself, and refusal of attributes that do not exist.
+beside `obj.signal.connect(f)`, `obj.name`, `obj.className()`, `obj.delete()`, `isinstance` for an
+object's own class only, refusal of attributes that do not exist, tuples for lists in settings, and
+how long things live (`pythonqt_life`).
 
 Not bridged, and so not proved by tests on these stand-ins: PythonQt's conversion of arguments and
-overloads, its integers in place of enumerations, ownership and destruction of C++ objects.
+overloads, its integers in place of enumerations, ownership of C++ objects.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import re
 import sys
 import weakref
 
-import shiboken6
 from PySide6 import QtCore, QtGui, QtWidgets
+from pythonqt_life import patch_life, patch_signals, require_alive
 
 MODULES = (QtCore, QtGui, QtWidgets)
 STANDIN_MODULES = ("qt", "ctk", "qmrml", "node_combo_box", "segment_editor", "segments_table")
@@ -33,18 +34,20 @@ _native_find_child = QtCore.QObject.findChild
 _string_connections = weakref.WeakKeyDictionary()
 
 
-class StandinType(type(QtCore.QObject)):
-    """Type of the stand-ins: objects of the Qt class beneath count as objects of the stand-in."""
+def _own_class(cls: type) -> type:
+    """The class of Qt, or of a stand-in, that an object of `cls` is made of."""
+    return next(
+        base
+        for base in cls.__mro__
+        if base.__module__ in STANDIN_MODULES or base.__module__.startswith("PySide6.")
+    )
 
-    def __instancecheck__(cls, instance):
-        return type.__instancecheck__(cls, instance) or (
-            cls.__module__ == "qt" and isinstance(instance, cls.__bases__[0])
-        )
 
-    def __subclasscheck__(cls, subclass):
-        return type.__subclasscheck__(cls, subclass) or (
-            cls.__module__ == "qt" and issubclass(subclass, cls.__bases__[0])
-        )
+def _is_instance(cls, instance) -> bool:
+    """PythonQt's classes have no bases: a QPushButton is a QPushButton, and not a QWidget."""
+    if cls.__module__ != "qt" or not isinstance(type(instance), type(QtCore.QObject)):
+        return type.__instancecheck__(cls, instance)
+    return _own_class(type(instance)) in (cls, cls.__bases__[0])
 
 
 def concrete(native: type) -> type:
@@ -53,7 +56,9 @@ def concrete(native: type) -> type:
     Objects of PySide6's own classes answer `connect` with a static function of QObject that no patch
     reaches; objects of a Python subclass answer with ours.
     """
-    return StandinType(native.__name__, (native,), {"__module__": "qt", "__setattr__": _set_attribute})
+    return type(QtCore.QObject)(
+        native.__name__, (native,), {"__module__": "qt", "__setattr__": _set_attribute}
+    )
 
 
 def _set_attribute(self, name, value):
@@ -83,10 +88,12 @@ class _Attribute:
     def __get__(self, instance, owner):
         if instance is None:
             return self._native
+        require_alive(instance, self._name)
         value = instance.property(self._name)
         return int(value) if isinstance(value, enum.IntEnum) else value
 
     def __set__(self, instance, value):
+        require_alive(instance, self._name)
         instance.setProperty(self._name, value)
 
 
@@ -172,17 +179,11 @@ def stored(kind, name: str, default, changed: str | None = None):
     return QtCore.Property(kind, get, put)
 
 
-def alive(qobject) -> bool:
-    """Whether the C++ object beneath still exists."""
-    return qobject is not None and shiboken6.isValid(qobject)
-
-
 def _patch_object() -> None:
     base = QtCore.QObject
-    base.name = property(
-        lambda self: self.property("objectName"), lambda self, value: self.setProperty("objectName", value)
-    )
-    base.className = lambda self: self.metaObject().className()
+    base.name = _Attribute("objectName", None)
+    # Not over the object: PySide6 gives up a class's meta object with the first object that was asked for it.
+    base.className = lambda self: type(self).staticMetaObject.className()
     base.delete = lambda self: self.deleteLater()
     base.findChildren = lambda self, cls=base, *a, **k: _native_find_children(self, _native(cls), *a, **k)
     base.findChild = lambda self, cls=base, *a, **k: _native_find_child(self, _native(cls), *a, **k)
@@ -196,6 +197,16 @@ def _patch_color() -> None:
         return native_name(self) if form is None else native_name(self, QtGui.QColor.NameFormat(form))
 
     QtGui.QColor.name = name
+
+
+def _patch_settings() -> None:
+    native_value = QtCore.QSettings.value
+
+    def value(self, *arguments, **options):
+        found = native_value(self, *arguments, **options)
+        return tuple(found) if isinstance(found, list) else found
+
+    QtCore.QSettings.value = value
 
 
 def keep_constants() -> None:
@@ -218,7 +229,12 @@ def patch() -> None:
     for cls in classes:
         _patch_properties(cls)
         own_connect(cls)
+        patch_signals(cls)
     _patch_object()
+    patch_life()
+    _patch_settings()
+    # In the metaclass of PySide6 itself: with another one, errors about deleted objects end the process.
+    type(QtCore.QObject).__instancecheck__ = _is_instance
     _patch_color()
 
 

@@ -13,6 +13,7 @@ import sys
 import modal
 import pythonqt_style
 from PySide6 import QtCore, QtWidgets
+from pythonqt_life import patch_signals
 
 _NOT_IN_SLICER = {"Signal", "Slot", "Property", "SIGNAL", "SLOT", "SignalInstance"}
 _CONCRETE = [
@@ -121,7 +122,7 @@ customWidgets: list[type] = []
 
 def registerCustomWidget(cls: type) -> type:
     """Lets .ui files name the class; ctk and qmrml call it for theirs."""
-    customWidgets.append(pythonqt_style.own_connect(cls))
+    customWidgets.append(patch_signals(pythonqt_style.own_connect(cls)))
     return cls
 
 

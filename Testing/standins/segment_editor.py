@@ -82,7 +82,7 @@ class qMRMLSegmentEditorWidget(SceneBound):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         self._segmentation_box = self._selector(column, "vtkMRMLSegmentationNode", self.setSegmentationNode)
-        self._source_box = self._selector(column, "vtkMRMLScalarVolumeNode", self.setSourceVolumeNode)
+        self._source_box = self._selector(column, "vtkMRMLScalarVolumeNode", self._choose_source)
         row = qt.QHBoxLayout()
         column.addLayout(row)
         self._add = self._button(row, "+ Add", self._add_segment)
@@ -90,8 +90,8 @@ class qMRMLSegmentEditorWidget(SceneBound):
         self._show_3d = self._button(row, "Show 3D", self._toggle_surface)
         self._table = SegmentsTable()
         self._table.setFixedHeight(104)
-        self._table.itemSelectionChanged.connect(self._row_selected)
-        self._table.itemChanged.connect(self._renamed)
+        self._table.itemSelectionChanged.connect_inside(self._row_selected)
+        self._table.itemChanged.connect_inside(self._renamed)
         column.addWidget(self._table)
         self._effects = qt.QGroupBox("Effects")
         qt.QGridLayout(self._effects).setSpacing(2)
@@ -108,7 +108,7 @@ class qMRMLSegmentEditorWidget(SceneBound):
         box.nodeTypes = [node_type]
         box.noneEnabled = True
         box.addEnabled = False
-        box.nodeActivated.connect(slot)
+        box.currentNodeChanged.connect_inside(slot)  # when a node is removed, its neighbour's turn comes
         column.addWidget(box)
         return box
 
@@ -170,6 +170,10 @@ class qMRMLSegmentEditorWidget(SceneBound):
         if node is not None and self.segmentationNode() is None:
             raise RuntimeError("setSourceVolumeNode before setSegmentationNode")
         self._logic.SetSourceVolumeNode(node)
+
+    def _choose_source(self, node):
+        if self.segmentationNode() is not None:
+            self.setSourceVolumeNode(node)
 
     def setSourceVolumeNodeID(self, node_id):
         self.setSourceVolumeNode(self.mrmlScene().GetNodeByID(node_id) if node_id else None)

@@ -29,6 +29,7 @@ import qt  # noqa: E402
 import slicer  # noqa: E402
 import slicer.util  # noqa: E402
 import vtk  # noqa: E402
+from pythonqt_life import event_filters  # noqa: E402
 
 LAYER_VARIABLE = "QNETSEG_SLICER_PYTHON"
 SLICES = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
@@ -278,9 +279,15 @@ def load_module(path=None):
 
 
 def unload_module(widget) -> None:
-    """What Slicer does when a module is unloaded: cleanup, and the panel is deleted."""
+    """What Slicer does when a module is unloaded: cleanup, and the panel is deleted.
+
+    Event filters that are left then end Slicer with a crash; here they are an uncaught error.
+    """
     name = widget.moduleName
     slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(name)
+    left = [part.name for part in widget.parent.findChildren(qt.QObject) if event_filters(part)]
+    if left:
+        session().uncaught.append(RuntimeError(f"event filters outlive the module, on {left}"))
     widget.parent.close()
     widget.parent.deleteLater()
     qt.QCoreApplication.sendPostedEvents(None, qt.QEvent.DeferredDelete)

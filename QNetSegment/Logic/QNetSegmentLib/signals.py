@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,27 @@ class Signal:
         if slot in self._slots:
             self._slots.remove(slot)
 
+    def clear(self) -> None:
+        """Forget every slot."""
+        self._slots.clear()
+
     def emit(self, *arguments: Any) -> None:
         """Call every slot."""
         for slot in list(self._slots):
             slot(*arguments)
+
+
+def weakly(method: Callable[..., Any]) -> Callable[..., None]:
+    """A function that calls the bound `method` as long as its object lives, to be connected to Qt's signals.
+
+    PythonQt keeps what is connected until the sender goes. An object that connected a method of its own to a
+    timer or process of its own would never go, and neither would these.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments: Any) -> None:
+        alive = reference()
+        if alive is not None:
+            alive(*arguments)
+
+    return call

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import qt
+
+from .signals import weakly
 
 
 class Later:
@@ -14,10 +17,11 @@ class Later:
     """
 
     def __init__(self, function: Callable[[], None], milliseconds: int = 0) -> None:
+        self._function = function
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(milliseconds)
-        self._timer.timeout.connect(function)
+        self._timer.timeout.connect(weakly(self._call))
 
     def request(self, *_: object) -> None:
         """Call the function soon; starts the waiting anew."""
@@ -27,9 +31,17 @@ class Later:
         """Forget a request."""
         self._timer.stop()
 
+    def _call(self, *_: object) -> None:
+        self._function()
+
 
 class EventLoop:
-    """Calls functions one by one from the event loop, so that the panel is painted in between."""
+    """Calls functions one by one from the event loop, so that the panel is painted in between.
+
+    It lives until they have been called, also if nobody else keeps it.
+    """
+
+    _busy: ClassVar[set[EventLoop]] = set()
 
     def __init__(self) -> None:
         self._waiting: list[Callable[[], None]] = []
@@ -38,10 +50,13 @@ class EventLoop:
     def __call__(self, function: Callable[[], None]) -> None:
         """Call `function` when all that were given before have been called."""
         self._waiting.append(function)
+        self._busy.add(self)
         self._later.request()
 
     def _next(self) -> None:
         function = self._waiting.pop(0)
         if self._waiting:
             self._later.request()
+        else:
+            self._busy.discard(self)
         function()

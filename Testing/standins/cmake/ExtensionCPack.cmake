@@ -14,5 +14,12 @@ foreach(_name DEPENDS HOMEPAGE CONTRIBUTORS CATEGORY ICONURL DESCRIPTION SCREENS
   string(APPEND _description "${_key} ${EXTENSION_${_name}}\n")
 endforeach()
 
+foreach(_name LICENSE README)
+  if(NOT EXISTS "${EXTENSION_${_name}_FILE}")
+    message(FATAL_ERROR "EXTENSION_${_name}_FILE names no file: Slicer would put its own into the package.")
+  endif()
+endforeach()
+install(FILES "${EXTENSION_LICENSE_FILE}" "${EXTENSION_README_FILE}" DESTINATION "${Slicer_SHARE_DIR}")
+
 file(WRITE "${CMAKE_BINARY_DIR}/${EXTENSION_NAME}.s4ext" "${_description}")
 install(FILES "${CMAKE_BINARY_DIR}/${EXTENSION_NAME}.s4ext" DESTINATION "${Slicer_SHARE_DIR}")

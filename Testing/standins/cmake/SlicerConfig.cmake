@@ -7,9 +7,9 @@
 #   a script may be named without ".py"; relative paths are kept below qt-scripted-modules, first in
 #   the build tree, from which the whole folder is installed.
 # - Tests exist only where BUILD_TESTING is on, and keep Slicer's names (py_...).
-# - The description file (.s4ext) with the metadata is installed in share/.
+# - The description file (.s4ext) with the metadata is installed in share/, licence and README with it.
 # Stricter than Slicer: an absent test script, an absolute path or a folder in a list, an empty or
-# many-valued EXTENSION_ variable are errors here.
+# many-valued EXTENSION_ variable, no licence or README of the extension's own are errors here.
 #
 # What this does not prove: that the extension builds against a real Slicer (compilers, CTK, the
 # packages that Slicer's use file finds), the byte code that CTK adds to the installed tree, the

@@ -15,6 +15,21 @@ def methods() -> dict[str, str]:
     return {"volume": _("in 3-D"), SLICE_BY_SLICE: _("slice by slice, as in the paper")}
 
 
+def planes() -> dict[str, str]:
+    """Values of the parameter `plane`, and what the user reads."""
+    return {"auto": _("auto"), "axial": _("axial"), "coronal": _("coronal"), "sagittal": _("sagittal")}
+
+
+def devices() -> dict[str, str]:
+    """Values of the parameter `device`, and what the user reads."""
+    return {"auto": _("auto"), "cpu": _("cpu"), "cuda": _("cuda"), "mps": _("mps")}
+
+
+def precisions() -> dict[str, str]:
+    """Values of the parameter `precision`, and what the user reads."""
+    return {"auto": _("auto"), "fp32": _("fp32"), "bf16": _("bf16")}
+
+
 def refinements() -> dict[str, str]:
     """Values of the parameter `refinement`, and what the user reads."""
     return {
@@ -26,7 +41,7 @@ def refinements() -> dict[str, str]:
 
 
 class _Choices:
-    """A combo box whose texts are translated, so that the .ui file cannot bind it."""
+    """A combo box whose texts are translated. The .ui file cannot bind it: Slicer would show raw values."""
 
     def __init__(self, session: Session, combo: Any, parameter: str, texts: dict[str, str]) -> None:
         self._session, self._combo, self._parameter = session, combo, parameter
@@ -46,7 +61,7 @@ class _Choices:
 
 
 class AdvancedSection:
-    """Fills the lists of models, methods and refinements, and shows what the chosen method obeys.
+    """Fills the lists of choices, and shows what the chosen method obeys.
 
     The other choices are bound to the parameter node by the .ui file.
     """
@@ -56,6 +71,9 @@ class AdvancedSection:
         self._models: list[str] = []  # what the parameter node gets, row by row
         self._names: list[str] = []  # of the models on this computer besides the default ones
         self._lists = [
+            _Choices(session, ui.planeCombo, "plane", planes()),
+            _Choices(session, ui.deviceCombo, "device", devices()),
+            _Choices(session, ui.precisionCombo, "precision", precisions()),
             _Choices(session, ui.methodCombo, "method", methods()),
             _Choices(session, ui.refinementCombo, "refinement", refinements()),
         ]

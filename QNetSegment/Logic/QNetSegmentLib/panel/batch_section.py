@@ -15,6 +15,7 @@ from ..scene.segments import free_node_name
 from ..timers import Later
 from .failures import typed
 from .session import Session
+from .texts import in_rich_text
 
 
 class BatchSection:
@@ -38,6 +39,14 @@ class BatchSection:
         self._say("")
         self._fill([])
         session.changed.connect(self._follow)
+
+    def cleanup(self) -> None:
+        """The module is unloaded, and the batch may end after its widgets."""
+        self._later.stop()
+        if (batch := self._session.batch) is not None:
+            batch.changed.disconnect(self._follow_study)
+            batch.progress.disconnect(self._show_progress)
+            batch.finished.disconnect(self._finished)
 
     # What there is to do
 
@@ -195,7 +204,7 @@ class BatchSection:
     def _show_study(self, index: int, study: Any) -> None:
         for column, text in enumerate((study.name, state_text(study.state), study.detail)):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(text)
+            item.setToolTip(in_rich_text(text))
             self._ui.batchTable.setItem(index, column, item)
 
 

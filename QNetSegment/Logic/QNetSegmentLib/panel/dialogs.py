@@ -7,6 +7,8 @@ from typing import Any
 import qt
 import slicer
 
+from .texts import in_rich_text
+
 
 class Dialogs:
     """Asks the user; every answer may be empty, for a user who closed the dialog."""
@@ -25,7 +27,7 @@ class Dialogs:
 
     def confirm(self, question: str) -> bool:
         """Whether the user agrees."""
-        return bool(slicer.util.confirmOkCancelDisplay(question))
+        return bool(slicer.util.confirmOkCancelDisplay(in_rich_text(question)))
 
 
 def _path(answer: Any) -> str:

@@ -17,6 +17,7 @@ from ..scene.views import jump_to, show_if_hidden, slice_center
 from ..timers import Later
 from .review import plane_text
 from .session import Session
+from .texts import in_rich_text
 
 EFFECTS = ("Paint", "Draw", "Erase", "Level tracing")  # others work in 3-D, and spoil or empty single slices
 SMALL_MM2 = 40.0  # a disc of 7 mm: hardly a pixel of the network's deepest features
@@ -49,6 +50,7 @@ class DrawSection(VTKObservationMixin):
         self._read_drawing()
         session.changed.connect(self.refresh)
         session.draw_here.connect(self._draw_here)
+        session.stop_drawing.connect(self._stop_drawing)
         session.drawing_changes.connect(lambda: self._optional("saveStateForUndo"))
         self._entered = False
 
@@ -64,7 +66,7 @@ class DrawSection(VTKObservationMixin):
     def exit(self) -> None:
         """Another module is shown: nothing of the editor may act there."""
         self._entered = False
-        self._editor.setActiveEffectByName("")
+        self._stop_drawing()
         self._optional("uninstallKeyboardShortcuts")
         self._optional("removeViewObservations")
 
@@ -162,6 +164,9 @@ class DrawSection(VTKObservationMixin):
         self._editor.setCurrentSegmentID(segment_id)
         self._editor.setActiveEffectByName("Paint")
 
+    def _stop_drawing(self) -> None:
+        self._editor.setActiveEffectByName("")
+
     def _draw_here(self, segment_id: str) -> None:
         self.refresh()
         self._ui.drawSection.collapsed = False
@@ -218,7 +223,7 @@ class DrawSection(VTKObservationMixin):
             area = _("not here") if part.not_here else _("{area:.1f} cm²").format(area=part.area_mm2 / 100)
             for column, text in enumerate((part.structure, plane_text(part.plane), part.position, area)):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(in_rich_text(text))
                 table.setItem(row, column, item)
         rows = min(max(len(self._rows), 1), VISIBLE_ROWS)
         table.setFixedHeight(HEADER_HEIGHT + rows * table.verticalHeader().defaultSectionSize)

@@ -13,6 +13,7 @@ from ..runs.prepare import drawn_supports
 from .failures import typed
 from .review import plane_text
 from .session import Session
+from .texts import in_rich_text
 
 VISIBLE_ROWS, ROW, FRAME = 5, 20, 6  # of the list, in pixels
 
@@ -39,7 +40,7 @@ class LibrarySection:
         """Show what is in the library."""
         parameters = self._session.parameters
         checked = set(parameters.supportSets) if parameters is not None else set()
-        widget = self._ui.libraryList
+        widget, chosen = self._ui.libraryList, self._chosen()
         widget.blockSignals(True)
         widget.clear()
         entries = self._session.library.entries()
@@ -47,13 +48,15 @@ class LibrarySection:
         self._checkable = {entry.name for entry in entries if not entry.problem}
         for entry in entries:
             item = qt.QListWidgetItem(_entry_text(entry))
-            item.setToolTip(entry.problem or str(entry.path))
+            item.setToolTip(in_rich_text(entry.problem or str(entry.path)))
             if entry.problem:
                 item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)  # it can be deleted
             else:
                 item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
                 item.setCheckState(qt.Qt.Checked if entry.name in checked else qt.Qt.Unchecked)
             widget.addItem(item)
+        if chosen in self._names:
+            widget.setCurrentRow(self._names.index(chosen))
         widget.blockSignals(False)
         widget.visible = bool(entries)
         widget.setFixedHeight(FRAME + ROW * min(max(len(entries), 1), VISIBLE_ROWS))

@@ -24,6 +24,8 @@ from .setup_section import SetupSection
 from .state import apply_state
 from .volumes_section import VolumesSection
 
+FIRST = 100.0  # priority of an observer that is called before those of Slicer's widgets
+
 
 class Panel(VTKObservationMixin):
     """Made once for the module's widget; `set_parameters` follows the scenes that come and go."""
@@ -49,6 +51,8 @@ class Panel(VTKObservationMixin):
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._later.request)
+        # Before the selectors see it: they would choose its neighbour.
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._on_node_leaves, priority=FIRST)
         self.refresh()
 
     def refresh(self) -> None:
@@ -93,20 +97,27 @@ class Panel(VTKObservationMixin):
         self.set_parameters(None)
 
     def cleanup(self) -> None:
-        """The module is unloaded, or Slicer exits."""
-        self._later.stop()
+        """The module is unloaded, or Slicer exits: process, node and widgets may outlive the panel."""
         self.live.stop()
         self.session.close(_("The module was closed."))
         self.draw.exit()
         self.not_here.cleanup()
         self.draw.forget()
-        self.set_parameters(None)  # the node outlives these widgets
+        self.set_parameters(None)
         self.removeObservers()
+        self._later.stop()
+        for section in (self.setup, self.segment, self.review, self.batch):
+            section.cleanup()
+        self.session.cleanup()
 
     def begin_import(self) -> None:
         """Another scene is about to be read into this one: node selectors drop their nodes meanwhile."""
         self.draw.let_go()
         self.set_parameters(None)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_leaves(self, _scene: Any, _event: str, node: Any) -> None:
+        self.session.forget(node)
 
     def _on_choice(self, *_args: Any) -> None:
         model = self.session.model

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
 
 from ..scene.drawings import copy_slice, drawn_slices, position_text
 from ..scene.kept import KeptSegmentation, volume_of_result
@@ -14,16 +16,19 @@ from ..scene.reports import reports_text, stored_reports
 from ..scene.results import accept_preview, back_to_preview, set_opacity, set_surface_visible, surface_visible
 from ..scene.segments import free_node_name, new_segmentation
 from ..scene.views import jump_to, show_if_hidden, slice_center
+from ..timers import Later
 from .review import bars, slice_text, slices_to_check
 from .session import Session, preview_name
 from .strip_chart import StripChart
 
 
-class ReviewSection:
+class ReviewSection(VTKObservationMixin):
     """Works on the session's preview; without one it says what will be here."""
 
     def __init__(self, ui: Any, session: Session) -> None:
+        VTKObservationMixin.__init__(self)
         self._ui, self._session = ui, session
+        self._later = Later(session.changed.emit)
         self._chart = StripChart(ui.chartLabel)
         self._chart.clicked.connect(lambda index: session.guarded(lambda: self._go_to(index)))
         self._shown: Any = None  # the preview that the section shows
@@ -49,6 +54,12 @@ class ReviewSection:
         self._show_preview(None)
         self._show_undo()
 
+    def cleanup(self) -> None:
+        """The module is unloaded."""
+        self.removeObservers()
+        self._later.stop()
+        self._chart.cleanup()
+
     # What is shown
 
     def refresh(self) -> None:
@@ -64,6 +75,10 @@ class ReviewSection:
 
     def _show_preview(self, node: Any) -> None:
         ui, self._shown = self._ui, node
+        self.removeObservers()
+        if node is not None:
+            removed = slicer.vtkSegmentation.SegmentRemoved
+            self.addObserver(node.GetSegmentation(), removed, self._later.request)
         self._read_reports()
         self._segment_ids = segment_ids(node)
         self._current, self._seen = None, set()
@@ -124,6 +139,7 @@ class ReviewSection:
     # Slices
 
     def _go_to(self, index: int) -> None:
+        self._session.stop_drawing.emit()
         self._current = index
         self._seen.add(index)
         self._position = ""

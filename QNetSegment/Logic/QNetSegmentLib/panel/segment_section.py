@@ -46,6 +46,13 @@ class SegmentSection:
         self._show_message("", False, "")
         self._show_live()
 
+    def cleanup(self) -> None:
+        """The module is unloaded, and the process may end after its widgets."""
+        self._session.logic.worker.log.disconnect(self._log)
+        if self._run is not None:
+            self._run.progress.disconnect(self._show_progress)
+        self._ui.segmentButton.removeEventFilter(self._no_double_click)
+
     def refresh(self) -> None:
         """Follow the run that has just begun, and show the device."""
         run = self._session.run

@@ -22,6 +22,7 @@ from .state import RunState
 from .undo import UndoStack
 
 SLICE_BY_SLICE = "q-net"
+NODES = ("queryVolume", "supportVolume", "drawing", "preview", "output")  # parameters that are nodes
 USUAL: dict[str, dict[str, Any]] = {  # the numbers of `Refinement.usual`, which needs torch
     "none": {},
     "reconstruction": {"rate": 0.05},
@@ -38,6 +39,7 @@ class Session:
         message(text, is_error, details): one sentence for the user; text "" takes the last one away.
         logged(text): a line for the log.
         draw_here(segment_id): the user wants to correct that segment of the drawing.
+        stop_drawing(): the user looks at the result from now on, and a click into a view must not paint.
         drawing_changes(): the panel itself is about to change the drawing, and the editor may keep its state.
         drawing_read(): strokes have paused, and what is drawn was read anew.
         run_ended(seconds, first): what the user waited for the result, None without one; and whether it was
@@ -67,7 +69,7 @@ class Session:
         self.not_here: list[Any] = []  # DrawnSlice, those that are marked as free of a structure
         self.changed, self.message, self.logged = Signal(), Signal(), Signal()
         self.draw_here, self.drawing_changes, self.show_setup = Signal(), Signal(), Signal()
-        self.drawing_read, self.run_ended = Signal(), Signal()
+        self.drawing_read, self.run_ended, self.stop_drawing = Signal(), Signal(), Signal()
         logic.worker.ready.connect(self._on_ready)
 
     # Choices
@@ -101,6 +103,19 @@ class Session:
         self._followed = (chosen.queryVolume, chosen.drawing)
         if self.drawing_volume not in (None, chosen.queryVolume):
             chosen.supportVolume = self.drawing_volume
+
+    def forget(self, node: Any) -> None:
+        """The node is about to leave the scene: no choice may be it any more.
+
+        A drawing goes with the volume that it was made on: on the next one it would be taken for drawn there.
+        """
+        if self.parameters is None:
+            return
+        if node is self.support_node and node is self.drawing_volume:
+            self.parameters.drawing = None
+        for name in NODES:
+            if getattr(self.parameters, name) is node:
+                setattr(self.parameters, name, None)
 
     @property
     def preview(self) -> Any:
@@ -189,6 +204,7 @@ class Session:
         chosen, clicked = self.parameters, time.monotonic()
         if self.run is not None and self.updating:
             self._queued = self.is_behind()
+            self.stop_drawing.emit()
             self.promote()
             return
         if not chosen.useLibrary and chosen.drawing is not None:
@@ -212,6 +228,8 @@ class Session:
         self.run, self.updating, self.cancelling = run, update, False
         self._follows_up, self._queued = self.preview, False
         self._began = clicked if self.logic.worker.device is not None else None
+        if not update:
+            self.stop_drawing.emit()
         self.tell("")
         self.changed.emit()
         try:
@@ -326,6 +344,17 @@ class Session:
             self.batch.cancel()
         self._ran, self._follows_up = (None, None, ""), None
         self.undo.clear()
+
+    def cleanup(self) -> None:
+        """The module is unloaded: what still ends reaches neither this session nor a widget. Idempotent."""
+        if self.run is not None:
+            self.run.finished.disconnect(self._finished)
+            self.run.failed.disconnect(self._failed)
+        self.run = self.batch = None
+        self.logic.worker.ready.disconnect(self._on_ready)
+        for signal in (self.undo.changed, *vars(self).values()):
+            if isinstance(signal, Signal):
+                signal.clear()
 
 
 def preview_name(volume: Any) -> str:

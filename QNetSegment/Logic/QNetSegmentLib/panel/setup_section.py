@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from ..setup import requirements as needs
 from .failures import typed
 from .session import Session
+from .texts import in_rich_text
 
 SIGNS = {  # a sign beside the colour, for those who do not tell the colours apart
     needs.State.OK: ("✓", "#2f9e6e"),
@@ -41,6 +42,13 @@ class SetupSection:
         worker.failed.connect(self._on_failed)
         self._say("")
         ui.setupProgress.visible = False
+
+    def cleanup(self) -> None:
+        """The module is unloaded, and the process may end after its widgets."""
+        worker = self._session.logic.worker
+        worker.ready.disconnect(self._on_ready)
+        worker.stopped.disconnect(self._on_stopped)
+        worker.failed.disconnect(self._on_failed)
 
     def refresh(self) -> None:
         """Look at what is installed, and show the section if something is missing."""
@@ -89,13 +97,14 @@ class SetupSection:
         mark.setFixedWidth(16)
         layout.addWidget(mark)
         text = qt.QLabel(_("{title}: {detail}").format(title=requirement.title, detail=requirement.detail))
+        text.setTextFormat(qt.Qt.PlainText)
         text.setWordWrap(True)
         text.setTextInteractionFlags(qt.Qt.TextSelectableByMouse)  # errors are there to be copied
         layout.addWidget(text, 1)
         if requirement.action:
             button = qt.QPushButton(requirement.action)
             button.setObjectName(f"{requirement.key}Action")
-            button.setToolTip(requirement.note)
+            button.setToolTip(in_rich_text(requirement.note))
             button.clicked.connect(lambda *_args: self._mend(requirement))
             layout.addWidget(button)
         return row
@@ -124,9 +133,17 @@ class SetupSection:
         elif requirement.key in (needs.WEIGHTS, needs.QNET_WEIGHTS) and not requirement.model:
             self._use_weights_file()
         elif requirement.key == needs.PACKAGES:  # the installer asks by itself
-            self._guarded(_packages)
+            self._guarded(lambda: self._installed(_packages()))
         elif self._session.dialogs.confirm(question):
-            self._guarded(lambda: self._download(requirement.model) if requirement.model else _torch())
+            self._guarded(lambda: self._obtain(requirement.model))
+
+    def _obtain(self, model: str) -> str:
+        return self._download(model) if model else self._installed(_torch())
+
+    def _installed(self, outcome: Any) -> str:
+        """What an installation led to; the section stays open for the advice to restart."""
+        self._wanted = self._wanted or outcome.restart
+        return _outcome_text(outcome)
 
     def _download(self, model: str) -> str:
         from qnetseg.models import read_catalogue
@@ -208,20 +225,19 @@ class SetupSection:
             self.refresh()
 
 
-def _torch() -> str:
+def _torch() -> Any:
     from ..setup import installer
 
     try:
-        outcome = installer.install_torch(ask=False)
+        return installer.install_torch(ask=False)
     except installer.ExtensionMissing:
-        outcome = installer.install_extension()
-    return _outcome_text(outcome)
+        return installer.install_extension()
 
 
-def _packages() -> str:
+def _packages() -> Any:
     from ..setup import installer
 
-    return _outcome_text(installer.install_packages())
+    return installer.install_packages()
 
 
 def _outcome_text(outcome: Any) -> str:

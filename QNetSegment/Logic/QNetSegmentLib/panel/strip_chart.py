@@ -38,6 +38,10 @@ class StripChart(qt.QObject):
         label.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
         label.installEventFilter(self)
 
+    def cleanup(self) -> None:
+        """The label lives on, and would call the filter until the end of the process."""
+        self._label.removeEventFilter(self)
+
     def show(self, bars: Sequence[Bar], current: int | None = None) -> None:
         """Show these bars, and mark the slice with the index `current`."""
         self._bars, self._current = bars, current

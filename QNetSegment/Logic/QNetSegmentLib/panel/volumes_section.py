@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from ..scene.views import show_volume
 from .session import Session
+from .texts import on_button
 
 
 class VolumesSection:
@@ -23,7 +24,7 @@ class VolumesSection:
         node = self._session.support_node
         self._ui.alignViewsButton.enabled = node is not None
         name = node.GetName() if node is not None else _("volume")
-        self._ui.alignViewsButton.text = _("Show {name} for drawing").format(name=_short(name))
+        self._ui.alignViewsButton.text = _("Show {name} for drawing").format(name=on_button(_short(name)))
 
     def _show(self, *_args: Any) -> None:
         show_volume(self._session.support_node)

@@ -13,7 +13,7 @@ from qnetseg.errors import QNetSegmentError
 from qnetseg.worker import exchange, protocol
 from qnetseg.worker.process import KILL_GRACE, Tail, crash, start_failure
 
-from ..signals import Signal
+from ..signals import Signal, weakly
 from .alarm import Alarm
 
 
@@ -48,11 +48,11 @@ class Connection:
         self._unread: deque[bytes] = deque()
         self._was_started = self._broken = self._ending = self._gone = False
         self._process = _process(environment)
-        self._process.started.connect(self._on_started)
-        self._process.errorOccurred.connect(self._on_error)
-        self._process.finished.connect(self._on_finished)
-        self._process.readyReadStandardOutput.connect(self._read)
-        self._process.readyReadStandardError.connect(self._read_log)
+        self._process.started.connect(weakly(self._on_started))
+        self._process.errorOccurred.connect(weakly(self._on_error))
+        self._process.finished.connect(weakly(self._on_finished))
+        self._process.readyReadStandardOutput.connect(weakly(self._read))
+        self._process.readyReadStandardError.connect(weakly(self._read_log))
         self._force: list[Callable[[], object]] = [self._process.terminate, self._process.kill]
         self._patience = Alarm(self._use_force)
 
@@ -174,7 +174,7 @@ class Connection:
 
 
 def _bytes(array: qt.QByteArray) -> bytes:
-    return bytes(array.data() or b"")  # PythonQt has None for an array without data
+    return bytes(array.data() or b"")  # old versions of PythonQt have None for an empty array
 
 
 def _process(environment: Mapping[str, str]) -> qt.QProcess:

@@ -6,14 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import slicer
-
 from qnetseg.errors import OutputError, QNetSegmentError
 from qnetseg.worker import exchange, protocol
 from qnetseg.worker.reader import Found, decode, mapped_volume, quoted
 
 from ..signals import Signal
-from .alarm import Alarm
+from .alarm import Alarm, AtQuit
 from .connection import Connection
 from .python import worker_command, worker_environment
 
@@ -47,7 +45,7 @@ class Reader:
         self.finished, self.failed = Signal(), Signal()
         self._command, self._environment = command, environment
         self._connection: Connection | None = None
-        self._told = self._released = self._ended = self._over = False
+        self._told = self._released = self._ended = False
         self._soon = Alarm(self._clean_up)
 
     @property
@@ -58,7 +56,7 @@ class Reader:
     @classmethod
     def all_over(cls) -> bool:
         """Whether no reader has a process or a file any more."""
-        return all(reader._over for reader in cls._kept)
+        return not cls._kept
 
     @classmethod
     def release_all(cls) -> None:
@@ -81,9 +79,8 @@ class Reader:
         connection.broke.connect(lambda _connection, error: self._fail(error))
         connection.ended.connect(self._on_ended)
         self._connection = connection
-        if not self._kept:  # the first one ever
-            slicer.app.aboutToQuit.connect(Reader.release_all)
-        self._kept[:] = [reader for reader in self._kept if not reader._over] + [self]
+        _at_quit.start()
+        self._kept.append(self)
         connection.start()
 
     def release(self) -> None:
@@ -120,9 +117,14 @@ class Reader:
     def _clean_up(self) -> None:
         assert self._connection is not None
         exchange.remove_folder(self._connection.folder)
-        if self._ended and self._released:
-            self._over = True
+        if self._ended and self._released and self in self._kept:
+            self._kept.remove(self)
+            if not self._kept:
+                _at_quit.stop()
             self.finished, self.failed = Signal(), Signal()  # lets go of the slots, and of what these hold
+
+
+_at_quit = AtQuit(Reader.release_all)
 
 
 def _greet(connection: Connection) -> None:

@@ -7,7 +7,6 @@ import os
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,9 @@ from qnetseg.worker.jobs import read_answer, write_request
 from qnetseg.worker.process import too_slow
 
 from ..signals import Signal
-from .alarm import Alarm
+from .alarm import Alarm, AtQuit
 from .connection import Connection
+from .job import Job
 from .python import worker_command, worker_environment
 
 if TYPE_CHECKING:
@@ -32,27 +32,12 @@ POLL_MS = 50
 END_MS, KILL_MS = 800, 200  # what `shutdown` waits: the worker's own 0.5 s and some, then for the kill
 
 
-@dataclass
-class _Job:
-    """A segmentation that was submitted and has not ended; `request` is None until it was sent."""
-
-    token: str
-    support: SupportSet
-    query: Volume
-    model: str | os.PathLike[str] | None
-    options: Mapping[str, Any] | None
-    device: str
-    last: bool
-    background: np.ndarray | None = None
-    request: protocol.Segment | None = None
-    cancelled: bool = False
-
-
 class Worker:
     """Runs segmentations in a worker process without ever blocking the application.
 
     The process starts on demand, stays warm between segmentations, and ends `idle_s` seconds after the last
-    one, which frees the GPU. It is started again after a crash.
+    one, which frees the GPU. It is started again after a crash. While there is work or a process, the
+    application keeps the worker, and shuts it down when it quits; then it is let go.
 
     Signals, emitted from the event loop (or from `wait` and `shutdown`), never inside of another call:
         ready(Ready): the process was started and has a working torch.
@@ -85,12 +70,13 @@ class Worker:
         self._hello_id = ""
         self._greeting: protocol.Ready | None = None  # of the present connection
         self._leaving: list[tuple[Connection, bool]] = []  # those that still end, and whether they were ready
-        self._job: _Job | None = None
+        self._job: Job | None = None
         self._start_wanted = False
         self._shared: tuple[Volume, str] | None = None  # a query whose file lies in the exchange folder
         self._gone: list[Connection] = []
         self._soon = Alarm(self._advance)
-        self._forget = Alarm(self._gone.clear)
+        self._at_quit = AtQuit(self.shutdown)
+        self._forget = Alarm(self._let_go)
         self._start_limit = Alarm(self._start_too_slow)
         self._cancel_limit = Alarm(self._cancel_ignored)
         self._idle_limit = Alarm(self._idle_over)
@@ -117,6 +103,7 @@ class Worker:
 
     def start(self) -> None:
         """Warm up: `ready` follows (also from a process that is ready already), or failed("", error)."""
+        self._at_quit.start()
         self._start_wanted = True
         self._soon.start(0)
 
@@ -140,8 +127,9 @@ class Worker:
         """
         if self._job is not None:
             raise WorkerError(_("A segmentation is running already."), _("Wait for its end, or cancel it."))
+        self._at_quit.start()
         self._idle_limit.stop()
-        self._job = _Job(next(self._ids), support, query, model, options, device, last, background)
+        self._job = Job(next(self._ids), support, query, model, options, device, last, background)
         self._soon.start(0)
         return self._job.token
 
@@ -190,6 +178,12 @@ class Worker:
             connection.wait_for_end(KILL_MS)
             exchange.remove_folder(connection.folder)
 
+    def _let_go(self) -> None:
+        """From the event loop, when no process emits: release what has ended, and the worker itself."""
+        self._gone.clear()
+        if not (self._job or self._start_wanted or self._connection or self._leaving):
+            self._at_quit.stop()
+
     def _advance(self) -> None:
         """Do what can be done now for the job, or for a wanted start."""
         job = self._job
@@ -237,7 +231,7 @@ class Worker:
         self._hello_id = next(self._ids)
         connection.send(protocol.Hello(self._hello_id, protocol.VERSION, str(connection.folder)))
 
-    def _send(self, job: _Job, connection: Connection) -> None:
+    def _send(self, job: Job, connection: Connection) -> None:
         shared = self._shared[1] if self._shared and self._shared[0] is job.query else None
         if shared is None or not (connection.folder / shared).is_file():
             self._shared = shared = None
@@ -295,7 +289,7 @@ class Worker:
         self._emit(self.ready, event)
         self._advance()
 
-    def _answered(self, job: _Job, connection: Connection, event: protocol.Event) -> None:
+    def _answered(self, job: Job, connection: Connection, event: protocol.Event) -> None:
         try:
             segmentation = read_answer(connection.folder, event, job.query.shape)
         except Exception as error:
@@ -317,12 +311,14 @@ class Worker:
             exchange.clear_folder(self._connection.folder, keep=self._shared[1] if self._shared else None)
             if self._greeting is not None:
                 self._idle_limit.start(self._idle_s)
+        self._forget.start(0)
         self._emit(signal, job.token, payload)
 
     def _start_failed(self, error: QNetSegmentError) -> None:
         self._start_limit.stop()
         self._start_wanted = False
         self._drop(0.0)
+        self._forget.start(0)
         if self._job is None:
             self._emit(self.failed, "", error)
         else:

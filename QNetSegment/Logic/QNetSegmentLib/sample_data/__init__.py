@@ -13,7 +13,6 @@ from .. import compat
 CATEGORY = "QNetSegment"
 PHANTOM = "QNetSegmentPhantom"
 HEAD = "QNetSegmentMRHead"
-HOMEPAGE = "https://github.com/QNetSegment/QNetSegment"
 HEAD_SHA256 = "cc211f0dfd9a05ca3841ce1141b292898b2dd2d3f08286affadf823a7e58df93"
 LIVER_COLOR = (221 / 255, 130 / 255, 101 / 255)  # of Slicer's general anatomy
 LIVER_TERMINOLOGY = (
@@ -36,9 +35,9 @@ def register() -> None:
     SampleDataLogic.registerCustomSampleDataSource(
         category=CATEGORY,
         sampleName=PHANTOM,
-        uris=HOMEPAGE,  # Slicer wants one; nothing is downloaded, because there is a downloader of our own
-        fileNames=None,
-        nodeNames=None,
+        uris=[],  # an address would be asked by `SampleData.downloadSample`, though it is made here
+        fileNames=[],
+        nodeNames=[],
         customDownloader=_load_phantom,
         thumbnailFileName=_thumbnail("QNetSegmentPhantom.png"),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -63,7 +62,6 @@ def install_torch(ask: bool = True) -> Outcome:
         )
     import PyTorchUtils
 
-    was_loaded = "torch" in sys.modules  # an older one, whose files stay in use until Slicer ends
     with _typed(_("PyTorch")):
         logic = PyTorchUtils.PyTorchUtilsLogic()
         torch = logic.installTorch(
@@ -72,7 +70,8 @@ def install_torch(ask: bool = True) -> Outcome:
             torchvisionVersionRequirement=f">={pytorch.NEEDED['torchvision']}",
         )
     importlib.invalidate_caches()
-    return Outcome(done=torch is not None, restart=was_loaded and torch is not None)
+    # The extension has loaded it into Slicer, where its files and GPU memory stay in use until Slicer ends.
+    return Outcome(done=torch is not None, restart=torch is not None)
 
 
 def install_extension() -> Outcome:

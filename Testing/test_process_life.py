@@ -1,0 +1,132 @@
+"""Processes, readers and timers are let go of after every worker and file, whatever PythonQt keeps."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import slicer
+
+from support.cli_bed import scan_array, write_image
+from support.qt_worker_bed import Heard, Worker, is_gone, run_events, submit, wait_until, watched_folder
+from support.worker_bed import FAKE
+
+from QNetSegmentLib.process.connection import Connection  # isort: skip
+from QNetSegmentLib.process.reader import Reader  # isort: skip
+from QNetSegmentLib.timers import EventLoop, Later  # isort: skip
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    with watched_folder(tmp_path, monkeypatch) as folder:
+        yield folder
+
+
+@pytest.fixture
+def alive():
+    """Counts the objects of a class that were made in this test and are not gone."""
+
+    def found(cls):
+        gc.collect()
+        return [one for one in gc.get_objects() if type(one) is cls]
+
+    older = [*found(Connection), *found(Reader)]
+    return lambda cls: sum(all(one is not other for other in older) for one in found(cls))
+
+
+def kept_at_quit():
+    """How many slots the application calls when it quits."""
+    return len([one for one in slicer.app.aboutToQuit._functions() if one() is not None])
+
+
+def test_no_connection_outlives_its_worker_process(temporary, alive):
+    before = kept_at_quit()
+    worker = Worker(FAKE, grace_s=5.0)
+    heard = Heard(worker)
+    for _turn in range(3):
+        heard.end(submit(worker))
+        assert alive(Connection) == 1 and kept_at_quit() == before + 1
+        worker.shutdown()
+        run_events()
+        assert alive(Connection) == 0 and kept_at_quit() == before
+    gone = weakref.ref(worker)
+    del worker, heard
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_worker_that_cannot_start_is_let_go(temporary, alive):
+    before = kept_at_quit()
+    worker = Worker(["there is no such program"])
+    heard = Heard(worker)
+    heard.end(submit(worker))
+    run_events()
+    assert alive(Connection) == 0 and kept_at_quit() == before
+
+
+def test_a_worker_that_only_the_application_keeps_finishes_and_ends_with_it(temporary):
+    """A script may forget its logic, and still wants the result."""
+    worker, ends, pids = Worker(FAKE, grace_s=5.0), [], []
+    worker.finished.connect(lambda _token, result: ends.append(result))
+    worker.ready.connect(lambda ready: pids.append(ready.pid))
+    submit(worker)
+    gone = weakref.ref(worker)
+    del worker
+    gc.collect()
+    wait_until(lambda: ends)
+    assert gone() is not None
+    slicer.app.aboutToQuit.emit()
+    assert is_gone(pids[0])
+    run_events()
+    gc.collect()
+    assert gone() is None
+
+
+def test_no_reader_outlives_its_file(temporary, alive):
+    before = kept_at_quit()
+    image = write_image(temporary / "scan.nii.gz", scan_array())
+    for _turn in range(2):
+        reader, ends = Reader(), []
+        reader.finished.connect(lambda *found: ends.append(found))  # noqa: B023
+        reader.failed.connect(ends.append)
+        reader.read(image)
+        wait_until(lambda: ends)  # noqa: B023
+        assert isinstance(ends[0], tuple) and kept_at_quit() == before + 1
+        ends.clear()
+        reader.release()
+        reader.release()
+        del reader
+        wait_until(Reader.all_over)
+        run_events()
+        assert alive(Reader) == alive(Connection) == 0 and kept_at_quit() == before
+
+
+def test_a_timer_keeps_nothing():
+    class Owner:
+        def __init__(self):
+            self.later = Later(self.act)
+
+        def act(self):
+            raise AssertionError("nobody is there any more")
+
+    owner = Owner()
+    owner.later.request()
+    gone = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert gone() is None
+    run_events()
+
+
+def test_what_waits_for_the_event_loop_is_called_though_nobody_keeps_it():
+    called = []
+    loop = EventLoop()
+    loop(lambda: called.append(1))
+    loop(lambda: called.append(2))
+    gone = weakref.ref(loop)
+    del loop
+    gc.collect()
+    wait_until(lambda: called == [1, 2])
+    gc.collect()
+    assert gone() is None
