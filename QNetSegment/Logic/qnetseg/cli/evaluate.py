@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from ..errors import InputError
 from . import evaluate_r
 from .common import add_command, add_device, add_json, add_precision, print_json, say
 from .outputs import make_folder, require_writable
+from .pictures import drawn_last
 
 if TYPE_CHECKING:
     from ..evaluation.protocol_p import ProtocolP
@@ -164,8 +166,8 @@ def run_p(arguments: argparse.Namespace) -> int:
             print(line)
     if arguments.gallery is not None:
         planned = list(_planned(arguments))
-        gallery.gallery(planned[0][0], [weights for _, weights in planned], arguments.gallery)
-        if not arguments.json:
+        shown = planned[0][0], [weights for _, weights in planned]
+        if drawn_last(arguments.gallery, partial(gallery.gallery, *shown)) and not arguments.json:
             print(f"gallery    {arguments.gallery}")
     return 0
 

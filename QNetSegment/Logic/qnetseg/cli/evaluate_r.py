@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .common import add_command, add_device, add_json, add_model, add_precision, print_json, say
 from .outputs import make_folder, require_writable
+from .pictures import drawn_last
 
 if TYPE_CHECKING:
     from ..evaluation.whole_volume.run import WholeVolumeRun
@@ -221,8 +222,10 @@ def _execute(arguments: argparse.Namespace, protocol: Any, run: WholeVolumeRun, 
         make_folder(arguments.output)
         output = arguments.output / f"{_run_name(run, parts)}.json"
     content = protocol.run(run, output, arguments.jobs, say)
-    if picture is not None:
-        gallery(content, partial(protocol.again, prepared(run)), picture)
+    if picture is not None and not drawn_last(
+        picture, partial(gallery, content, partial(protocol.again, prepared(run)))
+    ):
+        picture = None
     if arguments.json:
         print_json(content)
         return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -29,6 +28,8 @@ from .common import (
     say,
 )
 from .outputs import appearing_together, require_writable
+from .pictures import drawn_last
+from .streams import ended_by_signals
 
 if TYPE_CHECKING:
     from ..segment.result import Segmentation
@@ -125,23 +126,26 @@ def run(arguments: argparse.Namespace) -> int:
     supports = build_supports(support, drawings, arguments.not_here)
     background = others_of(drawings, on_query=arguments.support is None)
     settings = {"model": arguments.model, "device": arguments.device, "options": options}
-    with WorkerClient() as client:
-        results = segment_all(client, supports, query, background, settings)
-    labelmap, confidence, overlap = combine(drawings, results, query)
-    report = {
-        "qnetseg": __version__,
-        "query": arguments.query.name,
-        "support": (arguments.support or arguments.query).name,
-        "mask": arguments.mask.name,
-        "outputs": {name: str(path) for name, path in targets.items()},
-        "overlapping_voxels": overlap,
-        "segments": [
-            {"label": drawing.info.label, **result.report.to_json()}
-            for drawing, result in zip(drawings, results, strict=True)
-        ],
-    }
-    picture = partial(_picture, query, results[0], supports[0])
-    write_results(targets, labelmap, confidence, report, picture)
+    picture = targets.pop("picture", None)
+    with ended_by_signals():
+        with WorkerClient() as client:
+            results = segment_all(client, supports, query, background, settings)
+        labelmap, confidence, overlap = combine(drawings, results, query)
+        report = {
+            "qnetseg": __version__,
+            "query": arguments.query.name,
+            "support": (arguments.support or arguments.query).name,
+            "mask": arguments.mask.name,
+            "outputs": {name: str(path) for name, path in targets.items()},
+            "overlapping_voxels": overlap,
+            "segments": [
+                {"label": drawing.info.label, **result.report.to_json()}
+                for drawing, result in zip(drawings, results, strict=True)
+            ],
+        }
+        write_results(targets, labelmap, confidence, report)
+    if picture is not None and drawn_last(picture, partial(_picture, query, results[0], supports[0])):
+        report["outputs"]["picture"] = str(picture)
     tell(report, arguments.json)
     return 0
 
@@ -301,9 +305,8 @@ def write_results(
     labelmap: LabelMap,
     confidence: Volume,
     report: dict[str, Any],
-    picture: Callable[[Path], None],
 ) -> None:
-    """Write all output files, or none; `picture` draws to a path. Raises OutputError."""
+    """Write all files, or none. Raises OutputError."""
     from ..volume import write_labelmap, write_volume
     from ..volume.io import ENDINGS
 
@@ -313,8 +316,6 @@ def write_results(
                 write_labelmap(path, labelmap)
             elif name == "confidence":
                 write_volume(path, confidence)
-            elif name == "picture":
-                picture(path)
             else:
                 path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..volume import PLANES, SupportSet, SupportSlice, Volume, canonical
-from ..volume.atomic import replacing
+from .pictures import plain, save
 
 if TYPE_CHECKING:
     from ..segment.result import Segmentation, SliceReport
@@ -51,15 +51,16 @@ def contact_sheet(
     _confidence_strip(figure, figure.add_subplot(grid[rows, :]), segmentation, {cell.index for cell in cells})
     report = segmentation.report
     figure.suptitle(
-        f"{title}: {report.structure}, {report.volume_ml:.0f} ml\n", fontsize=15, fontweight="bold"
+        f"{plain(title)}: {plain(report.structure)}, {report.volume_ml:.0f} ml\n",
+        fontsize=15,
+        fontweight="bold",
     )
     how = (
         f"drawn by hand (orange) on {_count(len(support.slices), support.plane)}, "
-        f"found (cyan) in {report.seconds:.0f} s on {report.device} by {report.model}"
+        f"found (cyan) in {report.seconds:.0f} s on {report.device} by {plain(report.model)}"
     )
     figure.text(0.5, 1 - 0.36 / figure.get_figheight(), how, ha="center", va="top", fontsize=10, color="0.25")
-    with replacing(path, ".png") as temporary:
-        figure.savefig(temporary)
+    save(figure, path)
 
 
 def _count(slices: int, plane: str) -> str:
