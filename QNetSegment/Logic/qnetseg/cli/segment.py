@@ -322,6 +322,8 @@ def write_results(
 
 def tell(report: dict[str, Any], as_json: bool) -> None:
     """Say what came out."""
+    from ..segment.result import volume_text
+
     for segment in report["segments"]:
         for warning in segment["warnings"]:
             say(f"warning: {segment['structure']}: {warning}")
@@ -335,7 +337,7 @@ def tell(report: dict[str, Any], as_json: bool) -> None:
         where = f"{len(occupied)} of {len(segment['slices'])} {segment['plane']} slices"
         how = f"{segment['seconds']:.1f} s on {segment['device']}"
         look = f"; look at slices {_ranges(doubtful)}" if doubtful else ""
-        print(f"{segment['structure']}: {segment['volume_ml']:.1f} ml on {where}, {how}{look}")
+        print(f"{segment['structure']}: {volume_text(segment['volume_ml'])} on {where}, {how}{look}")
     for name, path in report["outputs"].items():
         print(f"{name:10s} {path}")
 

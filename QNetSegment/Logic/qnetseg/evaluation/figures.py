@@ -39,6 +39,8 @@ def contact_sheet(
     """
     from matplotlib.figure import Figure
 
+    from ..segment.result import volume_text
+
     cells = _cells(volume, segmentation, support)
     height = CELL_WIDTH * max(cell.height / cell.width for cell in cells)
     rows = -(-len(cells) // COLUMNS)
@@ -51,7 +53,7 @@ def contact_sheet(
     _confidence_strip(figure, figure.add_subplot(grid[rows, :]), segmentation, {cell.index for cell in cells})
     report = segmentation.report
     figure.suptitle(
-        f"{plain(title)}: {plain(report.structure)}, {report.volume_ml:.0f} ml\n",
+        f"{plain(title)}: {plain(report.structure)}, {volume_text(report.volume_ml)}\n",
         fontsize=15,
         fontweight="bold",
     )
