@@ -13,6 +13,7 @@ from . import drawing
 from .common import Bar, add_command, add_device, add_json, add_model, print_json, say
 from .outputs import make_folder
 from .pictures import drawn_last
+from .results import in_file_terms
 from .streams import ended_by_signals
 
 if TYPE_CHECKING:
@@ -72,7 +73,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Segment the scan; write the segmentation and the contact sheet."""
     from ..evaluation.figures import contact_sheet
     from ..models import PROPAGATION, weights_for
-    from ..volume import LabelMap, SegmentInfo, canonical, read_volume, support_from_mask, write_labelmap
+    from ..volume import (
+        LabelMap,
+        SegmentInfo,
+        canonical,
+        file_slices,
+        read_volume,
+        support_from_mask,
+        write_labelmap,
+    )
     from ..worker import WorkerClient
 
     began = time.monotonic()
@@ -97,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_labelmap(targets[0], LabelMap(result.mask.astype("int32"), volume.ijk_to_ras, (info,)))
     drawn_last(targets[1], lambda path: contact_sheet(volume, result, support, path, "MNI152 brain scan"))
     seconds = time.monotonic() - began
+    slices = file_slices(volume, support.plane)
     if arguments.json:
         print_json(
             {
@@ -104,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "segmentation": str(targets[0]),
                 "picture": str(targets[1]),
                 "seconds": seconds,
-                "report": result.report.to_json(),
+                "report": in_file_terms(result.report, slices, slices),
             }
         )
         return 0

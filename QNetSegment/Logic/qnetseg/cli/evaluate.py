@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from . import evaluate_r
-from .common import add_command, add_device, add_json, add_precision, print_json, say
+from .common import add_command, add_data, add_device, add_json, add_precision, print_json, say
 from .outputs import make_folder, require_writable
 from .pictures import drawn_last
 
@@ -21,8 +21,8 @@ FOLDS = range(5)
 
 DETAILS = """
 Protocol P is the paper's: three drawn slices of one patient, Dice over the query's slices that hold
-the organ. The data are found below the environment variable QNETSEG_DATA. A run that was stopped goes
-on when the same command is called again."""
+the organ. A run that was stopped goes on when the same
+command is called again."""
 
 
 def add(commands: Any) -> None:
@@ -124,6 +124,7 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FOLDER",
         help="chaos, cmr, or a folder made by `qnetseg data prepare`",
     )
+    add_data(parser)
 
 
 def _add_scheme(parser: argparse.ArgumentParser) -> None:

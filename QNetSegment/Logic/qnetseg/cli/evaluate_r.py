@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import add_command, add_device, add_json, add_model, add_precision, print_json, say
+from .common import add_command, add_data, add_device, add_json, add_model, add_precision, print_json, say
 from .outputs import make_folder, require_writable
 from .pictures import drawn_last
 
@@ -89,6 +89,7 @@ def _add_r3(protocols: Any) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, metavar="NAME|FOLDER", help="studies to score")
+    add_data(parser)
     parser.add_argument(
         "--method", type=names, default=("qnet",), metavar="NAME,...", help="methods (default: qnet)"
     )

@@ -46,12 +46,12 @@ class Stack:
         return np.ascontiguousarray(np.moveaxis(self.orientation.apply(array), self.axis, 0))
 
 
-def build_stack(support: SupportSet, query: Volume, top_percent: float = 0.5) -> Stack:
-    """Bring the query to the support's plane. top_percent: see `normalise`."""
+def build_stack(support: SupportSet, query: Volume) -> Stack:
+    """Bring the query to the support's plane, and normalise it as the support was."""
     turned, orientation = canonical(query, support.axes)
     axis = PLANES[support.plane]
     # Normalised after turning: sums depend on the axis order in their last bits.
-    slices = np.ascontiguousarray(np.moveaxis(normalise(turned.array, top_percent), axis, 0))
+    slices = np.ascontiguousarray(np.moveaxis(normalise(turned.array, support.top_percent), axis, 0))
     spacing = _reordered(turned.spacing, axis)
     identity = volume_id(query)
     return Stack(slices, axis, orientation, spacing, identity, support.volume_id == identity)

@@ -60,6 +60,7 @@ class SupportSet:
     volume_id: fingerprint of the volume that was drawn on (see `volume_id`), or empty.
     axes: (3, 3) float64, rows are the RAS directions of that canonical volume's array axes; a query turned by
     `canonical(query, support.axes)` shows the structure the same way up, also between oblique volumes.
+    top_percent: how the images were normalised (see `normalise`); a query must be normalised alike.
     """
 
     slices: tuple[SupportSlice, ...]
@@ -68,6 +69,7 @@ class SupportSet:
     terminology: str = ""
     volume_id: str = ""
     axes: np.ndarray = field(default_factory=ANATOMICAL_AXES.copy)
+    top_percent: float = 0.5
 
     def __post_init__(self) -> None:
         if not self.filled:
@@ -98,6 +100,7 @@ class SupportSet:
             "volume_id": self.volume_id,
             "plane": self.plane,
             "axes": np.asarray(self.axes).tolist(),
+            "top_percent": float(self.top_percent),
             "slices": [
                 {"spacing": list(part.spacing), "position": part.position, "index": part.index}
                 for part in self.slices
@@ -138,6 +141,9 @@ class SupportSet:
             if axes.shape != (3, 3) or not np.allclose(np.linalg.norm(axes, axis=1), 1.0, atol=1e-3):
                 raise ValueError("wrong axes")
             red, green, blue = (float(part) for part in header["color"])
+            top_percent = float(header.get("top_percent", 0.5))  # older files do not tell; it was that
+            if not 0.0 <= top_percent < 100.0:
+                raise ValueError("a wrong share of the histogram")
             return cls(
                 slices,
                 str(header["name"]),
@@ -145,6 +151,7 @@ class SupportSet:
                 str(header["terminology"]),
                 str(header["volume_id"]),
                 axes,
+                top_percent,
             )
         except UNREADABLE as error:
             raise InputError(
@@ -219,7 +226,7 @@ def support_from_mask(
         )
         for index in (*occupied.tolist(), *empty)
     )
-    return SupportSet(slices, name, color, terminology, volume_id(volume), array_axes(turned))
+    return SupportSet(slices, name, color, terminology, volume_id(volume), array_axes(turned), top_percent)
 
 
 def occupied_slices(
