@@ -86,7 +86,7 @@ def _draw(line: Any, result: Redone) -> None:
     row, drawing = result.row, result.drawing
     scored = f"Dice {100 * row['dice']:.0f}" if "dice" in row else f"{row['false_ml']:.0f} ml false"
     drawn = drawing.filled[0]
-    title = f"{plain(row['structure'])}, {plain(drawing.study.name)}, slice {drawn}"
+    title = f"{plain(row['structure'])}, {plain(drawing.study.name)}, slice {drawing.study.file_index(drawn)}"
     _picture(line[0], drawing.study, drawn, [(drawing.mask, DRAWN_COLOR)], drawing.mask, title)
     either = result.truth | result.found
     occupied = np.flatnonzero(either.any(axis=(1, 2)))
@@ -95,7 +95,7 @@ def _draw(line: Any, result: Redone) -> None:
     dice = slice_dice(result.found, result.truth)
     for number, axes in enumerate(line[1:]):
         index = int(occupied[int((number + 0.5) / SLICES * len(occupied))])
-        title = f"slice {index}: {100 * dice[index]:.0f}"
+        title = f"slice {result.study.file_index(index)}: {100 * dice[index]:.0f}"
         if number == 0:
             title = f"{plain(row['query'])}, {scored}; {title}"
         outlines = [(result.truth, TRUE_COLOR), (result.found, FOUND_COLOR)]
