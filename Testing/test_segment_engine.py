@@ -261,6 +261,15 @@ def test_one_corner_pixel_can_be_the_drawing_and_is_warned_about(networks):
     assert any("very small" in warning for warning in result.report.warnings)
 
 
+@pytest.mark.parametrize(("share", "warned"), [(0.0, False), (0.5, True)])
+def test_a_drawing_prepared_for_another_model_is_warned_of(networks, phantom, share, warned):
+    volume, truth = phantom
+    other = Volume(volume.array + 1, volume.ijk_to_ras, "another patient")
+    support = replace(draw(volume, truth)[0], top_percent=share)
+    warnings = segment_volume(support, other, networks, SLICES).report.warnings
+    assert any("pack it up for this model again" in warning for warning in warnings) == warned
+
+
 def test_a_field_larger_than_the_network_is_coarsened_and_mapped_back(networks):
     volume, truth = body_phantom((6, 100, 100), (8.0, 4.0, 4.0))
     support, _ = draw(volume, truth)

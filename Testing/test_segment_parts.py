@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from qnetseg.errors import DeviceError, InputError
-from qnetseg.model import Refinement
+from qnetseg.model import QNetConfig, Refinement
 from qnetseg.model.encoder import Features
 from qnetseg.segment import SegmentOptions, device, matching
 from qnetseg.segment.calibration import OFFSETS, threshold_offset
@@ -20,6 +20,8 @@ from qnetseg.segment.confidence import expected_overlap
 from qnetseg.segment.decide import connected_parts, within_reach
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.overlap import share_voxels
+from qnetseg.segment.stack import build_stack, model_grid, support_images
+from qnetseg.volume import Volume, support_from_mask
 from support.intensity_model import intensity_model
 from support.worker_bed import LOGIC
 
@@ -187,3 +189,20 @@ def test_sharing_voxels_needs_no_torch():
     code = "import sys, qnetseg.segment.overlap; sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(LOGIC)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("pixel", "across"), [(4.0, 204.8), (3.0, 153.6), (1.875, 96), (0.3, 96), (0.02, 96), (2e-5, 96)]
+)
+def test_q_net_sees_small_fields_of_view_enlarged(pixel, across):
+    """Slices of 64 x 48 pixels; from a mouse's brain to a cell the network's image is the same."""
+    matrix = np.diag([pixel, pixel, 3 * pixel, 1.0])
+    array = np.random.default_rng(0).random((5, 64, 48)).astype(np.float32)
+    mask = np.zeros(array.shape, np.uint8)
+    mask[2, 20:40, 10:30] = 1
+    volume = Volume.checked(array, matrix)
+    support = support_from_mask(volume, mask)
+    grid = model_grid(support, build_stack(support, volume), QNetConfig())
+    assert 64 * pixel / grid.spacing == pytest.approx(across)
+    _, masks = support_images(support, grid)
+    assert masks.sum() == pytest.approx(400 * (pixel / grid.spacing) ** 2, rel=0.1)

@@ -127,3 +127,48 @@ def test_normalise_refuses_constants_and_impossible_shares():
     for share in (-1.0, 100.0, float("nan")):
         with pytest.raises(InputError, match="histogram"):
             normalise(RAMP.astype(np.float32), share)
+
+
+def body(seed=0):
+    """(8, 64, 64) float32: air at about -1000 around soft tissue of -100 to 60, and where the field ends."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.ogrid[-31.5:32, -31.5:32]
+    radius = np.hypot(rows, columns)
+    image = np.where(radius < 24, 40.0, np.where(radius < 27, -100.0, -1000.0)) + rng.normal(
+        0, 12, (8, 64, 64)
+    )
+    return image.astype(np.float32), np.broadcast_to(radius > 31, image.shape)
+
+
+@pytest.mark.parametrize("padding", [-2000, -3024, -32768, -1e30])
+def test_padding_far_below_the_image_changes_little(padding):
+    image, outside = body()
+    plain = normalise(image)
+    image[outside] = padding
+    padded = normalise(image)
+    inside = ~outside
+    assert np.abs(padded - plain)[inside].max() < 0.2
+    assert (padded[outside] < padded[inside].min() + 0.2).all() and padded[outside].min() > plain.min() - 1
+
+
+@pytest.mark.parametrize("offset", [0, 1024])
+def test_an_image_without_padding_is_normalised_as_ever(offset):
+    image, _ = body()
+    image += offset
+    expected = np.minimum(image, np.sort(image, axis=None)[int((image.size - 1) * 0.995)])
+    expected = (expected - expected.mean()) / expected.std()
+    np.testing.assert_allclose(normalise(image), expected, atol=1e-4)
+
+
+def test_a_background_of_zero_stays_where_it_is():
+    image = np.random.default_rng(0).normal(300, 30, (8, 32, 32)).astype(np.float32)
+    image[:, :, 16:] = 0
+    out = normalise(image, 0.0)
+    np.testing.assert_allclose(out, (image - image.mean()) / image.std(), atol=1e-4)
+
+
+def test_padding_that_is_almost_everything_leaves_an_image():
+    image = np.full((10, 10, 10), -32768, np.float32)
+    image[5, 5, :3] = (1, 2, 3)
+    out = normalise(image)
+    assert len(np.unique(out)) >= 3 and np.isfinite(out).all()

@@ -39,7 +39,7 @@ class Entry:
         name: what the user calls the support set.
         path: its file.
         structure: name of the structure that was drawn.
-        plane: "axial", "coronal" or "sagittal".
+        plane: "axial", "coronal", "sagittal" or "oblique".
         slices: how many slices were drawn.
         area_mm2: drawn area of all slices together.
         color: of the structure, red, green, blue from 0 to 1.
@@ -238,13 +238,12 @@ def _same(name: str) -> str:
 
 
 def _entry(path: Path) -> Entry:
-    from qnetseg.volume import SupportSet
+    from qnetseg.volume import PLANES, SupportSet, plane_name
 
     try:
         support = SupportSet.load(path)
     except InputError as error:
         return Entry(_name(path), path, problem=str(error))
+    section = plane_name(support.axes[PLANES[support.plane]])
     area = sum(int(part.mask.sum()) * part.spacing[0] * part.spacing[1] for part in support.slices)
-    return Entry(
-        _name(path), path, support.name, support.plane, len(support.slices), float(area), support.color
-    )
+    return Entry(_name(path), path, support.name, section, len(support.slices), float(area), support.color)

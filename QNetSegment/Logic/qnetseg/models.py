@@ -93,13 +93,15 @@ def data_folder() -> Path:
     """The user's folder for downloaded models, which may not exist yet."""
     if folder := os.environ.get("QNETSEG_MODELS"):
         return Path(folder)
+    try:
+        home = Path.home()
+    except RuntimeError:  # neither HOME nor an entry of the user: the root, as in containers
+        home = Path(Path.cwd().anchor)
     if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "QNetSegment" / "Models"
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "QNetSegment" / "Models"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "QNetSegment" / "Models"
-    share = os.environ.get("XDG_DATA_HOME")
-    return (Path(share) if share else Path.home() / ".local" / "share") / "qnetseg" / "models"
+        return home / "Library" / "Application Support" / "QNetSegment" / "Models"
+    return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "qnetseg" / "models"
 
 
 def read_catalogue() -> Catalogue:

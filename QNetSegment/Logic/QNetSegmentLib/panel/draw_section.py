@@ -221,7 +221,7 @@ class DrawSection(VTKObservationMixin):
         table.setRowCount(len(self._rows))
         for row, part in enumerate(self._rows):
             area = _("not here") if part.not_here else _("{area:.1f} cm²").format(area=part.area_mm2 / 100)
-            for column, text in enumerate((part.structure, plane_text(part.plane), part.position, area)):
+            for column, text in enumerate((part.structure, plane_text(part.section), part.position, area)):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(in_rich_text(text))
                 table.setItem(row, column, item)

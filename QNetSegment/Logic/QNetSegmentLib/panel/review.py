@@ -16,7 +16,8 @@ EMPTY_HEIGHT, FOUND_HEIGHT = 0.03, 0.08  # at least, to be seen
 
 def plane_text(plane: str) -> str:
     """A plane in the user's language."""
-    return {"axial": _("axial"), "coronal": _("coronal"), "sagittal": _("sagittal")}[plane]
+    names = {"axial": _("axial"), "coronal": _("coronal"), "sagittal": _("sagittal")}
+    return {**names, "short axis": _("short axis"), "oblique": _("oblique")}[plane]
 
 
 def is_doubtful(part: SliceReport, below: float) -> bool:
@@ -43,8 +44,19 @@ def slices_to_check(report: Report, below: float) -> list[int]:
     return [part.index for part in sorted(doubtful, key=lambda part: (part.score, part.index))]
 
 
-def slice_text(report: Report, index: int | None, below: float, position: str = "") -> str:
-    """One sentence on the slice `index`, which lies at `position`; on all of them where it is None."""
+def slice_text(
+    report: Report,
+    index: int | None,
+    below: float,
+    position: str = "",
+    section: str = "",
+    own: int | None = None,
+) -> str:
+    """One sentence on the slice `index`; on all of them where it is None.
+
+    position: where it lies. section: what its plane is called, if not as in the report. own: its index in the
+    volume's file.
+    """
     part = next((part for part in report.slices if part.index == index), None)
     if part is None and not any(part.occupied for part in report.slices):
         return _("Nothing was found.")
@@ -53,7 +65,19 @@ def slice_text(report: Report, index: int | None, below: float, position: str = 
         if count == 0:
             return _("No slice is below {percent} %.").format(percent=round(100 * below))
         return _("{count} slices to check.").format(count=count) if count > 1 else _("1 slice to check.")
-    where = _("{plane} {position}").format(plane=plane_text(report.plane), position=position).strip()
+    where = (
+        _("{plane} {position}").format(plane=plane_text(section or report.plane), position=position).strip()
+    )
+    sentence = _found_text(part, where, below)
+    return (
+        sentence
+        if own is None
+        else _("{sentence} Slice {own} of the file.").format(sentence=sentence, own=own)
+    )
+
+
+def _found_text(part: SliceReport, where: str, below: float) -> str:
+    """What was found on the slice that lies at `where`."""
     if part.drawn:
         return _("{where}: as you drew it.").format(where=where)
     if not part.occupied and is_doubtful(part, below):

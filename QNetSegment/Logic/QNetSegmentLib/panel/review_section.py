@@ -9,7 +9,8 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ..scene.drawings import copy_slice, drawn_slices, position_text
+from ..scene.canonical import CanonicalGrid
+from ..scene.drawings import copy_slice, drawn_slices, slice_place
 from ..scene.kept import KeptSegmentation, volume_of_result
 from ..scene.not_here import mark_slice, require_blank
 from ..scene.reports import reports_text, stored_reports
@@ -36,7 +37,7 @@ class ReviewSection(VTKObservationMixin):
         self._reports: list[Any] = []
         self._reports_text = ""
         self._current: int | None = None  # canonical index of the slice that is looked at
-        self._position = ""  # and where that is, as text
+        self._place: dict[str, Any] = {}  # and how it is called: arguments of `slice_text`
         self._seen: set[int] = set()
         ui.structureCombo.currentIndexChanged.connect(self._show_structure)
         ui.nextUncertainButton.clicked.connect(self._next_uncertain)
@@ -129,7 +130,7 @@ class ReviewSection(VTKObservationMixin):
         if report is not None:
             ui.volumeValue.text = _("{volume:.1f} ml").format(volume=report.volume_ml)
             self._chart.show(bars(report, self._below), self._current)
-            ui.sliceLabel.text = slice_text(report, self._current, self._below, self._position)
+            ui.sliceLabel.text = slice_text(report, self._current, self._below, **self._place)
 
     def _show_undo(self) -> None:
         what = self._session.undo.text
@@ -139,14 +140,23 @@ class ReviewSection(VTKObservationMixin):
     # Slices
 
     def _go_to(self, index: int) -> None:
+        from qnetseg.volume import PLANES
+
         self._session.stop_drawing.emit()
         self._current = index
         self._seen.add(index)
-        self._position = ""
+        self._place = {}
         volume, plane = volume_of_result(self._session.preview), self._report.plane
         if volume is not None:
             center = slice_center(volume, plane, index)
-            self._position = position_text(plane, center)
+            grid = CanonicalGrid.of(volume)
+            section = grid.section(plane, volume.GetName())
+            position = slice_place(grid, plane, index, section, center)
+            self._place = {
+                "position": position,
+                "section": section,
+                "own": grid.native_slice(plane, index)[1] if section in PLANES else None,
+            }
             show_if_hidden(volume)
             jump_to(center)
         self._show_structure()

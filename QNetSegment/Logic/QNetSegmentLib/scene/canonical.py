@@ -69,6 +69,12 @@ class CanonicalGrid:
         at = count - 1 - index if self.orientation.flips[axis] else index
         return self.orientation.axes[axis], at
 
+    def section(self, plane: str, volume_name: str) -> str:
+        """What people call the slices of a plane, see `qnetseg.volume.plane_name`."""
+        from qnetseg.volume import PLANES, array_axes, plane_name
+
+        return plane_name(array_axes(self.turned)[PLANES[plane]], volume_name)
+
     def slice_in(self, volume: Volume, plane: str, index: int) -> tuple[str, int]:
         """What one of these slices, (plane, index), is called in a copy of the volume with another matrix."""
         from qnetseg.volume import PLANES, canonical

@@ -27,9 +27,9 @@ class DrawnSlice:
     """One slice that a user drew.
 
     plane: "axial", "coronal" or "sagittal". index: slice of the canonical volume along the plane's normal.
-    position: where it is, as text, e.g. "S 45.2 mm". center: world (R, A, S) in mm, the middle of what was
-    drawn; `position` is its part along the normal. not_here: marked as free of the structure (see
-    `not_here.py`), not drawn.
+    position: where it is, as text (see `slice_place`). center: world (R, A, S) in mm, the middle of what was
+    drawn. not_here: marked as free of the structure (see `not_here.py`), not drawn. section: what people call
+    the plane, "oblique" for one that is none of the three.
     """
 
     segment_id: str
@@ -40,6 +40,7 @@ class DrawnSlice:
     area_mm2: float
     center: tuple[float, float, float]
     not_here: bool = False
+    section: str = ""
 
 
 def drawn_slices(segmentation_node: Any, volume_node: Any, plane: str | None = None) -> list[DrawnSlice]:
@@ -55,7 +56,7 @@ def drawn_slices(segmentation_node: Any, volume_node: Any, plane: str | None = N
         box = read_box(segmentation_node, segment_id, grid.lattice).clipped(grid.lattice.shape)
         if not box.is_empty:
             name = segmentation_node.GetSegmentation().GetSegment(segment_id).GetName()
-            found += _described(segment_id, name, grid, grid.apply(box), plane)
+            found += _described(segment_id, name, grid, grid.apply(box), plane, volume_node.GetName())
     return found
 
 
@@ -79,7 +80,7 @@ def further_slice(volume_node: Any, drawn: Sequence[DrawnSlice], distance_mm: fl
 
 
 def _described(
-    segment_id: str, name: str, grid: CanonicalGrid, box: Box, plane: str | None
+    segment_id: str, name: str, grid: CanonicalGrid, box: Box, plane: str | None, volume_name: str
 ) -> list[DrawnSlice]:
     """The drawn slices of one segment; box: on the canonical grid."""
     from qnetseg.volume import PLANES
@@ -91,6 +92,7 @@ def _described(
     # Sums along rows and columns give area and middle of all slices at once, 20 times faster than the pixels.
     rows, columns = (mask.sum(axis=other, dtype=np.int32) for other in (2, 1))
     pixel = np.prod([mm for other, mm in enumerate(grid.turned.spacing) if other != axis])
+    section = grid.section(plane, volume_name)
     found = []
     for index in indices.tolist():
         middle = [
@@ -105,12 +107,24 @@ def _described(
                 name,
                 plane,
                 index + box.start[axis],
-                position_text(plane, center),
+                slice_place(grid, plane, index + box.start[axis], section, center),
                 float(rows[index].sum() * pixel),
                 (right, anterior, superior),
+                section=section,
             )
         )
     return found
+
+
+def slice_place(
+    grid: CanonicalGrid, plane: str, index: int, section: str, world: Sequence[float] | np.ndarray
+) -> str:
+    """Where a slice is: as `position_text` has it, or on an oblique plane by the file's own index."""
+    from qnetseg.volume import PLANES
+
+    if section in PLANES:
+        return position_text(plane, world)
+    return _("slice {index}").format(index=grid.native_slice(plane, index)[1])
 
 
 def position_text(plane: str, world: Sequence[float] | np.ndarray) -> str:

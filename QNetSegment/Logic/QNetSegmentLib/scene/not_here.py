@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from .canonical import CanonicalGrid
-from .drawings import DrawnSlice, Undo, position_text
+from .drawings import DrawnSlice, Undo, slice_place
 from .layers import require_segment
 from .marks import marks_of, set_marks
 from .views import slice_center
@@ -19,14 +20,14 @@ def marked_slices(segmentation_node: Any, volume_node: Any, drawn: Sequence[Draw
 
     drawn: what `drawn_slices` says of the same two nodes.
     """
-    found = []
+    found, grid = [], CanonicalGrid.of(volume_node)
     for first in {part.segment_id: part for part in reversed(drawn)}.values():
         segment = require_segment(segmentation_node, first.segment_id)
         for index in marks_of(segment, first.plane, slice_count(volume_node, first.plane)):
             center = slice_center(volume_node, first.plane, index)
-            position = position_text(first.plane, center)
+            position = slice_place(grid, first.plane, index, first.section, center)
             found.append(
-                DrawnSlice(first.segment_id, first.structure, first.plane, index, position, 0.0, center, True)
+                replace(first, index=index, position=position, area_mm2=0.0, center=center, not_here=True)
             )
     return found
 

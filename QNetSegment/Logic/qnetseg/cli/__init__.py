@@ -1,6 +1,5 @@
 """The command line: `qnetseg COMMAND ...`, one module a command.
 
-Exit codes: 0 done, 2 an input or an option that cannot be used, 130 cancelled, 1 a fault of the program.
 Nothing heavy is imported here nor by the modules' `add`, so that help and version come at once.
 """
 
@@ -13,10 +12,12 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..cores import let_waiting_threads_sleep
-from ..errors import Cancelled, QNetSegmentError
+from ..errors import Cancelled, QNetSegmentError, is_out_of_memory
 from ..worker.protocol import WorkerFailure
 from . import bench, compare, data, demo, doctor, evaluate, report, segment, train, weights
 from .common import say
+from .parser import Parser
+from .streams import Ended, forgiving_streams
 
 DESCRIPTION = """\
 Segments a structure in a whole volume from one drawn slice.
@@ -25,11 +26,21 @@ Segments a structure in a whole volume from one drawn slice.
   qnetseg demo                                            see it work on a brain scan
   qnetseg segment scan.nii.gz --mask drawing.nii.gz --output result.seg.nrrd"""
 
+EXIT_CODES = """\
+exit codes:
+  0    done; `data`: and nothing was left out
+  1    a fault of the program, or `data` found problems, which it has named
+  2    an input or an option that cannot be used; `doctor`: something is missing
+  130  cancelled (Ctrl-C); 128 and the signal's number where the system ended it"""
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
-        prog="qnetseg", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        prog="qnetseg",
+        description=DESCRIPTION,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"qnetseg {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -41,13 +52,20 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. What goes wrong is said in one line on stderr."""
     let_waiting_threads_sleep()
-    try:
-        arguments = build_parser().parse_args(argv)
-    except SystemExit as left:  # argparse has said why
-        return left.code if isinstance(left.code, int) else 0
+    with forgiving_streams():
+        try:
+            arguments = build_parser().parse_args(argv)
+        except SystemExit as left:  # argparse has said why
+            return left.code if isinstance(left.code, int) else 0
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         code: int = arguments.run(arguments)
         return code
+    except Ended as error:
+        return _end("Ended by the system; nothing was written.", 128 + error.number, arguments.debug)
     except KeyboardInterrupt:
         return _end("Cancelled; nothing was written.", Cancelled.exit_code, arguments.debug)
     except WorkerFailure as error:
@@ -57,13 +75,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except QNetSegmentError as error:
         return _end(str(error), error.exit_code, arguments.debug)
     except Exception as error:  # the last resort: a sentence instead of a traceback
-        name = type(error).__name__
-        return _end(
-            f"Something failed inside the program ({name}: {error}). Report it together with the output "
-            "of the same command with --debug.",
-            1,
-            arguments.debug,
-        )
+        return _end(*_last_resort(error), arguments.debug)
+
+
+def _last_resort(error: Exception) -> tuple[str, int]:
+    """What to say of an error that nobody expected, and the exit code."""
+    if isinstance(error, OSError) and error.filename is not None:  # such as a name that is too long
+        return f"'{error.filename}' cannot be used: {error.strerror}.", QNetSegmentError.exit_code
+    if is_out_of_memory(error):
+        return "The memory of this machine is too small. Close other programs, or crop the volume.", 1
+    return (
+        f"Something failed inside the program ({type(error).__name__}: {error}). Report it together with "
+        "the output of the same command with --debug.",
+        1,
+    )
 
 
 def _end(sentence: str, code: int, debug: bool) -> int:

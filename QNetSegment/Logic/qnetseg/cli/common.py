@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
+QUICK = 2.0  # seconds of work about which nothing needs to be said
+LINE_EVERY = 10.0  # seconds from one line to the next, or
+LINE_SHARE = 0.25  # of the work
 
 
 def add_command(
@@ -31,8 +36,26 @@ def add_command(
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)  # show tracebacks
+    parser.add_argument("--debug", action="store_true", help="show also where in the program an error arose")
     return parser
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The option that says where data sets lie."""
+    parser.add_argument(
+        "--data",
+        type=_data_folder,
+        metavar="FOLDER",
+        help="folder of the data sets (default: that of the environment variable QNETSEG_DATA)",
+    )
+
+
+def _data_folder(text: str) -> Path:
+    """The folder, which is from now on what the environment variable names, also for other processes."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder '{text}'")
+    os.environ["QNETSEG_DATA"] = os.path.abspath(text)
+    return Path(text)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -151,12 +174,19 @@ def project_folder() -> Path:
 
 
 class Bar:
-    """A progress bar on stderr, seen only where stderr is a terminal."""
+    """How far a piece of work is: a bar on a terminal, a line now and then elsewhere, as in a log file."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, unit: str = "slice", total: int | None = None, scale: bool = False) -> None:
+        """name: of the work. unit: what is counted. scale: write large numbers as k, M or G."""
         from tqdm import tqdm
 
-        self._bar = tqdm(total=None, desc=name, unit="slice", file=sys.stderr, disable=None, leave=False)
+        self._name, self._lines = name, not sys.stderr.isatty()
+        self._began = time.monotonic()
+        self._told = (0.0, self._began)  # share and time of the last line
+        self._stage = ""
+        self._bar = tqdm(
+            total=total, desc=name, unit=unit, unit_scale=scale, file=sys.stderr, disable=None, leave=False
+        )
 
     def __enter__(self) -> Bar:
         return self
@@ -166,8 +196,28 @@ class Bar:
 
     def __call__(self, event: Progress) -> None:
         """Show a progress event of the worker; every stage fills the bar anew."""
-        if self._bar.total != event.total:
-            self._bar.reset(total=event.total)
-        self._bar.set_postfix_str(event.stage, refresh=False)
-        self._bar.n = event.done
+        self.show(event.done, event.total, event.stage)
+
+    def show(self, done: int, total: int, stage: str = "") -> None:
+        """So much of the total is done."""
+        if self._lines:
+            self._line(done / max(total, 1), stage)
+            return
+        if self._bar.total != total:
+            self._bar.reset(total=total)
+        if stage:
+            self._bar.set_postfix_str(stage, refresh=False)
+        self._bar.n = done
         self._bar.refresh()
+
+    def _line(self, share: float, stage: str) -> None:
+        now, (told, when) = time.monotonic(), self._told
+        if stage != self._stage or share < told:
+            self._stage, told = stage, 0.0
+        if now - self._began < QUICK:
+            return
+        if share > told and (share - told >= LINE_SHARE or now - when >= LINE_EVERY):
+            self._told = (share, now)
+            say(f"{self._name}: {share:.0%}{f' of the {stage}' if stage else ''}")
+        else:
+            self._told = (told, when)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .common import add_command, add_json, print_json, say
+from .common import add_command, add_data, add_json, print_json, say
 from .outputs import make_folder
 
 PREPARE = """
@@ -62,6 +62,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="pixels of a usable supervoxel on a slice, as in the recipe (default: 200)",
     )
+    add_data(validate)
     add_json(validate)
     validate.set_defaults(run=run_validate)
     compare = add_command(
@@ -74,6 +75,7 @@ def add(commands: Any) -> None:
     compare.add_argument("--dataset", required=True, choices=("chaos", "cmr"), help="which data set")
     compare.add_argument("--cases", type=int, metavar="N", help="the first N cases only (default: all)")
     compare.add_argument("--output", type=Path, metavar="DIR", help="folder for the result file")
+    add_data(compare)
     add_json(compare)
     compare.set_defaults(run=run_supervoxels)
 

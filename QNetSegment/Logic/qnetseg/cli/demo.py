@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from . import drawing
 from .common import Bar, add_command, add_device, add_json, add_model, print_json, say
-from .outputs import appearing_together, make_folder
+from .outputs import make_folder
+from .pictures import drawn_last
+from .results import in_file_terms
+from .streams import ended_by_signals
 
 if TYPE_CHECKING:
     from ..volume import Volume
@@ -70,7 +73,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Segment the scan; write the segmentation and the contact sheet."""
     from ..evaluation.figures import contact_sheet
     from ..models import PROPAGATION, weights_for
-    from ..volume import LabelMap, SegmentInfo, canonical, read_volume, support_from_mask, write_labelmap
+    from ..volume import (
+        LabelMap,
+        SegmentInfo,
+        canonical,
+        file_slices,
+        read_volume,
+        support_from_mask,
+        write_labelmap,
+    )
     from ..worker import WorkerClient
 
     began = time.monotonic()
@@ -88,14 +99,14 @@ def run(arguments: argparse.Namespace) -> int:
         plane="sagittal",
     )
     say(f"Segmenting the {drawing.STRUCTURE} in {volume.shape[2]} slices from one drawn slice.")
-    with WorkerClient() as client, Bar(drawing.STRUCTURE) as bar:
+    with ended_by_signals(), WorkerClient() as client, Bar(drawing.STRUCTURE) as bar:
         result = client.segment(support, volume, model=arguments.model, device=arguments.device, progress=bar)
     info = SegmentInfo(1, drawing.STRUCTURE, drawing.COLOR, drawing.TERMINOLOGY)
     targets = [folder / "demo.seg.nrrd", folder / "demo.png"]
-    with appearing_together(targets, (".seg.nrrd", ".png")) as (segmentation, sheet):
-        write_labelmap(segmentation, LabelMap(result.mask.astype("int32"), volume.ijk_to_ras, (info,)))
-        contact_sheet(volume, result, support, sheet, "MNI152 brain scan")
+    write_labelmap(targets[0], LabelMap(result.mask.astype("int32"), volume.ijk_to_ras, (info,)))
+    drawn_last(targets[1], lambda path: contact_sheet(volume, result, support, path, "MNI152 brain scan"))
     seconds = time.monotonic() - began
+    slices = file_slices(volume, support.plane)
     if arguments.json:
         print_json(
             {
@@ -103,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "segmentation": str(targets[0]),
                 "picture": str(targets[1]),
                 "seconds": seconds,
-                "report": result.report.to_json(),
+                "report": in_file_terms(result.report, slices, slices),
             }
         )
         return 0

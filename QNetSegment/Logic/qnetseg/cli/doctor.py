@@ -155,12 +155,16 @@ def _other_model(entry: models.ModelEntry) -> Check:
 
 
 def _space() -> Check:
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
+    mend = "Free some space, or set TMPDIR to another folder."
+    try:
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:  # no folder can be written to
+        return Check("temporary folder", False, str(error.strerror or error), mend)
     return Check(
         "temporary folder",
         free >= LITTLE_SPACE,
         f"{folder}, {free / 1e9:.1f} GB free",
-        "Free some space, or set TMPDIR to another folder.",
+        mend,
         needed=False,
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from . import evaluate_r
-from .common import add_command, add_device, add_json, add_precision, print_json, say
+from .common import add_command, add_data, add_device, add_json, add_precision, print_json, say
 from .outputs import make_folder, require_writable
+from .pictures import drawn_last
 
 if TYPE_CHECKING:
     from ..evaluation.protocol_p import ProtocolP
@@ -19,8 +21,8 @@ FOLDS = range(5)
 
 DETAILS = """
 Protocol P is the paper's: three drawn slices of one patient, Dice over the query's slices that hold
-the organ. The data are found below the environment variable QNETSEG_DATA. A run that was stopped goes
-on when the same command is called again."""
+the organ. A run that was stopped goes on when the same
+command is called again."""
 
 
 def add(commands: Any) -> None:
@@ -122,6 +124,7 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FOLDER",
         help="chaos, cmr, or a folder made by `qnetseg data prepare`",
     )
+    add_data(parser)
 
 
 def _add_scheme(parser: argparse.ArgumentParser) -> None:
@@ -164,8 +167,8 @@ def run_p(arguments: argparse.Namespace) -> int:
             print(line)
     if arguments.gallery is not None:
         planned = list(_planned(arguments))
-        gallery.gallery(planned[0][0], [weights for _, weights in planned], arguments.gallery)
-        if not arguments.json:
+        shown = planned[0][0], [weights for _, weights in planned]
+        if drawn_last(arguments.gallery, partial(gallery.gallery, *shown)) and not arguments.json:
             print(f"gallery    {arguments.gallery}")
     return 0
 

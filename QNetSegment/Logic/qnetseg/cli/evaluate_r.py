@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import add_command, add_device, add_json, add_model, add_precision, print_json, say
+from .common import add_command, add_data, add_device, add_json, add_model, add_precision, print_json, say
 from .outputs import make_folder, require_writable
+from .pictures import drawn_last
 
 if TYPE_CHECKING:
     from ..evaluation.whole_volume.run import WholeVolumeRun
@@ -91,6 +92,7 @@ def _add_r3(protocols: Any) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, metavar="NAME|FOLDER", help="studies to score")
+    add_data(parser)
     parser.add_argument(
         "--method", type=names, default=("qnet",), metavar="NAME,...", help="methods (default: qnet)"
     )
@@ -226,8 +228,10 @@ def _execute(
         make_folder(arguments.output)
         output = arguments.output / f"{_run_name(run, parts)}.json"
     content = protocol.run(run, output, arguments.jobs, say, **more)
-    if picture is not None:
-        gallery(content, partial(protocol.again, prepared(run)), picture)
+    if picture is not None and not drawn_last(
+        picture, partial(gallery, content, partial(protocol.again, prepared(run)))
+    ):
+        picture = None
     if arguments.json:
         print_json(content)
         return 0

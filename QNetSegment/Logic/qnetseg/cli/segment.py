@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -25,20 +23,23 @@ from .common import (
     add_precision,
     add_threads,
     chosen_options,
-    print_json,
-    say,
     telling_oddities,
 )
-from .outputs import appearing_together, require_writable
+from .outputs import require_writable
+from .pictures import drawn_last
+from .results import combine, in_file_terms, tell, write_results
+from .saved import is_saved, read_saved
+from .streams import ended_by_signals
 
 if TYPE_CHECKING:
     from ..segment.result import Segmentation
-    from ..volume import LabelMap, SegmentInfo, SupportSet, Volume
+    from ..volume import FileSlices, LabelMap, SegmentInfo, SupportSet, Volume
     from ..worker import WorkerClient
 
 DETAILS = """
 MASK is a label image or a Slicer segmentation on the voxels of the support, drawn on one slice or
-several; every label in it becomes a segment of the output. Where one of them is drawn, no other is found;
+several; every label in it becomes a segment of the output. Or it is a drawing with its image, saved by
+SupportSet.save or the panel's library (.npz). Where one of them is drawn, no other is found;
 where two segments claim another voxel, the more confident one gets it. Only .seg.nrrd keeps names, colours
 and terminology."""
 
@@ -97,7 +98,8 @@ def add(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="SLICE",
-        help="slices of the drawn plane, numbered as in the report, on which none of the structures is",
+        help="slices of the drawn plane on which none of the structures is, by their index in the file, as in"
+        " the report and in viewers (the first is 0)",
     )
     add_method(parser)
     add_model(parser)
@@ -118,41 +120,55 @@ class Drawing:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment every chosen label and write the results."""
-    from ..models import weights_for
+    from ..models import QNET, top_percent, weights_for
     from ..volume import read_volume
     from ..worker import WorkerClient
 
     targets, options = checked_targets(arguments), chosen_options(arguments)
-    weights_for(asked_networks(arguments), arguments.model)
+    kinds = asked_networks(arguments)
+    weights = dict(zip(kinds, weights_for(kinds, arguments.model), strict=True))
     with telling_oddities():
         query = read_volume(arguments.query, arguments.series)
-        support = (
-            query if arguments.support is None else read_volume(arguments.support, arguments.support_series)
-        )
-        drawings = read_drawings(
-            arguments.mask, arguments.label, support, own_support=arguments.support is not None
-        )
-    supports = build_supports(support, drawings, arguments.not_here)
-    background = others_of(drawings, on_query=arguments.support is None)
+    if is_saved(arguments.mask):
+        supports = [read_saved(arguments)]
+        support = None
+        drawings = [drawing_of(supports[0])]
+        background: list[np.ndarray | None] = [None]
+    else:
+        with telling_oddities():
+            support = (
+                query
+                if arguments.support is None
+                else read_volume(arguments.support, arguments.support_series)
+            )
+            drawings = read_drawings(
+                arguments.mask, arguments.label, support, own_support=arguments.support is not None
+            )
+        share = top_percent(weights[QNET]) if QNET in weights else 0.5
+        supports = build_supports(support, drawings, arguments.not_here, share)
+        background = others_of(drawings, on_query=arguments.support is None)
     settings = {"model": arguments.model, "device": arguments.device, "options": options}
-    with WorkerClient() as client:
-        results = segment_all(client, supports, query, background, settings)
-    labelmap, confidence, overlap = combine(drawings, results, query)
-    report = {
-        "qnetseg": __version__,
-        "query": arguments.query.name,
-        **({"series": query.name} if arguments.query.is_dir() else {}),
-        "support": (arguments.support or arguments.query).name,
-        "mask": arguments.mask.name,
-        "outputs": {name: str(path) for name, path in targets.items()},
-        "overlapping_voxels": overlap,
-        "segments": [
-            {"label": drawing.info.label, **result.report.to_json()}
-            for drawing, result in zip(drawings, results, strict=True)
-        ],
-    }
-    picture = partial(_picture, query, results[0], supports[0])
-    write_results(targets, labelmap, confidence, report, picture)
+    picture = targets.pop("picture", None)
+    with ended_by_signals():
+        with WorkerClient() as client:
+            results = segment_all(client, supports, query, background, settings)
+        labelmap, confidence, overlap = combine(drawings, results, query)
+        report = {
+            "qnetseg": __version__,
+            "query": arguments.query.name,
+            **({"series": query.name} if arguments.query.is_dir() else {}),
+            "support": (arguments.mask if support is None else arguments.support or arguments.query).name,
+            "mask": arguments.mask.name,
+            "outputs": {name: str(path) for name, path in targets.items()},
+            "overlapping_voxels": overlap,
+            "segments": [
+                {"label": drawing.info.label, **in_file_terms(result.report, *counted(query, support, part))}
+                for drawing, result, part in zip(drawings, results, supports, strict=True)
+            ],
+        }
+        write_results(targets, labelmap, confidence, report)
+    if picture is not None and drawn_last(picture, partial(_picture, query, results[0], supports[0])):
+        report["outputs"]["picture"] = str(picture)
     tell(report, arguments.json)
     return 0
 
@@ -163,7 +179,29 @@ def asked_networks(arguments: argparse.Namespace) -> list[str]:
 
     if arguments.method == "q-net":
         return [QNET]
-    return [PROPAGATION] if arguments.support is None else [PROPAGATION, QNET]
+    alone = arguments.support is None and not is_saved(arguments.mask)
+    return [PROPAGATION] if alone else [PROPAGATION, QNET]
+
+
+def drawing_of(support: SupportSet) -> Drawing:
+    """The structure of a saved drawing; on what voxels it was drawn is not known."""
+    from ..volume import SegmentInfo
+
+    return Drawing(
+        SegmentInfo(1, support.name, support.color, support.terminology), np.zeros((0, 0, 0), bool)
+    )
+
+
+def counted(
+    query: Volume, drawn_on: Volume | None, support: SupportSet
+) -> tuple[FileSlices, FileSlices | None]:
+    """How the query's file and that of the drawing, if it is known, count the slices of the drawn plane."""
+    from ..volume import file_slices, volume_id
+
+    own = file_slices(query, support.plane, support.axes)
+    if drawn_on is not None:
+        return own, file_slices(drawn_on, support.plane)
+    return own, own if support.volume_id == volume_id(query) else None
 
 
 def _picture(query: Volume, result: Segmentation, support: SupportSet, path: Path) -> None:
@@ -238,21 +276,32 @@ def _on_grid(labelmap: LabelMap, support: Volume, own_support: bool) -> LabelMap
         ) from error
 
 
-def build_supports(support: Volume, drawings: list[Drawing], not_here: list[int]) -> list[SupportSet]:
-    """A support set for every drawing; not_here: slices that hold none of them."""
-    from ..volume import support_from_mask
+def build_supports(
+    support: Volume, drawings: list[Drawing], not_here: list[int], top_percent: float = 0.5
+) -> list[SupportSet]:
+    """A support set for every drawing.
 
-    return [
-        support_from_mask(
+    not_here: slices that hold none of them, by the file's own index. top_percent: see `normalise`.
+    """
+    from ..volume import file_slices, support_from_mask
+
+    supports = []
+    for drawing in drawings:
+        pack = partial(
+            support_from_mask,
             support,
             drawing.drawn,
             name=drawing.info.name,
             color=drawing.info.color,
             terminology=drawing.info.terminology,
-            not_here=not_here,
+            top_percent=top_percent,
         )
-        for drawing in drawings
-    ]
+        packed = pack()
+        if not_here:
+            slices = file_slices(support, packed.plane)
+            packed = pack(plane=packed.plane, not_here=[slices.at(index) for index in not_here])
+        supports.append(packed)
+    return supports
 
 
 def others_of(drawings: list[Drawing], on_query: bool) -> list[np.ndarray | None]:
@@ -277,82 +326,3 @@ def segment_all(
         with Bar(drawn.name) as bar:
             results.append(client.segment(drawn, query, background=others, progress=bar, **settings))
     return results
-
-
-def combine(
-    drawings: list[Drawing], results: list[Segmentation], query: Volume
-) -> tuple[LabelMap, Volume, int]:
-    """One label map, the highest confidence of any segment, and how many voxels several segments claimed.
-
-    Such a voxel goes to one of them, see `share_voxels`.
-    """
-    from ..segment.overlap import share_voxels
-    from ..volume import LabelMap, Volume
-
-    labels = np.zeros(query.shape, np.int32)
-    highest = np.zeros(query.shape, np.float32)
-    claims = np.zeros(query.shape, np.uint16)
-    for drawing, result, own in zip(drawings, results, share_voxels(results), strict=True):
-        labels[own > 0] = drawing.info.label
-        claims += result.mask > 0
-        np.maximum(highest, result.confidence, out=highest)
-    segments = tuple(drawing.info for drawing in drawings)
-    return (
-        LabelMap(labels, query.ijk_to_ras, segments, query.placement),
-        Volume(highest, query.ijk_to_ras, "confidence", query.placement),
-        int((claims > 1).sum()),
-    )
-
-
-def write_results(
-    targets: dict[str, Path],
-    labelmap: LabelMap,
-    confidence: Volume,
-    report: dict[str, Any],
-    picture: Callable[[Path], None],
-) -> None:
-    """Write all output files, or none; `picture` draws to a path. Raises OutputError."""
-    from ..volume import write_labelmap, write_volume
-    from ..volume.io import ENDINGS
-
-    with appearing_together(list(targets.values()), ENDINGS) as staged:
-        for name, path in zip(targets, staged, strict=True):
-            if name == "output":
-                write_labelmap(path, labelmap)
-            elif name == "confidence":
-                write_volume(path, confidence)
-            elif name == "picture":
-                picture(path)
-            else:
-                path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-
-def tell(report: dict[str, Any], as_json: bool) -> None:
-    """Say what came out."""
-    for segment in report["segments"]:
-        for warning in segment["warnings"]:
-            say(f"warning: {segment['structure']}: {warning}")
-    if as_json:
-        print_json(report)
-        return
-    for segment in report["segments"]:
-        occupied = [part for part in segment["slices"] if part["occupied"]]
-        others = [part for part in segment["slices"] if not part["drawn"]]  # also those left empty
-        doubtful = [part["index"] for part in others if part["score"] < 0.6]
-        where = f"{len(occupied)} of {len(segment['slices'])} {segment['plane']} slices"
-        how = f"{segment['seconds']:.1f} s on {segment['device']}"
-        look = f"; look at slices {_ranges(doubtful)}" if doubtful else ""
-        print(f"{segment['structure']}: {segment['volume_ml']:.1f} ml on {where}, {how}{look}")
-    for name, path in report["outputs"].items():
-        print(f"{name:10s} {path}")
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Ascending numbers as "3-5, 9"."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import RecipeError
-from .common import add_command, add_device, project_folder, say
+from ..models import PROPAGATION, read_catalogue, resolve_model
+from .common import add_command, add_data, add_device, project_folder, say
 from .outputs import make_folder
 
 DETAILS = """
@@ -44,7 +46,13 @@ def add(commands: Any) -> None:
         help="folds of the released code, or every patient scored once (default: as in the recipe)",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="number of steps instead of the recipe's")
-    parser.add_argument("--start", metavar="START", help="start weights or file instead of the recipe's")
+    parser.add_argument(
+        "--start",
+        metavar="NAME|FILE",
+        help="what to start from instead of the recipe's start: radiology, torchvision:<weights>, random, a"
+        " model of `qnetseg weights list` to go on from, or a file of either kind",
+    )
+    add_data(parser)
     add_settings(parser)
     add_device(parser)
     parser.set_defaults(run=run)
@@ -73,6 +81,12 @@ def find_recipe(name: str) -> Path:
     raise RecipeError(f"There is no recipe '{name}'.", f"Name a .toml file or one of Training/: {known}.")
 
 
+def start_of(start: str) -> str:
+    """A start as the training reads it: the file of a model that is named. Raises WeightsError."""
+    known = {entry.name for entry in read_catalogue().models}
+    return str(resolve_model(start)) if start in known and not Path(start).is_file() else start
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Train to the last step, or on from the last checkpoint."""
     recipe = find_recipe(arguments.recipe)
@@ -81,6 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = {key: getattr(arguments, key) for key in ("fold", "scheme", "steps", "start")}
     overrides = {key: value for key, value in overrides.items() if value is not None}
     settings = read_recipe(recipe, {**dict(map(parse_setting, arguments.settings)), **overrides})
+    settings = replace(settings, start=start_of(settings.start))
+    if settings.method != PROPAGATION and settings.start == "random":
+        say(
+            "warning: The encoder starts from random weights, which takes many times the steps;"
+            " --start names others."
+        )
     make_folder(arguments.output)
     try:
         with distributed.joined(arguments.device) as (device, warning):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from .. import models
 from ..errors import WeightsError
-from .common import add_command, add_json, print_json
+from .common import Bar, add_command, add_json, print_json
 from .outputs import require_writable
 
 
@@ -153,14 +152,10 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
 
 def run_download(arguments: argparse.Namespace) -> int:
-    """Download with a progress bar."""
-    from tqdm import tqdm
-
+    """Download, and tell how far it is."""
     entry = models.read_catalogue().entry(arguments.name)
-    with tqdm(
-        total=entry.size, desc=entry.name, unit="B", unit_scale=True, file=sys.stderr, disable=None
-    ) as bar:
-        path = models.download(entry, lambda done, _: bar.update(done - bar.n))
+    with Bar(entry.name, "B", scale=True) as bar:
+        path = models.download(entry, bar.show)
     print(path)
     return 0
 

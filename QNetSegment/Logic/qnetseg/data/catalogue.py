@@ -30,7 +30,7 @@ def data_root() -> Path:
     if not root.is_dir():
         raise DatasetError(
             "The development data were not found.",
-            "Set the environment variable QNETSEG_DATA to the folder that holds CHAOST2 and CMR.",
+            "Name the folder that holds CHAOST2 and CMR with --data, or set the variable QNETSEG_DATA to it.",
         )
     return root
 
@@ -101,7 +101,7 @@ class DataSet:
         if not found:
             raise DatasetError(
                 f"The data set {self.name} has no images like {self.images.format('N')}.",
-                "Check the folder that QNETSEG_DATA points to.",
+                "Check the folder that --data names, or QNETSEG_DATA.",
             )
         return sorted(found, key=int)
 

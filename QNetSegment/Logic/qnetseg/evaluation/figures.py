@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..volume import PLANES, SupportSet, SupportSlice, Volume, canonical
-from ..volume.atomic import replacing
+from ..volume import PLANES, FileSlices, SupportSet, SupportSlice, Volume, canonical, file_slices, plane_name
+from .pictures import plain, save
 
 if TYPE_CHECKING:
     from ..segment.result import Segmentation, SliceReport
@@ -39,6 +39,8 @@ def contact_sheet(
     """
     from matplotlib.figure import Figure
 
+    from ..segment.result import volume_text
+
     cells = _cells(volume, segmentation, support)
     height = CELL_WIDTH * max(cell.height / cell.width for cell in cells)
     rows = -(-len(cells) // COLUMNS)
@@ -48,18 +50,23 @@ def contact_sheet(
     grid = figure.add_gridspec(rows + 1, COLUMNS, height_ratios=[height + 0.2] * rows + [0.75])
     for number, cell in enumerate(cells):
         cell.draw(figure.add_subplot(grid[number // COLUMNS, number % COLUMNS]))
-    _confidence_strip(figure, figure.add_subplot(grid[rows, :]), segmentation, {cell.index for cell in cells})
+    slices = file_slices(volume, support.plane, support.axes)
+    shown = {cell.index for cell in cells}
+    _confidence_strip(figure, figure.add_subplot(grid[rows, :]), segmentation, shown, slices)
     report = segmentation.report
+    here = any(part.drawn for part in report.slices)
+    plane = slices.name if here else plane_name(support.axes[PLANES[support.plane]])
     figure.suptitle(
-        f"{title}: {report.structure}, {report.volume_ml:.0f} ml\n", fontsize=15, fontweight="bold"
+        f"{plain(title)}: {plain(report.structure)}, {volume_text(report.volume_ml)}\n",
+        fontsize=15,
+        fontweight="bold",
     )
     how = (
-        f"drawn by hand (orange) on {_count(len(support.slices), support.plane)}, "
-        f"found (cyan) in {report.seconds:.0f} s on {report.device} by {report.model}"
+        f"drawn by hand (orange) on {_count(len(support.slices), plane)}, "
+        f"found (cyan) in {report.seconds:.0f} s on {report.device} by {plain(report.model)}"
     )
     figure.text(0.5, 1 - 0.36 / figure.get_figheight(), how, ha="center", va="top", fontsize=10, color="0.25")
-    with replacing(path, ".png") as temporary:
-        figure.savefig(temporary)
+    save(figure, path)
 
 
 def _count(slices: int, plane: str) -> str:
@@ -102,10 +109,13 @@ def _cells(volume: Volume, segmentation: Segmentation, support: SupportSet) -> l
     low, high = np.percentile(turned.array[turned.array > turned.array.min()], (1, 99.5))
     mask = orientation.apply(segmentation.mask)
     here = {part.index for part in segmentation.report.slices if part.drawn}
-    cells = [_drawn_cell(part, box, part.index in here) for part in support.slices[:MOST_DRAWN]]
+    slices = file_slices(volume, support.plane, support.axes)
+    cells = [_drawn_cell(part, box, part.index in here, slices) for part in support.slices[:MOST_DRAWN]]
     for part in chosen_slices(segmentation.report.slices, COLUMNS * ROWS - len(cells)):
         image = _shades(turned.array.take(part.index, axis)[box], low, high)
-        label = f"slice {part.index}" + (f", confidence {part.score:.2f}" if part.occupied else ", not found")
+        label = f"slice {slices.at(part.index)}" + (
+            f", confidence {part.score:.2f}" if part.occupied else ", not found"
+        )
         cells.append(
             _cell(
                 image,
@@ -126,13 +136,13 @@ def _shades(image: np.ndarray, low: float, high: float) -> np.ndarray:
     return shades
 
 
-def _drawn_cell(part: SupportSlice, box: tuple[slice, slice], here: bool) -> _Cell:
+def _drawn_cell(part: SupportSlice, box: tuple[slice, slice], here: bool, slices: FileSlices) -> _Cell:
     """A drawn slice; `here`: on the query itself, whose crop then fits."""
     low, high = np.percentile(part.image, (1, 99.5))
     image, mask = _shades(part.image, low, high), part.mask > 0
     if here:
         image, mask = image[box], mask[box]
-    label = f"slice {part.index}, drawn" if here else "drawn on another scan"
+    label = f"slice {slices.at(part.index)}, drawn" if here else "drawn on another scan"
     return _cell(image, mask, part.plane, part.spacing, label, DRAWN_COLOR, part.index if here else -1)
 
 
@@ -175,14 +185,16 @@ def chosen_slices(slices: tuple[SliceReport, ...], count: int) -> list[SliceRepo
     return [candidates[number] for number in np.linspace(0, len(candidates) - 1, count).round().astype(int)]
 
 
-def _confidence_strip(figure: Any, axes: Any, segmentation: Segmentation, shown: set[int]) -> None:
-    """One coloured field a slice; white where the structure was not found."""
-    slices = segmentation.report.slices
-    first, last = slices[0].index, slices[-1].index
+def _confidence_strip(
+    figure: Any, axes: Any, segmentation: Segmentation, shown: set[int], slices: FileSlices
+) -> None:
+    """One coloured field a slice, counted as in the file; white where the structure was not found."""
+    parts = {slices.at(part.index): part for part in segmentation.report.slices}
+    first, last = min(parts), max(parts)
     values = np.full((1, last - first + 1), np.nan)
-    for part in slices:
+    for index, part in parts.items():
         if part.occupied:
-            values[0, part.index - first] = part.score
+            values[0, index - first] = part.score
     image = axes.imshow(
         values,
         cmap="viridis",
@@ -194,12 +206,12 @@ def _confidence_strip(figure: Any, axes: Any, segmentation: Segmentation, shown:
     )
     axes.set_yticks([])
     axes.set_ylim(0, 1)
-    axes.set_xlabel(f"{segmentation.report.plane} slice; white: not found, orange: drawn, ticks above: shown")
+    axes.set_xlabel(f"{slices.name} slice; white: not found, orange: drawn, ticks above: shown")
     axes.set_title("Confidence", fontsize=10, loc="left")
     axes.tick_params(axis="x", labelsize=9)
-    for part in slices:
+    for index, part in parts.items():
         if part.drawn:
-            axes.axvspan(part.index - 0.5, part.index + 0.5, color=DRAWN_COLOR)
-    for index in shown - {-1}:
+            axes.axvspan(index - 0.5, index + 0.5, color=DRAWN_COLOR)
+    for index in map(slices.at, shown - {-1}):
         axes.plot([index, index], [1.0, 1.15], color="0.2", linewidth=1.2, clip_on=False)
     figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01, ticks=(0, 0.5, 1))

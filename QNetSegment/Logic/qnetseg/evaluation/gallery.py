@@ -14,9 +14,9 @@ from ..data import Case, dataset
 from ..methods import load_method
 from ..model import Model
 from ..segment.matching import thirds
-from ..volume.atomic import replacing
 from .features import Scorer
 from .metrics import dice
+from .pictures import plain, save
 from .protocol_p import (
     Pair,
     ProtocolP,
@@ -114,7 +114,7 @@ def _draw(rows: list[Shown], names: list[str], protocol: ProtocolP, path: str | 
     figure = Figure(figsize=(CELL * columns, CELL * len(rows) + 0.6), dpi=DPI, layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, title in zip(grid[0], ("support", "ground truth", *names), strict=True):
-        axes.set_title(title, fontsize=10, pad=14)
+        axes.set_title(plain(title), fontsize=10, pad=14)
     for line, row in zip(grid, rows, strict=True):
         pair = row.pair
         drawn, truth = pair.support.labels[row.drawn] == pair.label, pair.target()[row.slice]
@@ -124,10 +124,15 @@ def _draw(rows: list[Shown], names: list[str], protocol: ProtocolP, path: str | 
             row.drawn,
             drawn,
             DRAWN_COLOR,
-            f"{pair.structure}, case {pair.support.name}",
+            f"{plain(pair.structure)}, case {plain(pair.support.name)}",
         )
         _picture(
-            line[1], pair.query, row.slice, truth, TRUE_COLOR, f"case {pair.query.name}, slice {row.slice}"
+            line[1],
+            pair.query,
+            row.slice,
+            truth,
+            TRUE_COLOR,
+            f"case {plain(pair.query.name)}, slice {row.slice}",
         )
         for axes, name in zip(line[2:], names, strict=True):
             if name in row.found:
@@ -136,11 +141,10 @@ def _draw(rows: list[Shown], names: list[str], protocol: ProtocolP, path: str | 
             else:
                 axes.set_axis_off()
     figure.suptitle(
-        f"{protocol.dataset}, Setting {protocol.setting}, fold {protocol.fold}, {protocol.scheme}",
+        f"{plain(protocol.dataset)}, Setting {protocol.setting}, fold {protocol.fold}, {protocol.scheme}",
         fontsize=11,
     )
-    with replacing(path, ".png") as temporary:
-        figure.savefig(temporary)
+    save(figure, path)
 
 
 def _picture(

@@ -87,3 +87,10 @@ class Segmentation:
     mask: np.ndarray
     confidence: np.ndarray
     report: Report
+
+
+def volume_text(millilitres: float) -> str:
+    """A volume for people; what is too small for ml, as in a micro-CT, in cubic mm."""
+    if 0 < millilitres < 0.05:
+        return f"{1000 * millilitres:.3g} cubic mm"
+    return f"{millilitres:.1f} ml"

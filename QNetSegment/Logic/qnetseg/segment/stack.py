@@ -9,6 +9,8 @@ import numpy as np
 from ..model import QNetConfig
 from ..volume import PLANES, InPlaneGrid, Orientation, SupportSet, Volume, canonical, normalise, volume_id
 
+LEAST_ACROSS = 96  # network pixels along the larger edge of a field of view, at least
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -44,29 +46,31 @@ class Stack:
         return np.ascontiguousarray(np.moveaxis(self.orientation.apply(array), self.axis, 0))
 
 
-def build_stack(support: SupportSet, query: Volume, top_percent: float = 0.5) -> Stack:
-    """Bring the query to the support's plane. top_percent: see `normalise`."""
+def build_stack(support: SupportSet, query: Volume) -> Stack:
+    """Bring the query to the support's plane, and normalise it as the support was."""
     turned, orientation = canonical(query, support.axes)
     axis = PLANES[support.plane]
     # Normalised after turning: sums depend on the axis order in their last bits.
-    slices = np.ascontiguousarray(np.moveaxis(normalise(turned.array, top_percent), axis, 0))
+    slices = np.ascontiguousarray(np.moveaxis(normalise(turned.array, support.top_percent), axis, 0))
     spacing = _reordered(turned.spacing, axis)
     identity = volume_id(query)
     return Stack(slices, axis, orientation, spacing, identity, support.volume_id == identity)
 
 
 def model_grid(support: SupportSet, stack: Stack, config: QNetConfig) -> InPlaneGrid:
-    """The grid of Q-Net's images that the query's and all drawn slices fit in."""
+    """The grid of Q-Net's images that the query's and all drawn slices fit in.
+
+    Its pixels are those that Q-Net was trained with; coarser for a field of view that does not fit, and finer
+    for one that would be lost in them, as of a micro-CT.
+    """
+    shape = stack.slices.shape[1], stack.slices.shape[2]
     fields = [
-        (stack.slices.shape[1:], stack.spacing[1:]),
-        *((part.mask.shape, part.spacing) for part in support.slices),
+        (shape, stack.spacing[1:]),
+        *(((part.mask.shape[0], part.mask.shape[1]), part.spacing) for part in support.slices),
     ]
-    coarsest = max(
-        InPlaneGrid.fitting(shape, mm, config.spacing, config.size).spacing for shape, mm in fields
-    )
-    return InPlaneGrid(
-        (stack.slices.shape[1], stack.slices.shape[2]), stack.spacing[1:], coarsest, config.size
-    )
+    largest = max(count * mm for counts, spacing in fields for count, mm in zip(counts, spacing, strict=True))
+    spacing = max(min(config.spacing, largest / LEAST_ACROSS), largest / config.size)
+    return InPlaneGrid(shape, stack.spacing[1:], spacing, config.size)
 
 
 def support_images(support: SupportSet, grid: InPlaneGrid) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,7 @@ from ..volume import (
     write_volume,
 )
 from ..volume.atomic import replacing
+from ..volume.normalise import padding_floor
 from ..volume.volume import axis_directions
 from .body import body_box, foreground_mask
 from .studies import Study
@@ -242,9 +243,14 @@ def _placed(
 
 
 def _cut(array: np.ndarray, top_percent: float) -> np.ndarray:
-    """Brightest voxels at the value that `top_percent` of all exceed; whole where nothing would be left."""
+    """Padding just below the image, and the brightest voxels at the value that `top_percent` of all exceed;
+    whole where nothing would be left."""
+    low = float(array.min())
+    floor = padding_floor(array, low)
+    if floor > low:
+        array = np.maximum(array, np.float32(floor))
     ceiling = np.percentile(array, 100 - top_percent, method="lower")
-    return np.minimum(array, ceiling) if ceiling > array.min() else array
+    return np.minimum(array, ceiling) if ceiling > floor else array
 
 
 def _fingerprint(study: Study, settings: Preparation) -> dict[str, Any]:

@@ -14,13 +14,24 @@ from .io import (
     write_volume,
 )
 from .normalise import normalise
-from .orientation import ANATOMICAL_AXES, PLANES, Orientation, array_axes, canonical, obliqueness
+from .orientation import (
+    ANATOMICAL_AXES,
+    PLANES,
+    FileSlices,
+    Orientation,
+    array_axes,
+    canonical,
+    file_slices,
+    obliqueness,
+    plane_name,
+)
 from .support import SupportSet, SupportSlice, slice_position, support_from_mask, volume_id
 from .volume import Volume
 
 __all__ = [
     "ANATOMICAL_AXES",
     "PLANES",
+    "FileSlices",
     "InPlaneGrid",
     "LabelMap",
     "Orientation",
@@ -30,9 +41,11 @@ __all__ = [
     "Volume",
     "array_axes",
     "canonical",
+    "file_slices",
     "normalise",
     "obliqueness",
     "on_grid_of",
+    "plane_name",
     "read_labelmap",
     "read_volume",
     "require_same_grid",

@@ -7,6 +7,7 @@ an oblique volume stays oblique.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -19,6 +20,11 @@ PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
 
 ANATOMICAL_AXES = np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 """Rows: the RAS directions +S, +P and +L, in the order of a canonical array's axes."""
+
+OBLIQUE_DEGREES = 20.0
+"""Between a plane's normal and the nearest anatomical axis, from which the plane is none of the three."""
+
+SHORT_AXIS = re.compile(r"(?<![a-z])(sax?|short[ _-]?axis)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,43 @@ def canonical(volume: Volume, axes: np.ndarray = ANATOMICAL_AXES) -> tuple[Volum
         to_native[2 - native, 3] = volume.shape[native] - 1 if flip else 0.0
     turned = Volume(orientation.apply(volume.array), volume.ijk_to_ras @ to_native, volume.name)
     return turned, orientation
+
+
+@dataclass(frozen=True)
+class FileSlices:
+    """The slices of a plane as viewers and the volume's own file have them.
+
+    name: what people call the plane, see `plane_name`. axis: of the file, "i", "j" or "k". count: of slices.
+    flipped: whether the file counts them from the other end.
+    """
+
+    name: str
+    axis: str
+    count: int
+    flipped: bool
+
+    def at(self, index: int) -> int:
+        """The file's own index, from 0, of a slice of the canonical volume, and the other way round."""
+        return self.count - 1 - index if self.flipped else index
+
+
+def file_slices(volume: Volume, plane: str, axes: np.ndarray = ANATOMICAL_AXES) -> FileSlices:
+    """The slices of a plane of `canonical(volume, axes)`, in the file's terms."""
+    turned, orientation = canonical(volume, axes)
+    axis = PLANES[plane]
+    name = plane_name(array_axes(turned)[axis], volume.name)
+    return FileSlices(name, "kji"[orientation.axes[axis]], turned.shape[axis], orientation.flips[axis])
+
+
+def plane_name(normal: np.ndarray, volume_name: str = "") -> str:
+    """What people call slices with this normal, a (3,) RAS unit vector: "axial", "coronal" or "sagittal".
+
+    Further off these, "short axis" of a volume that is named so, as those of the heart are; else "oblique".
+    """
+    cosines = np.abs(ANATOMICAL_AXES @ normal)
+    if np.degrees(np.arccos(min(1.0, float(cosines.max())))) <= OBLIQUE_DEGREES:
+        return list(PLANES)[int(cosines.argmax())]
+    return "short axis" if SHORT_AXIS.search(volume_name) else "oblique"
 
 
 def obliqueness(volume: Volume, axes: np.ndarray = ANATOMICAL_AXES) -> float:

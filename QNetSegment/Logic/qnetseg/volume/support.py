@@ -65,6 +65,7 @@ class SupportSet:
     axes: (3, 3) float64, rows are the RAS directions of that canonical volume's array axes; a query turned by
     `canonical(query, support.axes)` shows the structure the same way up, also between oblique volumes.
     strays: indices of slices that hold a few drawn voxels and do not count as drawn.
+    top_percent: how the images were normalised (see `normalise`); a query must be normalised alike.
     """
 
     slices: tuple[SupportSlice, ...]
@@ -74,6 +75,7 @@ class SupportSet:
     volume_id: str = ""
     axes: np.ndarray = field(default_factory=ANATOMICAL_AXES.copy)
     strays: tuple[int, ...] = ()
+    top_percent: float = 0.5
 
     def __post_init__(self) -> None:
         if not self.filled:
@@ -105,6 +107,7 @@ class SupportSet:
             "plane": self.plane,
             "axes": np.asarray(self.axes).tolist(),
             "strays": list(self.strays),
+            "top_percent": float(self.top_percent),
             "slices": [
                 {
                     "spacing": list(part.spacing),
@@ -150,6 +153,9 @@ class SupportSet:
             if axes.shape != (3, 3) or not np.allclose(np.linalg.norm(axes, axis=1), 1.0, atol=1e-3):
                 raise ValueError("wrong axes")
             red, green, blue = (float(part) for part in header["color"])
+            top_percent = float(header.get("top_percent", 0.5))  # older files do not tell; it was that
+            if not 0.0 <= top_percent < 100.0:
+                raise ValueError("a wrong share of the histogram")
             return cls(
                 slices,
                 str(header["name"]),
@@ -158,6 +164,7 @@ class SupportSet:
                 str(header["volume_id"]),
                 axes,
                 tuple(int(index) for index in header.get("strays", ())),
+                top_percent,
             )
         except UNREADABLE as error:
             raise InputError(
@@ -242,7 +249,9 @@ def support_from_mask(
         for index, outline in outlines.items()
     )
     identity = volume_id(volume)
-    return SupportSet(slices, name, color, terminology, identity, array_axes(turned), sorts.strays)
+    return SupportSet(
+        slices, name, color, terminology, identity, array_axes(turned), sorts.strays, top_percent
+    )
 
 
 def _require_one_label(mask: np.ndarray) -> None:

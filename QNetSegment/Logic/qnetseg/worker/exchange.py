@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import signal
 import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +35,30 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_when_ended(folder: Callable[[], Path | None]) -> None:
+    """From now on a signal that ends this process removes its exchange folder first, whatever it is doing.
+
+    A thread waits for the signals, because the main one may be busy in a library. Call it from the main one.
+    """
+    ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ending = [number for number in ending if signal.getsignal(number) == signal.SIG_DFL]  # unlike nohup
+    if os.name != "posix" or not ending:  # Windows ends processes without asking
+        return
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    for number in ending:
+        signal.signal(number, lambda *_: None)  # the number arrives by the pipe, from whatever thread is hit
+    signal.set_wakeup_fd(told)
+
+    def wait() -> None:
+        number = os.read(heard, 1)[0]
+        if (found := folder()) is not None:
+            remove_folder(found)
+        os._exit(128 + number)
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
+
+
 def clear_folder(folder: Path, keep: str | None = None) -> None:
     """Remove the files of the exchange folder but the one named `keep`; the folder stays."""
     for file in folder.glob("*"):
@@ -53,7 +81,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise OutputError(
-            f'An array could not be written to "{path.parent}": {error.strerror}.', _ROOM
+            f'An array could not be written to "{path.parent}": {error.strerror or error}.', _ROOM
         ) from error
 
 

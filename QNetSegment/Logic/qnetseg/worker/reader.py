@@ -29,7 +29,7 @@ import numpy as np
 
 from ..errors import QNetSegmentError
 from . import protocol
-from .exchange import remove_folder, save_array, write_all
+from .exchange import remove_folder, remove_when_ended, save_array, write_all
 from .server import claim_streams
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def main() -> NoReturn:
     stdin, stdout = claim_streams()
     if line := stdin.readline():
         folder = _folder_of(line)
+        remove_when_ended(lambda: folder)
         threading.Thread(target=_answer, args=(stdout, path, folder), daemon=True).start()
         stdin.readline()
         remove_folder(folder)

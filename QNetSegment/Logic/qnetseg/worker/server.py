@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from ..errors import Cancelled, QNetSegmentError
 from . import protocol
 from .backend import Backend, Job, Progress, auto_device, check_engine, read_job
-from .exchange import remove_folder, save_array, write_all
+from .exchange import remove_folder, remove_when_ended, save_array, write_all
 
 if TYPE_CHECKING:
     from ..segment.result import Segmentation
@@ -110,6 +110,7 @@ class _Server:
         self._ended = threading.Event()
 
     def run(self) -> None:
+        remove_when_ended(lambda: self._folder)
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
         while (request := self._requests.get()) is not None:
             self._send(self._answer(request))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...volume.atomic import replacing
+from ..pictures import save
 from ..whole_volume.reliability import BINS, binned
 from ..whole_volume.scoring import WORST_FEW
 from ..whole_volume.tables import CHOICE_TITLES, where
@@ -70,5 +70,4 @@ def _draw(voxels: list[list[int]], pairs: np.ndarray, picture: Path) -> None:
     for axes in (left, right):
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    with replacing(picture, ".png") as temporary:
-        sheet.savefig(temporary)
+    save(sheet, picture)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...data import CATALOGUE
-from ...volume.atomic import replacing
+from ..pictures import plain, save
 from .markdown import section, table
 from .published import METHODS, TABLE3
 from .queue import Planned
@@ -166,13 +166,12 @@ def _draw(curves: dict[str, dict[str, np.ndarray]], iterations: list[int], title
     for axes, (mode, by_name) in zip(panels, curves.items(), strict=True):
         for name, values in by_name.items():
             style = {"color": "black", "linewidth": 2.2} if name == "mean" else {"linewidth": 1.4}
-            axes.plot(iterations, values, marker="o", markersize=3, label=name, **style)
+            axes.plot(iterations, values, marker="o", markersize=3, label=plain(name), **style)
         axes.axvline(PEAK, color="0.7", linewidth=1, linestyle=":")
         axes.set_title(mode, fontsize=10)
         axes.set_xlabel("iterations")
         axes.grid(alpha=0.25)
     panels[0].set_ylabel("Dice in per cent")
     sheet.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
-    sheet.suptitle(title, fontsize=11)
-    with replacing(picture, ".png") as temporary:
-        sheet.savefig(temporary)
+    sheet.suptitle(plain(title), fontsize=11)
+    save(sheet, picture)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...volume.atomic import replacing
 from ..gallery import CELL, DPI, DRAWN_COLOR, FOUND_COLOR, MARGIN, TRUE_COLOR
+from ..pictures import plain, save
 from .rivals import Task
 from .scoring import slice_dice
 from .studies import Study
@@ -73,12 +73,11 @@ def gallery(
     for line, row in zip(grid, rows, strict=True):
         _draw(line, redo(row))
     figure.suptitle(
-        f"{content['protocol']}, {content['dataset']}: the worst results of {content['methods'][0]}\n"
+        f"{content['protocol']}, {plain(content['dataset'])}: the worst results of {content['methods'][0]}\n"
         "orange what was drawn, green the truth, blue what was found",
         fontsize=10,
     )
-    with replacing(path, ".png") as temporary:
-        figure.savefig(temporary)
+    save(figure, path)
     return rows
 
 
@@ -87,7 +86,7 @@ def _draw(line: Any, result: Redone) -> None:
     row, drawing = result.row, result.drawing
     scored = f"Dice {100 * row['dice']:.0f}" if "dice" in row else f"{row['false_ml']:.0f} ml false"
     drawn = drawing.filled[0]
-    title = f"{row['structure']}, {drawing.study.name}, slice {drawn}"
+    title = f"{plain(row['structure'])}, {plain(drawing.study.name)}, slice {drawing.study.file_index(drawn)}"
     _picture(line[0], drawing.study, drawn, [(drawing.mask, DRAWN_COLOR)], drawing.mask, title)
     either = result.truth | result.found
     occupied = np.flatnonzero(either.any(axis=(1, 2)))
@@ -96,9 +95,9 @@ def _draw(line: Any, result: Redone) -> None:
     dice = slice_dice(result.found, result.truth)
     for number, axes in enumerate(line[1:]):
         index = int(occupied[int((number + 0.5) / SLICES * len(occupied))])
-        title = f"slice {index}: {100 * dice[index]:.0f}"
+        title = f"slice {result.study.file_index(index)}: {100 * dice[index]:.0f}"
         if number == 0:
-            title = f"{row['query']}, {scored}; {title}"
+            title = f"{plain(row['query'])}, {scored}; {title}"
         outlines = [(result.truth, TRUE_COLOR), (result.found, FOUND_COLOR)]
         _picture(axes, result.study, index, outlines, either, title)
 

@@ -65,6 +65,12 @@ class Study:
         """Inverse of `stack`, contiguous."""
         return np.ascontiguousarray(self.orientation.back(np.moveaxis(stack, 0, PLANES[self.plane])))
 
+    def file_index(self, index: int) -> int:
+        """The index that a slice of the stack has in the study's own file."""
+        axis = PLANES[self.plane]
+        count = self.volume.shape[self.orientation.axes[axis]]
+        return count - 1 - index if self.orientation.flips[axis] else index
+
     def mask(self, label: int) -> np.ndarray:
         """(S, H, W) bool: one structure."""
         return np.ascontiguousarray(self.stack(self.labels) == label)
