@@ -75,9 +75,6 @@ def layout(chance: Chance, planes: Tensor, parts: int, side: int, cell: float, r
     # Some of the surroundings lie in front of the structure and dent it.
     dents = per_sample(chance.often(0.35)) & (around[:, :3] < 1).any(1)
     target, body = (torch.where(dents & (part < 1), 2 - part, part) for part in (target, body))
-    beyond = _beyond(chance, planes, parts, radius)
-    target = torch.where(beyond, FAR, target)
-    body, cavity, labels = (torch.where(beyond, other.roll(1, 0), other) for other in (body, cavity, labels))
     return Layout(target, body, cavity, inclusions, rims, labels, inner)
 
 
@@ -169,15 +166,12 @@ def _closed(chance: Chance, squares: Tensor, lengths: Tensor, may_be_blunt: Tens
 
 
 def _body(chance: Chance) -> tuple[Tensor, Tensor, int]:
-    """One body, flat or long; its first axis leans from the normal. It is as much larger elsewhere as it is
-    drawn nearer to an end, because windows are scaled to what is drawn."""
+    """One body, flat or long; its first axis leans from the normal."""
     sides = chance.spread(0.7, 1.45, PIECES, 1)
     length = chance.spread(0.5, 3.5, PIECES, 1)
-    off = chance.uniform(-0.85, 0.85, PIECES, 1)
-    size = (1 - off.square()).rsqrt()
-    radii = torch.cat([length, sides, 1 / sides], -1) * size
+    radii = torch.cat([length, sides, 1 / sides], -1)
     centre = chance.normal(PIECES, 3) * 0.12
-    centre[..., :1] = off * length * size
+    centre[..., :1] = chance.uniform(-0.85, 0.85, PIECES, 1) * length
     return centre, radii, 1
 
 
@@ -252,15 +246,6 @@ def _inclusions(chance: Chance, monomials: Tensor) -> Tensor:
     across, along = _quadrics(centre, radii, _rotations(chance, INCLUSIONS, 0.4))
     there = chance.often(0.35)[:, None, None]
     return torch.where(there, ((across + along) @ monomials).amin(1, keepdim=True), FAR)
-
-
-def _beyond(chance: Chance, planes: Tensor, parts: int, radius: Tensor) -> Tensor:
-    """(B, D, 1, 1) bool: planes beyond an end at which all that surrounds the structure ends, too, as the
-    ventricles do at the valves; in most samples none."""
-    end = (chance.uniform(0.3, 2) * radius)[:, None]
-    side = 2.0 * chance.often(0.5)[:, None] - 1
-    middle = planes.unflatten(1, (-1, parts)).mean(2).repeat_interleave(parts, 1)  # between two slices
-    return ((middle * side > end) & chance.often(0.2)[:, None])[:, :, None, None]
 
 
 def _rims(chance: Chance, bodies: Tensor, radius: Tensor) -> Tensor:
