@@ -179,3 +179,11 @@ def test_a_second_look_starts_from_the_first_one():
     seen = evidence(again, Appearance.of(one))
     assert (seen[:, 0] == -0.5).all() and (seen[:, 8] == 1).all()
     assert (evidence(one, Appearance.of(one))[:, 8] == 0).all()
+
+
+def test_spacing_of_double_precision_is_taken(propagator):
+    image, truth = tube(count=20, radius=10)
+    spacing = tuple(np.array([2.0, 1.0, 1.0]))
+    found = propagate(propagator, image, spacing, Drawing({10: truth[10]}))
+    single = propagate(propagator, image, (2.0, 1.0, 1.0), Drawing({10: truth[10]}))
+    assert np.array_equal(found.probability, single.probability)

@@ -72,8 +72,8 @@ class Scenes:
             drawn=drawn[None],
             distance=distance[None],
             valid=valid[None],
-            gap=torch.tensor([window.gap]),
-            radius=torch.tensor([window.radius]),
+            gap=torch.tensor([window.gap], dtype=torch.float32),
+            radius=torch.tensor([window.radius], dtype=torch.float32),
         )
 
     def _drawn_planes(self, window: Window) -> dict[int, int]:
