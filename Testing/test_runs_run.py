@@ -150,7 +150,7 @@ def test_overlaps_are_shared_out_as_on_the_command_line():
     drawings = [
         command_line.Drawing(SegmentInfo(label, str(label), (0.0, 0.0, 0.0)), np.ones(1)) for label in (1, 2)
     ]
-    query = SimpleNamespace(shape=(1, 1, 5), ijk_to_ras=np.eye(4))
+    query = SimpleNamespace(shape=(1, 1, 5), ijk_to_ras=np.eye(4), placement=None)
     labelmap, _, _ = command_line.combine(drawings, answers, query)
     for label, result in enumerate(ended.wait(), 1):
         assert np.array_equal(result.mask, labelmap.array == label)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from qnetseg import errors
+from qnetseg.cores import SPINS
 from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig, save_model
 from qnetseg.models import load_networks
 from qnetseg.segment import SegmentOptions, device, segment_volume
@@ -158,7 +159,7 @@ print(json.dumps([[os.environ.get(name) for name in names], "torch" in sys.modul
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert json.loads(done.stdout.splitlines()[-1]) == [[own or "0", "0"], False]
+    assert json.loads(done.stdout.splitlines()[-1]) == [[own or str(SPINS), "0"], False]
 
 
 def test_check_returns_the_version_of_torch():

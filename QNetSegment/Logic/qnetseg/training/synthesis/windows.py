@@ -32,7 +32,7 @@ class WindowRecipe:
     shallow: float = 0.15
     moved: float = 0.15
     second: float = 0.12
-    real: float = 0.4
+    real: float = 0.35
     segmented: float = 0.5
     repainted: float = 0.25
 
