@@ -17,6 +17,8 @@ from qnetseg.training.distributed import Processes
 from qnetseg.training.learner import Ahead
 from qnetseg.training.propagation import PropagationLearner, propagation_loss
 from qnetseg.training.synthesis import Division, Tissue, make_batch
+from qnetseg.training.synthesis.bodies import layout
+from qnetseg.training.synthesis.chance import Chance
 from qnetseg.training.synthesis.tissue import cut_out, find_place
 from support.propagation_bed import RECIPE, WINDOWS, undisturbed
 
@@ -137,6 +139,26 @@ def test_a_real_window_shows_the_structure_where_it_is(tissues):
         assert inside.sum() > 20
         assert image[position][inside].mean() > 0.7 and image[position][~inside].mean() < 0.3
         assert gap > 0 and 2 <= position <= 5
+
+
+def test_nobody_draws_a_sponge():
+    _, j, i = np.indices((6, 32, 32))
+    ball = (j - 16) ** 2 + (i - 16) ** 2 < 100
+    sponge = ball & ((j + i) % 3 > 0)
+    for mask, smooth in ((ball, True), (sponge, False)):
+        division = Division.of(mask.astype(int) + 1, CPU)
+        assert division.smooth[0][2] == smooth
+
+
+def test_some_structures_are_what_a_wall_surrounds():
+    chance = Chance(40, CPU, 3)
+    planes = (torch.arange(8.0)[None] - 4).expand(40, -1) * 2
+    made = layout(chance, planes, 1, 32, 2.0, torch.full((40,), 12.0))
+    assert made.inner.any() and not made.inner.all()
+    found, wall, cavity = (part[made.inner] < 1 for part in (made.target, made.body, made.cavity))
+    assert found.any() and not (found & wall).any() and (found <= cavity).float().mean() > 0.99
+    others = ~made.inner
+    assert torch.equal(made.target[others], made.body[others])
 
 
 def test_volumes_without_a_structure_are_refused():
