@@ -233,3 +233,21 @@ def test_the_nearest_command_is_suggested(given, meant, capsys):
 def test_help_tells_the_exit_codes():
     told = build_parser().format_help()
     assert "exit codes:" in told and all(f"\n  {code}  " in told for code in (0, 1, 2, 130))
+
+
+@posix_only
+def test_an_ending_that_gets_stuck_ends_all_the_same():
+    code = """
+        import os, signal, time
+        from qnetseg.cli import streams
+        streams.STUCK = 0.2
+        with streams.ended_by_signals():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
+            except streams.Ended:
+                time.sleep(60)
+    """
+    environment = {**os.environ, "PYTHONPATH": str(LOGIC)}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment, timeout=PATIENCE)
+    assert done.returncode == 128 + signal.SIGTERM

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+STUCK = 10.0  # seconds after a signal, in which images are removed
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP")
 """A terminal that is closed, a batch system that stops the job; Windows has only the first."""
 
@@ -104,12 +105,22 @@ def _occupy_descriptors() -> None:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within it a signal that ends the process raises `Ended`, so that patients' images are removed first."""
+    """Within it a signal that ends the process raises `Ended`, so that patients' images are removed first.
+
+    Should that get stuck (an exception may come at a bad moment), the process ends all the same; the worker,
+    which then loses its input, removes the images.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    stuck: list[threading.Timer] = []
+
     def end(number: int, _frame: Any) -> None:
+        timer = threading.Timer(STUCK, os._exit, (128 + number,))
+        timer.daemon = True
+        timer.start()
+        stuck.append(timer)
         raise Ended(number)
 
     before: dict[int, Any] = {}
@@ -120,5 +131,7 @@ def ended_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        for timer in stuck:
+            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
