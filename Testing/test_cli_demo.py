@@ -14,21 +14,14 @@ from qnetseg.cli import demo, drawing, main
 from qnetseg.errors import InputError, OutputError
 from qnetseg.evaluation.figures import chosen_slices, contact_sheet
 from qnetseg.volume import Volume, canonical, read_labelmap, read_volume, support_from_mask
-from support.cli_bed import Bed
-from support.worker_bed import FAKE
+from support.cli_bed import bed
+
+__all__ = ["bed"]
 
 
 @pytest.fixture(scope="module")
 def scan():
     return canonical(read_volume(demo.find_scan()))[0]
-
-
-@pytest.fixture
-def bed(tmp_path, monkeypatch):
-    bed = Bed(tmp_path)
-    monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
-    monkeypatch.setattr("qnetseg.worker.client.default_command", lambda: FAKE)
-    return bed
 
 
 def test_the_drawing_lies_on_the_cerebellum(scan):

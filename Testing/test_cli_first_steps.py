@@ -19,18 +19,11 @@ from qnetseg.models import QNET
 from qnetseg.segment.stack import build_stack
 from qnetseg.training import read_recipe
 from qnetseg.volume import SupportSet, normalise, read_labelmap, read_volume, support_from_mask
-from support.cli_bed import Bed, drawing_array, entry_of, write_manifest, write_model
-from support.worker_bed import FAKE
+from support.cli_bed import Bed, bed, drawing_array, entry_of, write_manifest, write_model
+
+__all__ = ["bed"]
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def bed(tmp_path, monkeypatch):
-    bed = Bed(tmp_path)
-    monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
-    monkeypatch.setattr("qnetseg.worker.client.default_command", lambda: FAKE)
-    return bed
 
 
 def saved(bed, **changes):

@@ -20,19 +20,13 @@ import pytest
 from qnetseg.cli import main, outputs, segment
 from qnetseg.errors import OutputError
 from qnetseg.volume import LabelMap, SegmentInfo, read_labelmap, read_volume, write_labelmap
-from support.cli_bed import Bed, drawing_array, scan_array, write_image
+from support.cli_bed import bed, drawing_array, scan_array, write_image
 from support.dicom_bed import save, slice_of
 from support.worker_bed import FAKE, LOGIC, PATIENCE
 
+__all__ = ["bed"]
+
 SUPPORT = Path(__file__).parent / "support"
-
-
-@pytest.fixture
-def bed(tmp_path, monkeypatch):
-    bed = Bed(tmp_path)
-    monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
-    monkeypatch.setattr("qnetseg.worker.client.default_command", lambda: FAKE)
-    return bed
 
 
 def worker_that(do):

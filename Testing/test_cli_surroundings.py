@@ -18,8 +18,10 @@ from qnetseg.cli import build_parser, common, main, segment
 from qnetseg.cli.streams import Forgiving
 from qnetseg.evaluation.pictures import plain
 from qnetseg.volume import LabelMap, SegmentInfo, read_labelmap, read_volume, write_labelmap
-from support.cli_bed import Bed, drawing_array
+from support.cli_bed import bed, drawing_array
 from support.worker_bed import FAKE, LOGIC, PATIENCE
+
+__all__ = ["bed"]
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="a shell's redirections, and signals of POSIX")
 CODE = f"""
@@ -29,14 +31,6 @@ from qnetseg.cli import main
 client.default_command = lambda: {FAKE!r}
 sys.exit(main(sys.argv[1:]))
 """
-
-
-@pytest.fixture
-def bed(tmp_path, monkeypatch):
-    bed = Bed(tmp_path)
-    monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
-    monkeypatch.setattr("qnetseg.worker.client.default_command", lambda: FAKE)
-    return bed
 
 
 def named(bed, name):

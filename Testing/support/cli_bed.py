@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from qnetseg.cli import main
 from qnetseg.models import PROPAGATION, QNET, kind_of
+from support.worker_bed import FAKE
 
 SHAPE = (6, 24, 20)
 
@@ -113,4 +114,13 @@ def bed_with_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
     source = write_model(tmp_path / "big.safetensors", "other")
     entries = [entry_of(bed.model, seconds=12.5), entry_of(bed.qnet), entry_of(source, url=source.as_uri())]
     write_manifest(bed.resources, entries)
+    return bed
+
+
+@pytest.fixture
+def bed(tmp_path, monkeypatch):
+    """A `Bed` whose models are the only ones, with a worker that needs no torch."""
+    bed = Bed(tmp_path)
+    monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
+    monkeypatch.setattr("qnetseg.worker.client.default_command", lambda: FAKE)
     return bed

@@ -120,33 +120,13 @@ class Drawing:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment every chosen label and write the results."""
-    from ..models import QNET, top_percent, weights_for
-    from ..volume import read_volume
+    from ..models import weights_for
     from ..worker import WorkerClient
 
     targets, options = checked_targets(arguments), chosen_options(arguments)
     kinds = asked_networks(arguments)
     weights = dict(zip(kinds, weights_for(kinds, arguments.model), strict=True))
-    with telling_oddities():
-        query = read_volume(arguments.query, arguments.series)
-    if is_saved(arguments.mask):
-        supports = [read_saved(arguments)]
-        support = None
-        drawings = [drawing_of(supports[0])]
-        background: list[np.ndarray | None] = [None]
-    else:
-        with telling_oddities():
-            support = (
-                query
-                if arguments.support is None
-                else read_volume(arguments.support, arguments.support_series)
-            )
-            drawings = read_drawings(
-                arguments.mask, arguments.label, support, own_support=arguments.support is not None
-            )
-        share = top_percent(weights[QNET]) if QNET in weights else 0.5
-        supports = build_supports(support, drawings, arguments.not_here, share)
-        background = others_of(drawings, on_query=arguments.support is None)
+    query, support, drawings, supports, background = read_inputs(arguments, weights)
     settings = {"model": arguments.model, "device": arguments.device, "options": options}
     picture = targets.pop("picture", None)
     with ended_by_signals():
@@ -171,6 +151,40 @@ def run(arguments: argparse.Namespace) -> int:
         report["outputs"]["picture"] = str(picture)
     tell(report, arguments.json)
     return 0
+
+
+def read_inputs(
+    arguments: argparse.Namespace, weights: dict[str, Path]
+) -> tuple[Volume, Volume | None, list[Drawing], list[SupportSet], list[np.ndarray | None]]:
+    """The query; the volume that was drawn on, None for a saved drawing; what was drawn; the same packed up;
+    and what is known to be something else, for each of them.
+
+    weights: files of the networks that will be needed, by kind.
+    """
+    from ..models import QNET, top_percent
+    from ..volume import read_volume
+
+    with telling_oddities():
+        query = read_volume(arguments.query, arguments.series)
+    if is_saved(arguments.mask):
+        supports = [read_saved(arguments)]
+        support = None
+        drawings = [drawing_of(supports[0])]
+        background: list[np.ndarray | None] = [None]
+    else:
+        with telling_oddities():
+            support = (
+                query
+                if arguments.support is None
+                else read_volume(arguments.support, arguments.support_series)
+            )
+            drawings = read_drawings(
+                arguments.mask, arguments.label, support, own_support=arguments.support is not None
+            )
+        share = top_percent(weights[QNET]) if QNET in weights else 0.5
+        supports = build_supports(support, drawings, arguments.not_here, share)
+        background = others_of(drawings, on_query=arguments.support is None)
+    return query, support, drawings, supports, background
 
 
 def asked_networks(arguments: argparse.Namespace) -> list[str]:

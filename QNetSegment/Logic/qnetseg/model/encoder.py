@@ -36,7 +36,7 @@ class Encoder(nn.Module):
     """
 
     def __init__(self, config: QNetConfig, last_layer: str = "layer4") -> None:
-        import torchvision  # seconds and 170 MB, which the propagation network has no need of
+        import torchvision  # slow and large, and the propagation network has no need of it
 
         super().__init__()
         dilate = [layer != config.downsample_layer for layer in (2, 3, 4)]

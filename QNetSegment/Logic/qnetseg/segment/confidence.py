@@ -6,7 +6,7 @@ to the next. A logistic function joins them; its weights are fitted on windows m
 (`qnetseg.training.confidence`) and lie in the weights file.
 
 The way back (segmenting the drawn slice from the found ones, Valindria et al. 2017,
-https://arxiv.org/abs/1702.03407) was tried and left out: it took a second pass and said less.
+https://arxiv.org/abs/1702.03407) is left out: it takes a second pass of the network.
 """
 
 from __future__ import annotations
