@@ -15,6 +15,7 @@ from qnetseg.errors import OutputError, WeightsError
 from qnetseg.model import QNet, QNetConfig, load_model, save_model
 from qnetseg.model import weights as weights_module
 from qnetseg.model.average import average
+from qnetseg.model.propagation import PropagationConfig, PropagationNet
 from qnetseg.model.weights import read_safetensors, read_state_dict
 from qnetseg.models import sha256
 
@@ -247,6 +248,12 @@ def test_the_mean_of_two_models(small, tmp_path):
     mean = average([load_model(path) for path in paths])
     assert all((tensor == 2.5).all() for tensor in mean.network.parameters())
     assert mean.provenance == PROVENANCE
+
+
+def test_the_mean_of_propagation_networks_has_their_mean_confidence():
+    configs = [PropagationConfig((8,) * 5, fitted) for fitted in ((1.0, 2.0), (3.0, 2.0))]
+    models = [weights_module.Model(PropagationNet(config), "a", {}) for config in configs]
+    assert average(models).network.config == PropagationConfig((8,) * 5, (2.0, 2.0))
 
 
 def test_models_of_two_kinds_have_no_mean(small, network, tmp_path):
