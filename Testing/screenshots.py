@@ -151,7 +151,7 @@ def cover(panel: Panel, state: Any) -> None:
 
 def slices(state: Any, path: Path) -> None:
     """The result in the scene as a contact sheet."""
-    from qnetseg.evaluation.figures import contact_sheet
+    from qnetseg.cli.contact_sheet import contact_sheet
     from qnetseg.segment import Segmentation
     from QNetSegmentLib.runs.prepare import drawn_supports
     from QNetSegmentLib.scene.reports import stored_reports

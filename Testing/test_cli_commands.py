@@ -9,8 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from qnetseg_lab.commands import train
 
-from qnetseg.cli import build_parser, main, train
+from qnetseg.cli import build_parser, main
 from support.cli_bed import bed_with_catalogue, write_manifest, write_model
 from support.worker_bed import LOGIC
 
@@ -182,7 +183,7 @@ class FakeTrainer:
 
 @pytest.fixture
 def trainer(monkeypatch):
-    monkeypatch.setattr("qnetseg.training.Trainer", FakeTrainer)
+    monkeypatch.setattr("qnetseg_lab.training.Trainer", FakeTrainer)
     return FakeTrainer
 
 
@@ -229,7 +230,7 @@ def test_evaluate_p_calls_the_protocol(bed, capsys, monkeypatch):
         seen.append((protocol, weights, output))
         return {"summary": {"mean": {"dice": 80.0}}}
 
-    monkeypatch.setattr("qnetseg.evaluation.protocol_p.run", run)
+    monkeypatch.setattr("qnetseg_lab.evaluation.protocol_p.run", run)
     arguments = [
         "evaluate",
         "p",
@@ -255,8 +256,8 @@ def test_evaluate_p_calls_the_protocol(bed, capsys, monkeypatch):
 
 
 def test_result_files_of_training_runs_are_told_apart():
-    from qnetseg.cli.evaluate import _run_name
-    from qnetseg.evaluation.protocol_p import ProtocolP
+    from qnetseg_lab.commands.evaluate import _run_name
+    from qnetseg_lab.evaluation.protocol_p import ProtocolP
 
     name = _run_name(ProtocolP("cmr", fold=1), Path("runs", "default-fold1", "model.safetensors"))
     assert name == "p-cmr-setting1-fold1-released-none-default-fold1"
@@ -276,7 +277,7 @@ def test_bench_inference_times_q_net(bed, capsys, monkeypatch):
         seen.append((weights, slices, device, output))
         return {"ratio": 12.0}
 
-    monkeypatch.setattr("qnetseg.evaluation.bench.inference", inference)
+    monkeypatch.setattr("qnetseg_lab.evaluation.speed.inference", inference)
     output = bed.results / "bench-inference-cpu-tiny-qnet.json"
     arguments = ["bench", "inference", "--slices", "8", "--device", "cpu"]
     assert main([*arguments, "--output", str(bed.results)]) == 0
@@ -297,7 +298,7 @@ def test_bench_correction_times_the_propagation_network(bed, capsys, monkeypatch
         seen.append((weights, slices, size, options, output))
         return {"first_seconds": 1.0}
 
-    monkeypatch.setattr("qnetseg.evaluation.bench.correction", correction)
+    monkeypatch.setattr("qnetseg_lab.evaluation.speed.correction", correction)
     arguments = ["bench", "correction", "--slices", "8", "--size", "32", "--device", "cpu"]
     more = ["--precision", "fp32", "--threads", "1", "--output", str(bed.results)]
     assert main([*arguments, *more]) == 0

@@ -11,8 +11,8 @@ import pytest
 from matplotlib.image import imread
 
 from qnetseg.cli import demo, drawing, main
+from qnetseg.cli.contact_sheet import chosen_slices, contact_sheet
 from qnetseg.errors import InputError, OutputError
-from qnetseg.evaluation.figures import chosen_slices, contact_sheet
 from qnetseg.volume import Volume, canonical, read_labelmap, read_volume, support_from_mask
 from support.cli_bed import bed
 
@@ -56,7 +56,7 @@ def test_demo_writes_a_segmentation_and_a_picture(bed, capsys):
 
 def test_demo_as_json(bed, capsys, monkeypatch):
     monkeypatch.setattr(
-        "qnetseg.evaluation.figures.contact_sheet", lambda *arguments: arguments[3].write_bytes(b"png")
+        "qnetseg.cli.contact_sheet.contact_sheet", lambda *arguments: arguments[3].write_bytes(b"png")
     )
     assert main(["demo", "--output", str(bed.results), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from qnetseg_lab.commands import train
+from qnetseg_lab.data import data_root
+from qnetseg_lab.training import read_recipe
 
-from qnetseg.cli import build_parser, main, segment, train
-from qnetseg.data import data_root
+from qnetseg.cli import build_parser, main, segment
 from qnetseg.errors import DatasetError, WeightsError
 from qnetseg.models import QNET
 from qnetseg.segment.stack import build_stack
-from qnetseg.training import read_recipe
 from qnetseg.volume import SupportSet, normalise, read_labelmap, read_volume, support_from_mask
 from support.cli_bed import Bed, bed, drawing_array, entry_of, write_manifest, write_model
 
@@ -130,7 +131,7 @@ def test_a_training_from_random_weights_is_warned_of(tmp_path, start, warned, mo
     def stop(*_, **__):
         raise Stop
 
-    monkeypatch.setattr("qnetseg.training.Trainer", stop)
+    monkeypatch.setattr("qnetseg_lab.training.Trainer", stop)
     recipe = tmp_path / "mine.toml"
     recipe.write_text(
         'start = "radiology"\n[[data]]\nname = "prepared"\nscheme = "strict"\n', encoding="utf-8"

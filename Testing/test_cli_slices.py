@@ -12,15 +12,7 @@ import SimpleITK as sitk
 from qnetseg.cli import segment
 from qnetseg.cli.results import in_file_terms
 from qnetseg.segment import Report, SliceReport
-from qnetseg.volume import (
-    PLANES,
-    SegmentInfo,
-    Volume,
-    canonical,
-    file_slices,
-    plane_name,
-    support_from_mask,
-)
+from qnetseg.volume import PLANES, SegmentInfo, Volume, canonical, file_slices, plane_name, support_from_mask
 from support.cli_bed import Bed
 from support.worker_bed import FAKE
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from qnetseg_lab.data import CATALOGUE, Description, dataset
+from qnetseg_lab.training.checks import dataset_problems
+from qnetseg_lab.training.episodes import load_cases
+from qnetseg_lab.training.recipe import DataRecipe, EpisodeRecipe
 
 from golden import dataset as tiny
 from qnetseg.cli import main
-from qnetseg.data import CATALOGUE, Description, dataset
 from qnetseg.errors import DatasetError
-from qnetseg.training.checks import dataset_problems
-from qnetseg.training.episodes import load_cases
-from qnetseg.training.recipe import DataRecipe, EpisodeRecipe
 
 RECIPE = EpisodeRecipe(min_pixels=20)
 IMAGES, SUPERVOXELS = "CHAOST2/chaos_MR_T2_normalized", "CHAOST2/supervoxels_5000"

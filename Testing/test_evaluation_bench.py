@@ -8,9 +8,10 @@ import subprocess
 from importlib.util import find_spec
 
 import torch
+from qnetseg_lab import report
+from qnetseg_lab.evaluation import speed as bench
+from qnetseg_lab.report.benchmarks import correction, inference
 
-from qnetseg.evaluation import bench, report
-from qnetseg.evaluation.report.benchmarks import correction, inference
 from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig, save_model
 from qnetseg.segment import SegmentOptions
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from qnetseg.evaluation.whole_volume.kinds import KINDS, kind_of
-from qnetseg.evaluation.whole_volume.r1 import by_kind
-from qnetseg.evaluation.whole_volume.tables import tables
+from qnetseg_lab.evaluation.whole_volume.kinds import KINDS, kind_of
+from qnetseg_lab.evaluation.whole_volume.r1 import by_kind
+from qnetseg_lab.evaluation.whole_volume.tables import tables
 
 SHAPE, SPACING = (24, 48, 48), (4.0, 2.0, 2.0)
 

@@ -9,13 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from qnetseg_lab.data import dataset
+from qnetseg_lab.evaluation.comparison import compare, read_side
+from qnetseg_lab.evaluation.metrics import (
+    SurfaceDistances,
+    bootstrap_mean_interval,
+    measures,
+    surface_tolerance,
+)
+from qnetseg_lab.evaluation.summary import summarise
 
 from qnetseg.cli import main
-from qnetseg.data import dataset
 from qnetseg.errors import InputError
-from qnetseg.evaluation.comparison import compare, read_side
-from qnetseg.evaluation.metrics import SurfaceDistances, bootstrap_mean_interval, measures, surface_tolerance
-from qnetseg.evaluation.summary import summarise
 
 SPACING = (8.0, 1.0, 2.0)
 

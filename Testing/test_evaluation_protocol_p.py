@@ -8,14 +8,15 @@ import json
 import numpy as np
 import pytest
 import SimpleITK
+from qnetseg_lab import report
+from qnetseg_lab.data import CATALOGUE, Case, dataset
+from qnetseg_lab.evaluation import floor, protocol_p, results
+from qnetseg_lab.evaluation.metrics import bootstrap_interval, dice, iou
+from qnetseg_lab.evaluation.protocol_p import Pair, ProtocolP, support_slice_indices
+from qnetseg_lab.evaluation.results import RowLog, recorded_recipe
+from qnetseg_lab.evaluation.summary import summarise
 
-from qnetseg.data import CATALOGUE, Case, dataset
 from qnetseg.errors import DatasetError, InputError, OutputError
-from qnetseg.evaluation import floor, protocol_p, report, results
-from qnetseg.evaluation.metrics import bootstrap_interval, dice, iou
-from qnetseg.evaluation.protocol_p import Pair, ProtocolP, support_slice_indices
-from qnetseg.evaluation.results import RowLog, recorded_recipe
-from qnetseg.evaluation.summary import summarise
 from support.evaluation_bed import write_chaos_like
 from support.intensity_model import intensity_model
 

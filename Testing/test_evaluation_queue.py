@@ -12,12 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-
-from qnetseg.evaluation.report import queue
-from qnetseg.evaluation.report.published import TABLE1, TABLE2
-from qnetseg.evaluation.report.runs import Question
-from qnetseg.evaluation.report.tables import ABLATIONS, SCHEMES, of_method
-from qnetseg.training import parse_setting, read_recipe
+from qnetseg_lab.report import queue
+from qnetseg_lab.report.paper_tables import ABLATIONS, SCHEMES, of_method
+from qnetseg_lab.report.published import TABLE1, TABLE2
+from qnetseg_lab.report.runs import Question
+from qnetseg_lab.training import parse_setting, read_recipe
 
 TRAINING = Path(__file__).resolve().parents[1] / "Training"
 QUEUE = TRAINING / "GPU_QUEUE.md"

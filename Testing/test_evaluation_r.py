@@ -7,21 +7,22 @@ import os
 
 import numpy as np
 import pytest
+from qnetseg_lab.evaluation.body_phantom import body_phantom
+from qnetseg_lab.evaluation.results import RowLog
+from qnetseg_lab.evaluation.summary import summarise
+from qnetseg_lab.evaluation.whole_volume import r1, r2, r3
+from qnetseg_lab.evaluation.whole_volume import runner as whole_volume
+from qnetseg_lab.evaluation.whole_volume import worst_cases as gallery
+from qnetseg_lab.evaluation.whole_volume.aggregate import paired
+from qnetseg_lab.evaluation.whole_volume.methods import Answer
+from qnetseg_lab.evaluation.whole_volume.parallel import work_through
+from qnetseg_lab.evaluation.whole_volume.scoring import score
+from qnetseg_lab.evaluation.whole_volume.tables import summary_lines
+from qnetseg_lab.report import write_index
+from qnetseg_lab.report.whole_volume import r_tables
 
 from qnetseg import cli
 from qnetseg.errors import Cancelled, DatasetError, InputError, WorkerError
-from qnetseg.evaluation.phantom import body_phantom
-from qnetseg.evaluation.report import write_index
-from qnetseg.evaluation.report.whole_volume import r_tables
-from qnetseg.evaluation.results import RowLog
-from qnetseg.evaluation.summary import summarise
-from qnetseg.evaluation.whole_volume import gallery, r1, r2, r3
-from qnetseg.evaluation.whole_volume import run as whole_volume
-from qnetseg.evaluation.whole_volume.aggregate import paired
-from qnetseg.evaluation.whole_volume.parallel import work_through
-from qnetseg.evaluation.whole_volume.rivals import Answer
-from qnetseg.evaluation.whole_volume.scoring import score
-from qnetseg.evaluation.whole_volume.tables import summary_lines
 from qnetseg.volume import LabelMap, write_labelmap, write_volume
 from support import parallel_works
 from support.evaluation_bed import settings, simple_models, write_phantoms

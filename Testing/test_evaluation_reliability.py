@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from qnetseg.evaluation.report.reliability import reliability as section
-from qnetseg.evaluation.whole_volume.reliability import binned, reliability, summarise_reliability
+from qnetseg_lab.evaluation.whole_volume.reliability import binned, reliability, summarise_reliability
+from qnetseg_lab.report.reliability_plot import reliability as section
 
 
 def stacks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,13 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from qnetseg_lab.report import queue, write_experiments, write_index
+from qnetseg_lab.report.paper_tables import figure
+from qnetseg_lab.report.published import TABLE1, TABLE2, TABLE3, UNREADABLE
+from qnetseg_lab.report.recipes import differences, entries
+from qnetseg_lab.report.runs import Run, Variant
 
 from qnetseg.errors import InputError
-from qnetseg.evaluation.report import queue, write_experiments, write_index
-from qnetseg.evaluation.report.published import TABLE1, TABLE2, TABLE3, UNREADABLE
-from qnetseg.evaluation.report.recipes import differences, entries
-from qnetseg.evaluation.report.runs import Run, Variant
-from qnetseg.evaluation.report.tables import figure
 
 ORGANS = ("liver", "right kidney", "left kidney", "spleen")
 QUEUE = """

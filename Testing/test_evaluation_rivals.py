@@ -7,17 +7,19 @@ import importlib.util
 import numpy as np
 import pytest
 import SimpleITK
+from qnetseg_lab.data.open import TRAINING
+from qnetseg_lab.evaluation import metrics
+from qnetseg_lab.evaluation.whole_volume import collections as studies
+from qnetseg_lab.evaluation.whole_volume import methods as rivals
+from qnetseg_lab.evaluation.whole_volume import r1, scoring
+from qnetseg_lab.evaluation.whole_volume.collections import collection, make_study
+from qnetseg_lab.evaluation.whole_volume.drawn_slices import from_the_middle, largest, occupied_slices, pairs
+from qnetseg_lab.evaluation.whole_volume.methods import METHODS, Task, chosen_methods, draw, run_method
+from qnetseg_lab.evaluation.whole_volume.methods.grow_cut import Grower
+from qnetseg_lab.evaluation.whole_volume.methods.transfer import transferred
+from qnetseg_lab.evaluation.whole_volume.r1 import R1
 
-from qnetseg.data.open import TRAINING
 from qnetseg.errors import DatasetError, InputError
-from qnetseg.evaluation import metrics
-from qnetseg.evaluation.whole_volume import r1, rivals, scoring, studies
-from qnetseg.evaluation.whole_volume.drawings import from_the_middle, largest, occupied_slices, pairs
-from qnetseg.evaluation.whole_volume.r1 import R1
-from qnetseg.evaluation.whole_volume.rivals import METHODS, Task, chosen_methods, draw, run_method
-from qnetseg.evaluation.whole_volume.rivals.grow_cut import Grower
-from qnetseg.evaluation.whole_volume.rivals.transfer import transferred
-from qnetseg.evaluation.whole_volume.studies import collection, make_study
 from qnetseg.volume import Volume, canonical
 
 SPACING = (5.0, 1.0, 1.0)
@@ -78,7 +80,7 @@ def test_shapes_are_interpolated_between_drawn_slices_and_end_at_empty_ones(sphe
 
 def test_random_walker_finds_a_bright_ball_and_keeps_the_drawing(sphere, monkeypatch):
     study, truth = sphere
-    walker = importlib.import_module("qnetseg.evaluation.whole_volume.rivals.random_walker")
+    walker = importlib.import_module("qnetseg_lab.evaluation.whole_volume.methods.random_walker")
     for limit, least in ((10**6, 0.9), (13_000, 0.8)):
         monkeypatch.setattr(walker, "LIMIT", limit)
         found = run_method("random-walker", draw(study, truth, "ball", [2, 10, 18]), None, None).mask

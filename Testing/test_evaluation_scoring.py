@@ -8,15 +8,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from qnetseg_lab.baselines import build_method
+from qnetseg_lab.data import Case, dataset
+from qnetseg_lab.evaluation import features, protocol_p, results
+from qnetseg_lab.evaluation.body_phantom import body_phantom
+from qnetseg_lab.evaluation.features import Scorer
+from qnetseg_lab.evaluation.protocol_p import Pair, ProtocolP
+from qnetseg_lab.evaluation.results import RowLog
 
-from qnetseg.data import Case, dataset
 from qnetseg.errors import DatasetError, InputError, OutputError
-from qnetseg.evaluation import features, protocol_p, results
-from qnetseg.evaluation.features import Scorer
-from qnetseg.evaluation.phantom import body_phantom
-from qnetseg.evaluation.protocol_p import Pair, ProtocolP
-from qnetseg.evaluation.results import RowLog
-from qnetseg.methods import build_method
 from qnetseg.model import Networks, QNetConfig, Refinement
 from qnetseg.segment import segment_volume
 from qnetseg.segment.matching import thirds

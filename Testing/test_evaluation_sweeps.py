@@ -8,12 +8,13 @@ import json
 import pytest
 import torch
 import torchvision
+from qnetseg_lab.baselines import build_method
+from qnetseg_lab.commands import evaluate
+from qnetseg_lab.evaluation import gallery, protocol_p, sweeps
+from qnetseg_lab.evaluation.protocol_p import ProtocolP
 
-from qnetseg.cli import evaluate, main
+from qnetseg.cli import main
 from qnetseg.errors import InputError
-from qnetseg.evaluation import gallery, protocol_p, sweeps
-from qnetseg.evaluation.protocol_p import ProtocolP
-from qnetseg.methods import build_method
 from qnetseg.model import Refinement, load_model, save_model
 from support.cli_bed import write_model
 from support.evaluation_bed import write_chaos_like

@@ -6,12 +6,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from qnetseg_lab.evaluation import results
+from qnetseg_lab.evaluation.results import run_name
+from qnetseg_lab.evaluation.whole_volume import r1, r2, r3
+from qnetseg_lab.evaluation.whole_volume import runner as whole_volume
 
 from qnetseg.errors import InputError
-from qnetseg.evaluation import results
-from qnetseg.evaluation.results import run_name
-from qnetseg.evaluation.whole_volume import r1, r2, r3
-from qnetseg.evaluation.whole_volume import run as whole_volume
 from qnetseg.model import Networks
 from qnetseg.models import sha256
 from support.evaluation_bed import settings, simple_models, write_phantoms

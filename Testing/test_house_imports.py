@@ -54,7 +54,7 @@ LAYERS = (
     ("module", "line"),
     [
         ("model.bad", "import qnetseg.volume"),
-        ("segment.bad", "import qnetseg.training"),
+        ("segment.bad", "import qnetseg_lab.training"),
         ("models.bad", "import qnetseg.volume"),
         ("data.bad", "import qnetseg.model"),
         ("volume.bad", "import torch"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from qnetseg_lab.baselines import METHODS, build_method, load_method
+from qnetseg_lab.training.starts import load_start
 from safetensors.torch import save_file
 
 from qnetseg.errors import RecipeError, WeightsError
-from qnetseg.methods import METHODS, build_method, load_method
 from qnetseg.model import FewShotMethod, QNetConfig, load_model, save_model
-from qnetseg.model.starts import load_start
-from qnetseg.model.weights import read_safetensors
+from qnetseg.model.storage import read_safetensors
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.options import SegmentOptions
 

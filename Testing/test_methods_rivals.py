@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from qnetseg_lab.baselines import build_method
+from qnetseg_lab.baselines.alpnet import ALPNet
+from qnetseg_lab.baselines.panet import PANet
+from qnetseg_lab.baselines.two_class import FeatureMap
 
 from golden import reference, rivals
 from qnetseg.errors import WeightsError
-from qnetseg.methods import build_method
-from qnetseg.methods.alpnet import ALPNet
-from qnetseg.methods.panet import PANet
-from qnetseg.methods.two_class import FeatureMap
 from qnetseg.model import QNet, QNetConfig
 from qnetseg.model.encoder import Features
 

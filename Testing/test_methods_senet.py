@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from qnetseg_lab.baselines.senet import BLOCKS, STAGES, Excitation, Images, SENet, dice_loss
 
 from golden.reference import sigmoid
-from qnetseg.methods.senet import BLOCKS, STAGES, Excitation, Images, SENet, dice_loss
 from qnetseg.model import QNetConfig
 
 SIDE = 32

@@ -6,10 +6,10 @@ import json
 
 import pytest
 import torch
+from qnetseg_lab.baselines import load_method, load_network
 
 from qnetseg.cli import main
 from qnetseg.errors import WeightsError
-from qnetseg.methods import load_method, load_network
 from qnetseg.model import (
     PropagationConfig,
     PropagationNet,
@@ -20,7 +20,7 @@ from qnetseg.model import (
     save_model,
 )
 from qnetseg.model.propagation import CHANNELS
-from qnetseg.model.weights import read_safetensors
+from qnetseg.model.storage import read_safetensors
 
 CONFIG = PropagationConfig((8, 8, 16, 8, 8))
 PROVENANCE = {"recipe": {"method": "propagation"}, "licence": "CC BY 4.0"}

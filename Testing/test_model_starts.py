@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torchvision
+from qnetseg_lab.training.starts import deflate, load_start, radiology_state, thin_blocks
 from safetensors.torch import save_file
 
 from qnetseg.errors import WeightsError
 from qnetseg.model import QNet, QNetConfig, save_model
-from qnetseg.model.starts import deflate, load_start, radiology_state, thin_blocks
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 
 from qnetseg.errors import OutputError, WeightsError
 from qnetseg.model import QNet, QNetConfig, load_model, save_model
-from qnetseg.model import weights as weights_module
+from qnetseg.model import storage as weights_module
 from qnetseg.model.average import average
 from qnetseg.model.propagation import PropagationConfig, PropagationNet
-from qnetseg.model.weights import read_safetensors, read_state_dict
+from qnetseg.model.storage import read_safetensors, read_state_dict
 from qnetseg.models import sha256
 
 CONFIG = QNetConfig(feature_channels=4, threshold_hidden=3, alpha=0.8, input_scale=0.2, input_shift=0.15)

@@ -38,12 +38,7 @@ from QNetSegmentLib.scene.drawings import (
     position_text,
     support_sets,
 )
-from QNetSegmentLib.scene.segments import (
-    add_segment,
-    new_segmentation,
-    segment_mask,
-    write_segment,
-)
+from QNetSegmentLib.scene.segments import add_segment, new_segmentation, segment_mask, write_segment
 from QNetSegmentLib.scene.volumes import pair_of, volume_of
 
 

@@ -22,12 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qnetseg.errors import MaskError
-from QNetSegmentLib.scene.drawings import (
-    clear_slice,
-    copy_slice,
-    drawn_slices,
-    is_blank,
-)
+from QNetSegmentLib.scene.drawings import clear_slice, copy_slice, drawn_slices, is_blank
 from QNetSegmentLib.scene.segments import (
     add_segment,
     new_segmentation,

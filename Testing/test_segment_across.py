@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from qnetseg_lab.evaluation.body_phantom import body_phantom
 
 from qnetseg.errors import Cancelled
-from qnetseg.evaluation.phantom import body_phantom
 from qnetseg.segment import FeatureCache, SegmentOptions, segment_volume
 from qnetseg.segment.correspondence import (
     CLEAREST,

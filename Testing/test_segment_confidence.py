@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from qnetseg_lab.training.confidence_fit import fit_confidence
+from qnetseg_lab.training.synthesis import WindowRecipe, make_batch
 
 from qnetseg.model.propagation import Propagated, PropagationConfig
 from qnetseg.segment.confidence import (
@@ -16,8 +18,6 @@ from qnetseg.segment.confidence import (
     features,
     overlaps,
 )
-from qnetseg.training.confidence import fit_confidence
-from qnetseg.training.synthesis import WindowRecipe, make_batch
 from support.walker_network import WalkerNet
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from qnetseg_lab.evaluation.metrics import dice
 
 from qnetseg.errors import Cancelled
-from qnetseg.evaluation.metrics import dice
 from qnetseg.segment import SegmentOptions
 from qnetseg.segment.drawn import MOST_WINDOWS, propagate
 from qnetseg.segment.evidence import Appearance, Scene, evidence

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from qnetseg_lab.evaluation.body_phantom import body_phantom, largest_slice
+from qnetseg_lab.evaluation.metrics import dice
 
 from qnetseg.errors import Cancelled, GeometryError, InputError, MaskError, WeightsError
-from qnetseg.evaluation.metrics import dice
-from qnetseg.evaluation.phantom import body_phantom, largest_slice
 from qnetseg.model import Networks, Refinement
 from qnetseg.segment import Report, SegmentOptions, segment_volume
 from qnetseg.segment.inference import Runner

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from qnetseg_lab.evaluation.metrics import dice
 
-from qnetseg.evaluation.metrics import dice
 from qnetseg.segment import SegmentOptions
 from qnetseg.segment.drawn import propagate
 from qnetseg.segment.planes import Planes

@@ -16,14 +16,7 @@ session()
 
 from qnetseg.errors import DeviceError, WorkerError  # noqa: E402
 from QNetSegmentLib.setup import pytorch, requirements  # noqa: E402
-from QNetSegmentLib.setup.requirements import (  # noqa: E402
-    DEVICE,
-    PACKAGES,
-    QNET_WEIGHTS,
-    TORCH,
-    WEIGHTS,
-    State,
-)
+from QNetSegmentLib.setup.requirements import DEVICE, PACKAGES, QNET_WEIGHTS, TORCH, WEIGHTS, State
 from support.panel_models import entry_of, two_models, write_catalogue, write_weights  # noqa: E402
 
 TESTING = Path(__file__).resolve().parent

@@ -8,12 +8,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from qnetseg_lab.training import augment as transforms
+from qnetseg_lab.training.augment import draw, gaussian_blur, raise_to, sampling_grid, warp
+from qnetseg_lab.training.episodes import Episodes
+from qnetseg_lab.training.recipe import AugmentationRecipe
 from scipy.ndimage import gaussian_filter
-
-from qnetseg.training import augment as transforms
-from qnetseg.training.augment import draw, gaussian_blur, raise_to, sampling_grid, warp
-from qnetseg.training.episodes import Episodes
-from qnetseg.training.recipe import AugmentationRecipe
 
 NOTHING = AugmentationRecipe((1.0, 1.0), 0.0, 0.0, 0.0, (1.0, 1.0), 0.0, 5.0, 0.0)
 SIZE = 48

@@ -7,11 +7,12 @@ import json
 
 import pytest
 import torch
+from qnetseg_lab.training import Recipe
+from qnetseg_lab.training import throughput as bench
+from qnetseg_lab.training.recipe import DataRecipe, EpisodeRecipe
 
 from qnetseg.cli import main
 from qnetseg.model import QNetConfig
-from qnetseg.training import Recipe, bench
-from qnetseg.training.recipe import DataRecipe, EpisodeRecipe
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(

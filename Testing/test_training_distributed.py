@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from qnetseg_lab.training import distributed, episode_learner, trainer
+from qnetseg_lab.training.distributed import EpisodeModule, Processes, joined
 
 from golden import dataset as tiny
 from qnetseg.errors import DeviceError, OutputError, RecipeError
-from qnetseg.training import distributed, episode_learner, trainer
-from qnetseg.training.distributed import EpisodeModule, Processes, joined
 from support import train_bed
 from support.worker_bed import LOGIC
 

@@ -9,12 +9,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
-from golden import dataset as tiny
-from qnetseg.data import Case
-from qnetseg.errors import DatasetError, RecipeError
-from qnetseg.training.body import body_box
-from qnetseg.training.episodes import (
+from qnetseg_lab.data import Case
+from qnetseg_lab.training.body import body_box
+from qnetseg_lab.training.episodes import (
     EpisodeSampler,
     adjacent_pairs,
     excluded_slices,
@@ -22,8 +19,11 @@ from qnetseg.training.episodes import (
     prepare_case,
     same_slices,
 )
-from qnetseg.training.recipe import DataRecipe, EpisodeRecipe
-from qnetseg.training.superpixels import superpixels
+from qnetseg_lab.training.recipe import DataRecipe, EpisodeRecipe
+from qnetseg_lab.training.superpixels import superpixels
+
+from golden import dataset as tiny
+from qnetseg.errors import DatasetError, RecipeError
 
 CPU = torch.device("cpu")
 

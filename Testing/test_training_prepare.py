@@ -10,16 +10,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qnetseg_lab.data import dataset
+from qnetseg_lab.training import Recipe, Trainer
+from qnetseg_lab.training.checks import require_spacing
+from qnetseg_lab.training.episodes import load_cases
+from qnetseg_lab.training.own_studies import find_studies
+from qnetseg_lab.training.preparation import Preparation, prepare_studies, slice_axis, to_training_grid
+from qnetseg_lab.training.recipe import DataRecipe, EpisodeRecipe
 
 from qnetseg.cli import main
-from qnetseg.data import dataset
 from qnetseg.errors import DatasetError, InputError
-from qnetseg.training import Recipe, Trainer
-from qnetseg.training.checks import require_spacing
-from qnetseg.training.episodes import load_cases
-from qnetseg.training.prepare import Preparation, prepare_studies, slice_axis, to_training_grid
-from qnetseg.training.recipe import DataRecipe, EpisodeRecipe
-from qnetseg.training.studies import find_studies
 from qnetseg.volume import LabelMap, SegmentInfo, Volume, canonical, write_labelmap, write_volume
 from test_volume_dicom import write_series
 

@@ -8,18 +8,18 @@ import random
 import numpy as np
 import pytest
 import torch
+from qnetseg_lab.training.distributed import Processes
+from qnetseg_lab.training.learner import Ahead
+from qnetseg_lab.training.propagation_learner import PropagationLearner, propagation_loss
+from qnetseg_lab.training.propagation_throughput import made_up_tissue
+from qnetseg_lab.training.synthesis import Division, Tissue, make_batch
+from qnetseg_lab.training.synthesis.bodies import layout
+from qnetseg_lab.training.synthesis.chance import Chance
+from qnetseg_lab.training.synthesis.tissue import cut_out, find_place
 
 from qnetseg.errors import DatasetError, RecipeError
 from qnetseg.model import PropagationNet
 from qnetseg.segment.drawn import EDGE, SHIFT, leading
-from qnetseg.training.bench_propagation import made_up_tissue
-from qnetseg.training.distributed import Processes
-from qnetseg.training.learner import Ahead
-from qnetseg.training.propagation import PropagationLearner, propagation_loss
-from qnetseg.training.synthesis import Division, Tissue, make_batch
-from qnetseg.training.synthesis.bodies import layout
-from qnetseg.training.synthesis.chance import Chance
-from qnetseg.training.synthesis.tissue import cut_out, find_place
 from support.propagation_bed import RECIPE, WINDOWS, undisturbed
 
 CPU = torch.device("cpu")

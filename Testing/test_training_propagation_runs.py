@@ -12,16 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from qnetseg_lab.training import PropagationRecipe, Trainer, supervoxels, trainer
+from qnetseg_lab.training import propagation_throughput as bench_propagation
+from qnetseg_lab.training import throughput as bench
+from qnetseg_lab.training.propagation_learner import PropagationLearner
+from qnetseg_lab.training.synthesis import load_tissues
 
 from golden import dataset as tiny
 from qnetseg.cli import main
 from qnetseg.errors import DatasetError, RecipeError, WeightsError
 from qnetseg.model import PropagationNet, load_propagation, save_model
-from qnetseg.model.weights import read_safetensors
+from qnetseg.model.storage import read_safetensors
 from qnetseg.segment.confidence import FEATURES
-from qnetseg.training import PropagationRecipe, Trainer, bench, bench_propagation, supervoxels, trainer
-from qnetseg.training.propagation import PropagationLearner
-from qnetseg.training.synthesis import load_tissues
 from support.propagation_bed import RECIPE, make, undisturbed
 from support.worker_bed import LOGIC
 

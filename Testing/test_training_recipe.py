@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from qnetseg_lab.baselines import METHODS
+from qnetseg_lab.training import PropagationRecipe, Recipe, parse_setting, read_recipe
+from qnetseg_lab.training.recipe import AugmentationRecipe, DataRecipe, OptimiserRecipe
 
 from qnetseg.cli import main
 from qnetseg.errors import RecipeError
-from qnetseg.methods import METHODS
-from qnetseg.training import PropagationRecipe, Recipe, parse_setting, read_recipe
-from qnetseg.training.recipe import AugmentationRecipe, DataRecipe, OptimiserRecipe
 
 TRAINING = Path(__file__).resolve().parents[1] / "Training"
 DATA = '[[data]]\nname = "chaos"\n'
@@ -261,7 +261,7 @@ def test_the_command_line_sets_what_a_recipe_says(tmp_path, monkeypatch):
         def run(self):
             pass
 
-    monkeypatch.setattr("qnetseg.training.Trainer", FakeTrainer)
+    monkeypatch.setattr("qnetseg_lab.training.Trainer", FakeTrainer)
     options = ["--scheme", "strict", "--steps", "7", "--set", "model.downsample_layer=3", "--set", "steps=9"]
     options += ["--set", "data.chaos.exclude=['liver']", "--output", str(tmp_path / "run"), "--device", "cpu"]
     assert main(["train", "default", *options]) == 0

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from golden import dataset as tiny
-from qnetseg.model.weights import read_safetensors
+from qnetseg.model.storage import read_safetensors
 from support import train_bed
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL and a fork server")

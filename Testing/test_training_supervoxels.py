@@ -12,19 +12,19 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
-from golden import dataset as tiny
-from qnetseg.cli import main
-from qnetseg.errors import InputError, VolumeError
-from qnetseg.training import supervoxels as module
-from qnetseg.training.body import foreground_mask
-from qnetseg.training.supervoxels import (
+from qnetseg_lab.training import supervoxels as module
+from qnetseg_lab.training.body import foreground_mask
+from qnetseg_lab.training.supervoxels import (
     adjusted_rand_index,
     divisions,
     felzenszwalb_3d,
     step_factor,
     supervoxels,
 )
+
+from golden import dataset as tiny
+from qnetseg.cli import main
+from qnetseg.errors import InputError, VolumeError
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 THICK = (6.0, 1.5, 1.5)

@@ -9,16 +9,16 @@ import json
 
 import pytest
 import torch
+from qnetseg_lab.training import Recipe, Trainer, episode_learner, trainer
+from qnetseg_lab.training.episode_learner import set_mode
+from qnetseg_lab.training.learner import build_optimiser, learning_rate
+from qnetseg_lab.training.recipe import DataRecipe, EpisodeRecipe, OptimiserRecipe
+from qnetseg_lab.training.trainer import Progress
 
 from golden import dataset as tiny
 from qnetseg.errors import DatasetError, OutputError, RecipeError, TrainingError, WeightsError
 from qnetseg.model import EpisodeLoss, QNetConfig, load_model
 from qnetseg.model.threshold import FixedThreshold
-from qnetseg.training import Recipe, Trainer, episode_learner, trainer
-from qnetseg.training.episode_learner import set_mode
-from qnetseg.training.learner import build_optimiser, learning_rate
-from qnetseg.training.recipe import DataRecipe, EpisodeRecipe, OptimiserRecipe
-from qnetseg.training.trainer import Progress
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(

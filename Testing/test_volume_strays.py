@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qnetseg_lab.evaluation.body_phantom import body_phantom
 
 from qnetseg.errors import MaskError
-from qnetseg.evaluation.phantom import body_phantom
 from qnetseg.segment import segment_volume
 from qnetseg.volume import SupportSet, Volume, support_from_mask
 from support.walker_network import simple_networks

@@ -20,13 +20,7 @@ from qnetseg import errors
 from qnetseg.worker import exchange
 from qnetseg.worker.client import WorkerClient
 from qnetseg.worker.process import _reason, default_command
-from qnetseg.worker.protocol import (
-    FOLDER_PREFIX,
-    VERSION,
-    InternalError,
-    ProtocolError,
-    WorkerFailure,
-)
+from qnetseg.worker.protocol import FOLDER_PREFIX, VERSION, InternalError, ProtocolError, WorkerFailure
 from support.worker_bed import FAKE, LOGIC, PATIENCE, sample, speaking
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -16,12 +16,11 @@ from pathlib import Path
 
 import SimpleITK
 import torch
+from qnetseg_lab.data import CATALOGUE, open_volumes
+from qnetseg_lab.training.propagation_learner import SUPERVOXELS
+from qnetseg_lab.training.starts import radiology_state
+from qnetseg_lab.training.synthesis import OPEN, keep_supervoxels
 from safetensors.torch import save_file
-
-from qnetseg.data import CATALOGUE, open_volumes
-from qnetseg.model.starts import radiology_state
-from qnetseg.training.propagation import SUPERVOXELS
-from qnetseg.training.synthesis import OPEN, keep_supervoxels
 
 CASES = 10  # a part
 

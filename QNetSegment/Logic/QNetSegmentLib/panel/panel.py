@@ -16,7 +16,7 @@ from .dialogs import Dialogs
 from .draw_section import DrawSection
 from .library_section import LibrarySection
 from .live import LiveUpdate
-from .not_here import NotHere
+from .not_here_button import NotHere
 from .review_section import ReviewSection
 from .segment_section import SegmentSection
 from .session import Session

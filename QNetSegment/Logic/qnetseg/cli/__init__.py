@@ -10,11 +10,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from qnetseg_lab.commands import bench, compare, data, evaluate, report, train
+
 from .. import __version__
 from ..cores import let_waiting_threads_sleep
 from ..errors import Cancelled, QNetSegmentError, is_out_of_memory
 from ..worker.protocol import WorkerFailure
-from . import bench, compare, data, demo, doctor, evaluate, report, segment, train, weights
+from . import demo, doctor, segment, weights
 from .common import say
 from .parser import Parser
 from .streams import Ended, forgiving_streams

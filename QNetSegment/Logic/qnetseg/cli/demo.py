@@ -71,7 +71,6 @@ def find_scan() -> Path:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment the scan; write the segmentation and the contact sheet."""
-    from ..evaluation.figures import contact_sheet
     from ..models import PROPAGATION, weights_for
     from ..volume import (
         LabelMap,
@@ -83,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_labelmap,
     )
     from ..worker import WorkerClient
+    from .contact_sheet import contact_sheet
 
     began = time.monotonic()
     scan, folder = find_scan(), arguments.output

@@ -219,7 +219,7 @@ def counted(
 
 
 def _picture(query: Volume, result: Segmentation, support: SupportSet, path: Path) -> None:
-    from ..evaluation.figures import contact_sheet
+    from .contact_sheet import contact_sheet
 
     contact_sheet(query, result, support, path, query.name)
 

@@ -163,7 +163,8 @@ def run_download(arguments: argparse.Namespace) -> int:
 def run_convert(arguments: argparse.Namespace) -> int:
     """Official checkpoint, or a model of ours, to a file of the chosen storage."""
     require_writable(arguments.output, (".safetensors",))
-    from ..methods import load_network
+    from qnetseg_lab.baselines import load_network
+
     from ..model import Network, save_model
     from ..model.convert import convert_official, read_official
 
@@ -183,10 +184,11 @@ def run_convert(arguments: argparse.Namespace) -> int:
 def run_average(arguments: argparse.Namespace) -> int:
     """Write the mean of several models; its provenance is the last one's and names all."""
     require_writable(arguments.output, (".safetensors",))
-    from ..methods import load_network
+    from qnetseg_lab.baselines import load_network
+
     from ..model import save_model
     from ..model.average import average
-    from ..model.weights import lineage
+    from ..model.storage import lineage
 
     parts = [load_network(path) for path in arguments.models]
     model = average(parts)

@@ -10,7 +10,7 @@ import torch
 
 from ..errors import WeightsError
 from .propagation import PropagationConfig, PropagationNet
-from .weights import Model
+from .storage import Model
 
 
 def average(models: Sequence[Model[Any]]) -> Model[Any]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .config import QNetConfig
 from .qnet import QNet
-from .weights import fill, read_state_dict
+from .storage import fill, read_state_dict
 
 OFFICIAL = QNetConfig(
     depth=101,

@@ -32,7 +32,7 @@ class FewShotMethod(Network, ABC):
     any number of query images.
 
     Attributes:
-        name: in recipes, weights files and `qnetseg.methods`.
+        name: in recipes, weights files and `qnetseg_lab.baselines`.
         config: topology, constants and input contract.
         encoder: what the start's weights go into; it holds most of the work.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import WeightsError
 from .propagation import PropagationNet
 from .qnet import QNet
-from .weights import Model, load_model, load_propagation
+from .storage import Model, load_model, load_propagation
 
 
 class Networks:

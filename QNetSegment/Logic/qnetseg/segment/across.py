@@ -19,8 +19,8 @@ from .inference import Runner
 from .job import Job
 from .options import SegmentOptions
 from .propagator import Propagator
-from .qnet import Prediction, predict
 from .scenes import Drawing
+from .slice_by_slice import Prediction, predict
 from .stack import Stack
 from .surest import outlined, sureness, usual_area
 

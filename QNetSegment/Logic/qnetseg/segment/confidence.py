@@ -3,7 +3,7 @@
 From the network's own probabilities, from whether it thinks that the slice holds the structure, and from how
 much of what was found on the slices beside it is found on this one, too: organs change little from one slice
 to the next. A logistic function joins them; its weights are fitted on windows made at random
-(`qnetseg.training.confidence`) and lie in the weights file.
+(`qnetseg_lab.training.confidence_fit`) and lie in the weights file.
 
 The way back (segmenting the drawn slice from the found ones, Valindria et al. 2017,
 https://arxiv.org/abs/1702.03407) is left out: it takes a second pass of the network.

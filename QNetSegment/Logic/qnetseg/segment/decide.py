@@ -6,8 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from .confidence import expected_overlap
-from .qnet import Prediction
 from .scenes import Drawing
+from .slice_by_slice import Prediction
 
 DOUBT = 0.7  # of the drawn slices' expected Dice, below which the structure ends; chosen on training cases
 KEEP_FRACTION = 0.2  # of the largest component's weight: a second part this big is no accident

@@ -22,9 +22,9 @@ from .inference import Runner
 from .job import CancelCallback, Job, ProgressCallback
 from .options import SegmentOptions
 from .propagator import Propagator
-from .qnet import Prediction, predict
 from .result import Report, Segmentation, SliceReport
 from .scenes import Drawing
+from .slice_by_slice import Prediction, predict
 from .stack import Stack, build_stack, model_grid
 
 SMALL_PIXELS = 12  # drawn pixels below which a structure is hard to follow

@@ -1,0 +1,262 @@
+"""Weights files: `safetensors` with configuration and provenance in the metadata, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..errors import OutputError, WeightsError
+from .base import Network
+from .propagation import PropagationNet
+from .qnet import QNet
+
+FORMAT = "qnetseg-1"
+STORAGES = ("fp32", "bf16", "int8")
+_SCALE = ".int8_scale"  # suffix of the companion tensor of a weight stored as int8
+
+Kind = TypeVar("Kind", bound=Network)
+
+
+@dataclass(frozen=True)
+class Model(Generic[Kind]):
+    """A network ready for use and what is known of it.
+
+    Attributes:
+        network: in evaluation mode, on the CPU, float32.
+        name: file name without its ending.
+        provenance: data, recipe, revision, licence, scores.
+    """
+
+    network: Kind
+    name: str
+    provenance: dict[str, Any]
+
+
+def save_model(path: str | Path, network: Network, provenance: dict[str, Any], storage: str = "bf16") -> None:
+    """Write a weights file; the old one stays if that fails.
+
+    Args:
+        path: file ending in .safetensors.
+        network: model to write.
+        provenance: JSON-able: data, recipe, revision, licence, scores.
+        storage: "fp32"; "bf16" for matrices and kernels; or "int8" for these with a scale for each output
+            channel, a quarter of fp32's size. Biases and thresholds stay fp32.
+
+    Raises:
+        OutputError: the file cannot be written.
+        WeightsError: there is no such storage.
+    """
+    path = Path(path)
+    if storage not in STORAGES:
+        raise WeightsError(f"There is no storage {storage!r}.", f"Use one of {', '.join(STORAGES)}.")
+    metadata = {
+        "format": FORMAT,
+        "method": network.name,
+        "config": json.dumps(network.config.to_dict(), sort_keys=True),
+        "provenance": json.dumps(provenance, sort_keys=True),
+    }
+    tensors: dict[str, Tensor] = {}
+    for key, value in network.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            tensors.update(_pack(key, value.detach().cpu(), storage))
+    metadata["sha256"] = _digest(tensors, metadata)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(save(tensors, metadata))
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputError(
+            f"The weights file {path} cannot be written ({error.strerror}).",
+            "Choose another folder or free some space.",
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 over metadata and tensors; safetensors checks only the form of its header."""
+    described = metadata.get("method", "") + metadata["config"] + metadata["provenance"]
+    digest = hashlib.sha256(described.encode())
+    for key, value in sorted(tensors.items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _pack(key: str, value: Tensor, storage: str) -> dict[str, Tensor]:
+    if storage == "fp32" or value.dim() < 2:  # small, and a threshold of 10 would be rounded to sixteenths
+        return {key: value.float().contiguous()}
+    if storage == "int8":
+        scale = value.float().flatten(1).abs().amax(dim=1).clamp(min=1e-12) / 127
+        levels = (value.float() / scale.reshape(-1, *[1] * (value.dim() - 1))).round()
+        return {key: levels.to(torch.int8).contiguous(), key + _SCALE: scale}
+    return {key: value.to(torch.bfloat16).contiguous()}
+
+
+def _unpack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {}
+    for key, value in tensors.items():
+        if key.endswith(_SCALE):
+            continue
+        state[key] = value.float()
+        if key + _SCALE in tensors:
+            state[key] *= tensors[key + _SCALE].reshape(-1, *[1] * (value.dim() - 1))
+    return state
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises `WeightsError` if it is missing or damaged."""
+    if not path.is_file():
+        raise WeightsError(f"The weights file {path} does not exist.", "Check the path.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"The file {path.name} is not a safetensors file or is damaged.",
+            "Get it again from its source; pickle files are never opened.",
+        ) from error
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors file or of a pickled state dict, which is read without running its code.
+
+    Raises:
+        WeightsError: missing, damaged, or holding more than tensors.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)[0]
+    if not path.is_file():
+        raise WeightsError(f"The weights file {path} does not exist.", "Check the path.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state = dict(content.get("state_dict", content))
+    except Exception as error:  # torch reports damaged and unsafe pickles by many exception types
+        raise WeightsError(
+            f"The weights file {path.name} is damaged or holds more than tensors.",
+            "Save a plain state dict of tensors.",
+        ) from error
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(
+            f"The weights file {path.name} holds more than tensors.", "Save a plain state dict of tensors."
+        )
+    return state
+
+
+def lineage(provenance: dict[str, Any]) -> list[dict[str, Any] | None]:
+    """Recipes of a model and of all that it came from; None stands for one that is not known."""
+    return [provenance.get("recipe"), *provenance.get("ancestors", [])]
+
+
+def is_model(path: str | Path) -> bool:
+    """Whether a file is a weights file of ours, of any method; False for what does not exist."""
+    path = Path(path)
+    return (
+        path.suffix == ".safetensors" and path.is_file() and read_safetensors(path)[1].get("format") == FORMAT
+    )
+
+
+def load_model(path: str | Path) -> Model[QNet]:
+    """Read a weights file of Q-Net, written by `save_model`; `qnetseg_lab.baselines.load_network` reads any's.
+
+    Raises:
+        WeightsError: missing, damaged, of another format or method, its tensors are not finite or do not fit
+            its configuration.
+    """
+    return read_model(path, {QNet.name: QNet})
+
+
+def load_propagation(path: str | Path) -> Model[PropagationNet]:
+    """Read a weights file of the propagation network, written by `save_model`. Raises as `load_model`."""
+    return read_model(path, {PropagationNet.name: PropagationNet})
+
+
+def read_model(path: str | Path, methods: Mapping[str, type[Kind]]) -> Model[Kind]:
+    """Read a weights file of one of the given methods, which are named as in `Network.name`.
+
+    A file without an entry "method" is from before there were others, and Q-Net's.
+
+    Raises:
+        WeightsError: as `load_model`.
+    """
+    path = Path(path)
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"The file {path.name} is not a QNetSegment model.",
+            "Convert other checkpoints with: qnetseg weights convert.",
+        )
+    try:
+        if "sha256" in metadata and metadata["sha256"] != _digest(tensors, metadata):
+            raise WeightsError(
+                f"The file {path.name} is damaged: its content does not match its checksum.",
+                "Get it again from its source.",
+            )
+        method = metadata.get("method", QNet.name)
+        if method not in methods:
+            raise WeightsError(
+                f"The file {path.name} holds weights of the method {method!r}, which cannot be used here.",
+                f"Choose weights of {', '.join(known.title for known in methods.values())}.",
+            )
+        config = methods[method].config_type.from_dict(json.loads(metadata["config"]))
+        provenance = json.loads(metadata["provenance"])
+    except (KeyError, json.JSONDecodeError, TypeError) as error:
+        raise WeightsError(
+            f"The file {path.name} has no readable configuration.", "Get it again from its source."
+        ) from error
+    network, state = methods[method](config), _unpack(tensors)
+    fill(network, state, path.name)
+    wrong = sorted(key for key, value in state.items() if not bool(torch.isfinite(value).all()))
+    if wrong:
+        raise WeightsError(
+            f"The file {path.name} holds numbers that are not finite, the first in {wrong[0]}.",
+            "Its training went astray; use other weights.",
+        )
+    return Model(network.eval(), path.stem, provenance)
+
+
+def fill(
+    network: Network, state: dict[str, Tensor], source: str, name_in: Callable[[str], str] = str
+) -> None:
+    """Copy a state dict into the network; every tensor must be there, fit, and be wanted.
+
+    Args:
+        network: changed in place.
+        state: tensors by name.
+        source: what messages call the state dict.
+        name_in: name in `state` of a tensor of the network; the same by default.
+
+    Raises:
+        WeightsError: names the tensors that are missing, unexpected or of another shape.
+    """
+    own = {key: name_in(key) for key in network.state_dict() if not key.endswith("num_batches_tracked")}
+    wanted = {own[key]: value for key, value in network.state_dict().items() if key in own}
+    wrong = {
+        "missing": sorted(set(wanted) - set(state)),
+        "unexpected": sorted(set(state) - set(wanted)),
+        "of another shape": sorted(
+            key for key in set(wanted) & set(state) if wanted[key].shape != state[key].shape
+        ),
+    }
+    if any(wrong.values()):
+        listed = "; ".join(
+            f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+            for what, keys in wrong.items()
+            if keys
+        )
+        raise WeightsError(
+            f"The tensors of {source} do not fit a {network.described}: {listed}.",
+            "Use the configuration that it was trained with.",
+        )
+    network.load_state_dict({key: state[name] for key, name in own.items()}, strict=False)

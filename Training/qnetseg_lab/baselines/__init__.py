@@ -1,0 +1,46 @@
+"""Q-Net and its rivals by name: networks behind one interface, `FewShotMethod`."""
+
+from pathlib import Path
+
+from qnetseg.errors import RecipeError
+from qnetseg.model import FewShotMethod, Model, Network, PropagationNet, QNet, QNetConfig
+from qnetseg.model.storage import read_model
+
+from .adnet import ADNet
+from .alpnet import ALPNet
+from .panet import PANet
+from .senet import SENet
+
+METHODS: dict[str, type[FewShotMethod]] = {
+    method.name: method for method in (QNet, PANet, ALPNet, ADNet, SENet)
+}
+
+
+def build_method(name: str, config: QNetConfig) -> FewShotMethod:
+    """A network with random weights.
+
+    Raises:
+        RecipeError: for an unknown name.
+        WeightsError: the method cannot be made with this configuration.
+    """
+    if name not in METHODS:
+        raise RecipeError(f"There is no method {name!r}.", f"Use one of {', '.join(METHODS)}.")
+    return METHODS[name](config)
+
+
+def load_method(path: str | Path) -> Model[FewShotMethod]:
+    """Read a weights file of any method, written by `qnetseg.model.save_model`.
+
+    Raises:
+        WeightsError: missing, damaged, of another format, or its tensors do not fit its configuration.
+    """
+    return read_model(path, METHODS)
+
+
+def load_network(path: str | Path) -> Model[Network]:
+    """Read a weights file of any network, also one that is no few-shot method. Raises as `load_method`."""
+    networks: dict[str, type[Network]] = {**METHODS, PropagationNet.name: PropagationNet}
+    return read_model(path, networks)
+
+
+__all__ = ["METHODS", "build_method", "load_method", "load_network"]

@@ -1,0 +1,175 @@
+"""Protocol R1: one drawn slice, the same patient's whole volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qnetseg.errors import DatasetError, InputError
+
+from ..summary import summarise
+from .aggregate import average, by_method, median, paired
+from .beside import rows_beside
+from .collections import Study
+from .drawn_slices import CHOICES, LARGEST, RANDOM, from_the_middle, largest, occupied_slices
+from .kinds import kind_of
+from .methods import METHODS, draw
+from .parallel import Report, Unit
+from .reliability import reliability, summarise_reliability
+from .runner import WholeVolumeRun, answer, execute, prepared, score_structures
+from .scoring import score
+from .worst_cases import Redone
+
+
+@dataclass(frozen=True)
+class R1(WholeVolumeRun):
+    """R1.
+
+    Attributes:
+        choices: "largest" (the slice with the largest area), "random" (of the structure's middle half).
+        seeds: how many random slices.
+    """
+
+    choices: tuple[str, ...] = CHOICES
+    seeds: int = 3
+
+    protocol = "r1"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.choices or set(self.choices) - set(CHOICES):
+            raise InputError("The drawn slice is chosen in an unknown way.", f"Use {', '.join(CHOICES)}.")
+        if self.seeds < 1:
+            raise InputError("The number of random slices must be at least 1.")
+
+    def drawn_slices(self, truth: np.ndarray, occupied: np.ndarray, *names: str) -> Iterator[Any]:
+        """(choice, seed, slice) of every drawing."""
+        if LARGEST in self.choices:
+            yield LARGEST, None, largest(truth)
+        for seed in range(self.seeds if RANDOM in self.choices else 0):
+            yield RANDOM, seed, from_the_middle(occupied, seed, *names)
+
+
+def run(
+    run: R1,
+    output: Path | None = None,
+    jobs: int = 1,
+    report: Report = print,
+    beside: Path | None = None,
+) -> dict[str, Any]:
+    """Score all studies; returns the content of the result file. See `run.execute`.
+
+    beside: a result file of R1 whose other methods stand in the tables, too. Raises InputError where it does
+    not fit.
+    """
+    origin, rows = ({}, []) if beside is None else rows_beside(beside, run)
+    run = prepared(run)
+    units: list[Unit] = [{"query": name} for name in run.collection().files]
+
+    def summarise(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
+        return {**figures(rows, structures), "beside": origin}
+
+    return execute(run, units, partial(score_study, run), summarise, output, jobs, report, rows)
+
+
+def again(run: R1, row: dict[str, Any]) -> Redone:
+    """A row's result, made again."""
+    study = run.collection().load(row["query"])
+    truth = study.mask(run.collection().structures[row["structure"]])
+    usual = run.usual_length(row["structure"], study.name)
+    task = draw(study, truth, row["structure"], row["drawn"], usual)
+    return Redone(row, task, study, truth, answer(run, row["method"], task)[0].mask)
+
+
+def score_study(run: R1, unit: Unit) -> dict[str, Any]:
+    """All structures, drawings and methods of one study."""
+    return score_structures(run, unit, partial(_score_structure, run))
+
+
+def _score_structure(run: R1, study: Study, structure: str, truth: np.ndarray) -> list[dict[str, Any]]:
+    rows, occupied = [], occupied_slices(study, truth)
+    usual, kind = run.usual_length(structure, study.name), kind_of(truth, study.spacing)
+    for choice, seed, index in run.drawn_slices(truth, occupied, study.name, structure):
+        for name in run.methods:
+            task = draw(study, truth, structure, METHODS[name].pick(occupied, index, len(truth)), usual)
+            if not set(occupied) - set(task.slices):
+                raise DatasetError(f"{METHODS[name].title} would have every slice of it drawn.")
+            found, seconds = answer(run, name, task)
+            drawn = {index, *task.slices}
+            measured = score(found.mask, truth, study.spacing, drawn, study.labelled)
+            scored = study.labelled.copy()
+            scored[list(drawn)] = False
+            sure = (
+                None
+                if found.probability is None
+                else reliability(found.probability, found.mask, truth, found.confidence, scored)
+            )
+            rows.append(
+                {
+                    "query": study.name,
+                    "structure": structure,
+                    "kind": kind,
+                    "method": name,
+                    "choice": choice,
+                    "seed": seed,
+                    "slice": index,
+                    "drawn": list(task.slices),
+                    **measured,
+                    "seconds": seconds,
+                    "reliability": sure,
+                }
+            )
+    return rows
+
+
+def figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
+    """summary: choice -> method -> figures by structure and further means; paired: choice -> other ->
+    difference of the first method to it."""
+    summary: dict[str, Any] = {}
+    compared: dict[str, Any] = {}
+    for choice in dict.fromkeys(row["choice"] for row in rows):
+        of = by_method(row for row in rows if row["choice"] == choice)
+        summary[choice] = {name: _figures(own, structures) for name, own in of.items()}
+        first, *others = of
+        compared[choice] = {name: paired(of[first], of[name], structures) for name in others}
+    return {"summary": summary, "paired": compared}
+
+
+def _figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
+    """Measures as `summary.summarise` gives them; ends in slices and mm and false volume as medians over
+    rows, volume error in per cent of either sign and seconds as means over rows."""
+    ends = [{"mm": abs(mm), "slices": abs(count)} for row in rows for mm, count in _ends(row)]
+    return {
+        "structures": summarise(rows, structures),
+        "kinds": by_kind(rows),
+        "volume_error": average(
+            rows, lambda row: None if row["volume_error"] is None else abs(row["volume_error"])
+        ),
+        "end_error_slices": median(ends, lambda end: end["slices"]),
+        "end_error_mm": median(ends, lambda end: end["mm"]),
+        "false_ml": median(rows, lambda row: row["false_ml"]),
+        "seconds": average(rows, lambda row: row["seconds"]),
+        "reliability": summarise_reliability(rows),
+        "rows": len(rows),
+    }
+
+
+def by_kind(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """kind -> how many rows, mean Dice and that of the worst tenth, per cent."""
+    found = {}
+    for kind in sorted({row["kind"] for row in rows}):
+        dice = 100 * np.sort([row["dice"] for row in rows if row["kind"] == kind])
+        worst = dice[: max(1, round(len(dice) / 10))]
+        found[kind] = {"rows": len(dice), "dice": float(dice.mean()), "worst_tenth": float(worst.mean())}
+    return found
+
+
+def _ends(row: dict[str, Any]) -> list[tuple[float, int]]:
+    if row["end_error_mm"] is None:
+        return []
+    return list(zip(row["end_error_mm"], row["end_error_slices"], strict=True))

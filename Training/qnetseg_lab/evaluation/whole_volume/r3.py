@@ -1,0 +1,234 @@
+"""Protocol R3: one drawn slice of one patient, another patient's whole volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qnetseg.errors import DatasetError, InputError, QNetSegmentError
+
+from ..summary import summarise
+from .aggregate import average, by_method, median, paired
+from .collections import Collection, Study, collection
+from .drawn_slices import largest, pairs
+from .methods import METHODS, Answer, Task, draw
+from .methods.transfer import transferred
+from .parallel import Report, Unit
+from .runner import Findings, WholeVolumeRun, answer, execute, loaded_study, prepared
+from .scoring import score
+from .worst_cases import Redone
+
+LEAST_SLICES = 2  # of a query without the structure
+
+
+@dataclass(frozen=True)
+class R3(WholeVolumeRun):
+    """R3.
+
+    Attributes:
+        support_dataset: where the drawn slices come from; None for the queries' own data set.
+        support_labels: names and values of its structures; None for all.
+        pairs: size of the stratified subset of ordered pairs; None for all.
+        seed: of the subset.
+        absent: crop every query to the slices without the structure: all that is found is false.
+        sources: what `supports` gives, found once.
+    """
+
+    support_dataset: str | None = None
+    support_labels: dict[str, int] | None = None
+    pairs: int | None = None
+    seed: int = 0
+    absent: bool = False
+    sources: Collection | None = None
+
+    protocol = "r3"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pairs is not None and self.pairs < 1:
+            raise InputError("The number of pairs must be at least 1.")
+
+    def supports(self) -> Collection:
+        """The studies that are drawn on, with the structures that the queries have, too."""
+        if self.sources is not None:
+            return self.sources
+        queries = self.collection()
+        if self.support_dataset is None:
+            return queries
+        supports = collection(self.support_dataset, self.support_labels, (), self.partly_labelled)
+        if not set(supports.structures) & set(queries.structures):
+            raise DatasetError(
+                f"{supports.name} and {queries.name} have no structure of the same name.",
+                "Name them alike with --labels and --support-labels.",
+            )
+        return supports
+
+
+def run(run: R3, output: Path | None = None, jobs: int = 1, report: Report = print) -> dict[str, Any]:
+    """Score the pairs; returns the content of the result file. See `run.execute`."""
+    run = prepared(run)
+    run = replace(run, sources=run.supports())
+    queries = list(run.collection().files)
+    own = run.support_dataset is None
+    chosen = pairs(list(run.supports().files), None if own else queries, run.seed, run.pairs)
+    units: list[Unit] = [{"support": support, "query": query} for support, query in chosen]
+    if not units:
+        raise DatasetError(f"{run.dataset} holds no two patients.", "R3 draws on one and scores another.")
+    summary = figures_absent if run.absent else figures
+    return execute(run, units, partial(score_pair, run), summary, output, jobs, report)
+
+
+def score_pair(run: R3, unit: Unit) -> dict[str, Any]:
+    """All structures and methods of one (support, query)."""
+    found, supports, queries = Findings(), run.supports(), run.collection()
+    support = loaded_study(supports, unit["support"], found)
+    query = loaded_study(queries, unit["query"], found) if support is not None else None
+    if support is None or query is None:
+        return found.to_dict()
+    for structure, label in queries.structures.items():
+        if structure not in supports.structures:
+            continue
+        source, truth = support.mask(supports.structures[structure]), query.mask(label)
+        if not source.any() or not (truth.any() or run.absent):
+            continue
+        try:
+            asked = without(query, truth) if run.absent else query
+            found.rows += _score_structure(run, structure, (support, source), asked, asked.mask(label))
+        except QNetSegmentError as error:
+            found.skipped.append(f"{query.name}, {structure}: {error}")
+    return found.to_dict()
+
+
+def without(query: Study, truth: np.ndarray) -> Study:
+    """The longest run of slices without the structure. Raises `DatasetError` where it is too short."""
+    if not query.labelled.all():
+        raise DatasetError("It is not labelled on every slice, so nobody knows where it ends.")
+    occupied = np.flatnonzero(truth.any(axis=(1, 2)))
+    if not len(occupied):
+        return query
+    borders = np.array([-1, *occupied, len(truth)])
+    gap = int(np.diff(borders).argmax())
+    first, last = int(borders[gap]) + 1, int(borders[gap + 1]) - 1
+    if last - first + 1 < LEAST_SLICES:
+        raise DatasetError(f"It is on nearly every slice of {query.name}, so it cannot be cropped away.")
+    return query.crop(first, last)
+
+
+def _score_structure(
+    run: R3, structure: str, support: tuple[Study, np.ndarray], query: Study, truth: np.ndarray
+) -> list[dict[str, Any]]:
+    rows = []
+    for name in run.methods:
+        found, seconds = _answered(run, structure, support, query, truth, name)
+        rows.append(
+            {
+                "query": query.name,
+                "support": support[0].name,
+                "structure": structure,
+                "method": name,
+                **_measured(found.mask, truth, query, run.absent),
+                "doubted": found.doubted,
+                "seconds": seconds,
+            }
+        )
+    return rows
+
+
+def _answered(
+    run: R3, structure: str, support: tuple[Study, np.ndarray], query: Study, truth: np.ndarray, name: str
+) -> tuple[Answer, float]:
+    """What a method finds in the query, with a mask of the query's own (S, H, W), and its seconds."""
+    drawing = _drawing(structure, *support)
+    usual = run.usual_length(structure, query.name)
+    task = Task(query, structure, np.zeros_like(truth), (), usual, drawing)
+    if METHODS[name].options is None:  # what does not look at the image gets the drawing put in place
+        task = transferred(task)
+    found, seconds = answer(run, name, task)
+    return replace(found, mask=query.stack(task.study.native(found.mask))), seconds
+
+
+def _drawing(structure: str, study: Study, source: np.ndarray) -> Task:
+    return draw(study, source, structure, [largest(source)])
+
+
+def again(run: R3, row: dict[str, Any]) -> Redone:
+    """A row's result, made again."""
+    supports, queries, structure = run.supports(), run.collection(), row["structure"]
+    support, query = supports.load(row["support"]), queries.load(row["query"])
+    source = support.mask(supports.structures[structure])
+    truth = query.mask(queries.structures[structure])
+    if run.absent:
+        query = without(query, truth)
+        truth = query.mask(queries.structures[structure])
+    found, _ = _answered(run, structure, (support, source), query, truth, row["method"])
+    return Redone(row, _drawing(structure, support, source), query, truth, found.mask)
+
+
+def _measured(mask: np.ndarray, truth: np.ndarray, query: Study, absent: bool) -> dict[str, Any]:
+    if absent:
+        voxel_ml = float(np.prod(query.spacing)) / 1000
+        return {"slices": len(mask), "false_ml": int(mask.sum()) * voxel_ml}
+    return score(mask, truth, query.spacing, (), query.labelled)
+
+
+def figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
+    """summary: method -> measures by structure (`summary.summarise`; a patient's supports averaged), and over
+    all pairs: median, worst tenth, spread over supports, the share in per cent of results that the method
+    doubts itself and the mean Dice of those; paired: other -> difference of the first to it."""
+    of = by_method(rows)
+    summary = {}
+    for name, own in of.items():
+        dice = 100 * np.sort([row["dice"] for row in own])
+        summary[name] = {
+            "structures": summarise(own, structures),
+            "median": float(np.median(dice)),
+            "worst_tenth": float(dice[: max(1, round(len(dice) / 10))].mean()),
+            "worst_decile": float(np.percentile(dice, 10)),
+            "spread_over_supports": _spread(own),
+            "doubted": 100 * float(np.mean([row["doubted"] for row in own])),
+            "dice_doubted": average(own, lambda row: 100 * row["dice"] if row["doubted"] else None),
+            "false_ml": median(own, _false_ml),
+            "seconds": average(own, lambda row: row["seconds"]),
+            "rows": len(own),
+        }
+    first, *others = of
+    return {"summary": summary, "paired": {name: paired(of[first], of[name], structures) for name in others}}
+
+
+def _spread(rows: list[dict[str, Any]]) -> float | None:
+    """Mean standard deviation in points of Dice over the supports of one patient's structure."""
+    cases: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        cases.setdefault((row["query"], row["structure"]), []).append(row["dice"])
+    several = [100 * float(np.std(values, ddof=1)) for values in cases.values() if len(values) > 1]
+    return float(np.mean(several)) if several else None
+
+
+def figures_absent(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
+    """summary: method -> false volume in ml: median, mean, and median by structure; share of queries in per
+    cent that are left empty, and that are so or doubted by the method itself."""
+    summary = {}
+    for name, own in by_method(rows).items():
+        by_structure = {
+            structure: median((row for row in own if row["structure"] == structure), _false_ml)
+            for structure in structures
+        }
+        summary[name] = {
+            "false_ml": median(own, _false_ml),
+            "false_ml_mean": average(own, _false_ml),
+            "left_empty": 100 * float(np.mean([row["false_ml"] == 0 for row in own])),
+            "doubted": 100 * float(np.mean([row["false_ml"] == 0 or row["doubted"] for row in own])),
+            "structures": by_structure,
+            "seconds": average(own, lambda row: row["seconds"]),
+            "rows": len(own),
+        }
+    return {"summary": summary}
+
+
+def _false_ml(row: dict[str, Any]) -> float | None:
+    value: float | None = row["false_ml"]
+    return value

@@ -1,0 +1,91 @@
+"""`experiments.md`: what was tried to make better weights, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from qnetseg.errors import InputError
+
+from ..evaluation.comparison import compare, read_side
+from ..evaluation.results import write_text
+from .markdown import table
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+KEYS = {"change": str, "expected": str, "baseline": str, "result": str, "kept": bool, "why": str}
+ADVICE = f"Give it the entries {', '.join(KEYS)}; baseline and result name result files of the same folder."
+
+
+def write_experiments(folder: str | Path) -> Path | None:
+    """Assemble `experiments.json` from FOLDER/experiments/*.toml and render it as `experiments.md`.
+
+    Returns:
+        The page; None where there is no folder `experiments`.
+
+    Raises:
+        InputError: an entry is incomplete, or its two results cannot be paired.
+        OutputError: a page cannot be written.
+    """
+    source = Path(folder) / "experiments"
+    if not source.is_dir():
+        return None
+    entries = [_entry(path) for path in sorted(source.glob("*.toml"))]
+    write_text(Path(folder) / "experiments.json", json.dumps(entries, indent=1) + "\n")
+    head = ("change", "expected", "measured", "kept", "why", "revision")
+    rows = [
+        [e["change"], e["expected"], e["measured"], "yes" if e["kept"] else "no", e["why"], e["revision"]]
+        for e in entries
+    ]
+    text = (
+        "# Experiments\n\nWritten by `qnetseg report` from `experiments/*.toml` and the result files beside"
+        " them. Mean Dice in per cent before and after one change; the difference is paired by patient,"
+        " with its 95 % bootstrap interval, which is too narrow for fewer than six patients. A fold that is"
+        " named here is scored in the tables, too. The revision is that of the code that scored: `unknown`"
+        " where that was a copy without its git history, so that nobody can tell afterwards which code it"
+        " was.\n\n"
+    )
+    body = table(head, rows) if rows else "None has been recorded yet."
+    return write_text(Path(folder) / "experiments.md", text + body + "\n")
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    try:
+        entry = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"The experiment {path.name} cannot be read ({error}).", ADVICE) from error
+    wrong = [key for key, kind in KEYS.items() if not isinstance(entry.get(key), kind)]
+    if wrong:
+        raise InputError(f"The experiment {path.name} lacks {', '.join(wrong)}.", ADVICE)
+    try:
+        before, after = (read_side(str(path.parent / entry[key])) for key in ("baseline", "result"))
+        paired = compare(after, before)
+    except InputError as error:
+        raise InputError(f"The experiment {path.name}: {error.message}", error.advice) from error
+    baseline, dice = _mean(before), _mean(after)
+    overall = paired["mean"]
+    low, high = overall["interval"]
+    patients = "1 patient" if overall["patients"] == 1 else f"{overall['patients']} patients"
+    measured = (
+        f"{baseline:.1f} → {dice:.1f}; {overall['difference']:+.1f} ({low:+.1f} to {high:+.1f}), {patients}"
+    )
+    if paired["trained_on_scored_cases"]:
+        measured += "; a model was trained on scored cases"
+    return {
+        **{key: entry[key] for key in ("change", "expected", "kept", "why")},
+        "measured": measured,
+        "baseline_dice": baseline,
+        "dice": dice,
+        "difference": overall["difference"],
+        "interval": [low, high],
+        "revision": ", ".join(sorted({content.get("revision", "unknown") for content in before + after})),
+    }
+
+
+def _mean(side: list[dict[str, Any]]) -> float:
+    return float(sum(content["summary"]["mean"]["dice"] for content in side) / len(side))
