@@ -48,13 +48,13 @@ $(DEMO): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	@touch $@
 
-$(TEST): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[demo,slicer,test,training]'
+$(TEST): pyproject.toml Training/pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo,slicer,test]' --editable ./Training
 	@touch $@ $(DEMO)
 
 clean:
-	rm -rf build dist htmlcov demo-output .coverage .coverage.* .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis QNetSegment/Logic/*.egg-info
-	find QNetSegment Testing -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist htmlcov demo-output .coverage .coverage.* .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis *.egg-info QNetSegment/Logic/*.egg-info Training/*.egg-info Training/build
+	find QNetSegment Testing Training -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV)

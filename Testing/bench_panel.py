@@ -96,8 +96,8 @@ def spin(condition: Any) -> None:
 def prepare(widget: Any, shape: tuple[int, int, int]) -> None:
     """A phantom, chosen and with one drawn slice."""
     import slicer
-    from qnetseg_lab.evaluation.body_phantom import body_phantom, largest_slice
 
+    from qnetseg_lab.evaluation.body_phantom import body_phantom, largest_slice
     from QNetSegmentLib.scene.segments import write_segment
 
     volume, mask = body_phantom(shape)

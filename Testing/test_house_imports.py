@@ -12,16 +12,23 @@ import pytest
 
 from cmake_list import ROOT
 
-LOGIC = "QNetSegment/Logic"
+LOGIC = ROOT / "QNetSegment" / "Logic"
+ROOMS = {
+    "QNetSegment/Logic/qnetseg": (
+        ("cli", "worker", "segment", "models", "model", "volume", "cores", "errors", "provenance")
+    ),
+    "Training/qnetseg_lab": ("commands", "report", "training", "evaluation", "data", "baselines"),
+}
 
 
 def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
-    """Check the contracts of the project at `root` against the engine at `root`."""
+    """Check the contracts of the project at `root` against the packages at `root`."""
     run = "from importlinter.cli import lint_imports_command as run; run()"
+    paths = [str(root / package.rsplit("/", 1)[0]) for package in ROOMS]
     return subprocess.run(
         [sys.executable, "-c", run, "--no-cache"],
         cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root / LOGIC)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -33,52 +40,38 @@ def test_import_contracts_hold():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-LAYERS = (
-    "cli",
-    "training",
-    "evaluation",
-    "worker",
-    "segment",
-    "data",
-    "models",
-    "methods",
-    "model",
-    "volume",
-    "cores",
-    "errors",
-    "provenance",
-)
-
-
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("model.bad", "import qnetseg.volume"),
-        ("segment.bad", "import qnetseg_lab.training"),
-        ("models.bad", "import qnetseg.volume"),
-        ("data.bad", "import qnetseg.model"),
-        ("volume.bad", "import torch"),
-        ("evaluation.bad", "import slicer"),
-        ("unplanned", "import qnetseg.errors"),
+        ("qnetseg/model/bad", "import qnetseg.volume"),
+        ("qnetseg/segment/bad", "import qnetseg_lab.training"),
+        ("qnetseg/models/bad", "import qnetseg.volume"),
+        ("qnetseg/volume/bad", "import torch"),
+        ("qnetseg/unplanned", "import qnetseg.errors"),
+        ("qnetseg_lab/data/bad", "import qnetseg.model"),
+        ("qnetseg_lab/training/bad", "import qnetseg_lab.evaluation"),
+        ("qnetseg_lab/evaluation/bad", "import slicer"),
+        ("qnetseg_lab/unplanned", "import qnetseg.errors"),
     ],
 )
 def test_import_contracts_catch(module, line, tmp_path):
-    engine = tmp_path / LOGIC / "qnetseg"
-    for package in ["", *LAYERS]:
-        (engine / package).mkdir(parents=True)
-        (engine / package / "__init__.py").touch()
+    for package, rooms in ROOMS.items():
+        for room in ["", *rooms]:
+            (tmp_path / package / room).mkdir(parents=True)
+            (tmp_path / package / room / "__init__.py").touch()
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     sound = lint_imports(tmp_path)
     assert sound.returncode == 0, sound.stdout + sound.stderr
-    (engine / f"{module.replace('.', '/')}.py").write_text(f"{line}\n")
+    folder = next(package.rsplit("/", 1)[0] for package in ROOMS if package.endswith(module.split("/")[0]))
+    (tmp_path / folder / f"{module}.py").write_text(f"{line}\n")
     broken = lint_imports(tmp_path)
-    assert broken.returncode != 0 and module in broken.stdout
+    assert broken.returncode != 0 and module.replace("/", ".") in broken.stdout
 
 
 def imports(statements: str, heavy: str) -> bool:
     """Whether a fresh Python that runs the statements has loaded a heavy package."""
     code = f"import sys; {statements}; sys.exit({heavy!r} in sys.modules)"
-    environment = os.environ | {"PYTHONPATH": str(ROOT / LOGIC)}
+    environment = os.environ | {"PYTHONPATH": str(LOGIC)}
     return subprocess.run([sys.executable, "-c", code], env=environment).returncode != 0
 
 

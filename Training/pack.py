@@ -16,11 +16,12 @@ from pathlib import Path
 
 import SimpleITK
 import torch
+from safetensors.torch import save_file
+
 from qnetseg_lab.data import CATALOGUE, open_volumes
 from qnetseg_lab.training.propagation_learner import SUPERVOXELS
 from qnetseg_lab.training.starts import radiology_state
 from qnetseg_lab.training.synthesis import OPEN, keep_supervoxels
-from safetensors.torch import save_file
 
 CASES = 10  # a part
 

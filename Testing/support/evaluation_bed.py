@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK
-from qnetseg_lab.data import CATALOGUE
-from qnetseg_lab.evaluation.body_phantom import body_phantom
-from qnetseg_lab.evaluation.whole_volume import runner as whole_volume
 
 from qnetseg.models import QNET
 from qnetseg.volume import LabelMap, write_labelmap, write_volume
+from qnetseg_lab.data import CATALOGUE
+from qnetseg_lab.evaluation.body_phantom import body_phantom
+from qnetseg_lab.evaluation.whole_volume import runner as whole_volume
 from support.cli_bed import entry_of, write_manifest, write_model
 from support.walker_network import simple_networks
 

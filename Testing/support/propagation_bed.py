@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from qnetseg_lab.training import PropagationRecipe, Trainer, distributed, trainer
-from qnetseg_lab.training.synthesis import WindowRecipe
 
 from qnetseg.model import PropagationConfig
+from qnetseg_lab.training import PropagationRecipe, Trainer, distributed, trainer
+from qnetseg_lab.training.synthesis import WindowRecipe
 
 WINDOWS = WindowRecipe(
     voxels=2 * 24 * 32**2, sides=(32,), often=(1.0,), depth=24, shallow=0.2, moved=0.3, second=0.3

@@ -8,11 +8,11 @@ import sys
 
 import torch
 import torch.nn.functional as F
-from qnetseg_lab.training import Recipe, Trainer, distributed, episode_learner, trainer
-from qnetseg_lab.training.recipe import DataRecipe, EpisodeRecipe, OptimiserRecipe
 from torch import nn
 
 from qnetseg.model import EpisodeLoss, QNetConfig
+from qnetseg_lab.training import Recipe, Trainer, distributed, episode_learner, trainer
+from qnetseg_lab.training.recipe import DataRecipe, EpisodeRecipe, OptimiserRecipe
 
 RECIPE = Recipe(
     name="tiny",

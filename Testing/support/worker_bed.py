@@ -19,6 +19,7 @@ from qnetseg.worker.protocol import VERSION
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
 LOGIC = Path(__file__).resolve().parents[2] / "QNetSegment" / "Logic"
+LAB = Path(__file__).resolve().parents[2] / "Training"
 PATIENCE = 60.0  # seconds until a missing event fails a test, on a slow machine
 
 

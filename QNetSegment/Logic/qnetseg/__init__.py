@@ -7,4 +7,4 @@ with `qnetseg.volume` (images and drawn slices), `qnetseg.model` (weights) and `
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -84,9 +84,15 @@ class Catalogue:
 
 
 def shipped_folder() -> Path:
-    """`Resources/Models` of the extension, from which nothing is ever deleted or downloaded to."""
-    resources = os.environ.get("QNETSEG_RESOURCES")
-    return (Path(resources) if resources else Path(__file__).resolve().parents[2] / "Resources") / "Models"
+    """`Resources/Models` of the extension, from which nothing is ever deleted or downloaded to.
+
+    A wheel holds the same folder as `qnetseg/shipped`.
+    """
+    if resources := os.environ.get("QNETSEG_RESOURCES"):
+        return Path(resources) / "Models"
+    package = Path(__file__).resolve().parent
+    in_wheel = package / "shipped"
+    return in_wheel if in_wheel.is_dir() else package.parents[1] / "Resources" / "Models"
 
 
 def data_folder() -> Path:

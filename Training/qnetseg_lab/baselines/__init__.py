@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from qnetseg.errors import RecipeError
-from qnetseg.model import FewShotMethod, Model, Network, PropagationNet, QNet, QNetConfig
+from qnetseg.model import FewShotMethod, Model, QNet, QNetConfig
 from qnetseg.model.storage import read_model
 
 from .adnet import ADNet
@@ -37,10 +37,4 @@ def load_method(path: str | Path) -> Model[FewShotMethod]:
     return read_model(path, METHODS)
 
 
-def load_network(path: str | Path) -> Model[Network]:
-    """Read a weights file of any network, also one that is no few-shot method. Raises as `load_method`."""
-    networks: dict[str, type[Network]] = {**METHODS, PropagationNet.name: PropagationNet}
-    return read_model(path, networks)
-
-
-__all__ = ["METHODS", "build_method", "load_method", "load_network"]
+__all__ = ["METHODS", "build_method", "load_method"]

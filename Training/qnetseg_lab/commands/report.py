@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from qnetseg.cli.common import add_command, project_folder
+from qnetseg.cli.common import add_command
 from qnetseg.cli.outputs import require_folder
 
 DETAILS = """
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_folder(arguments.folder)
     from ..report import write_experiments, write_index
 
-    queue = project_folder() / "Training" / "GPU_QUEUE.md"
+    queue = Path(__file__).resolve().parents[2] / "GPU_QUEUE.md"
     experiments = write_experiments(arguments.folder)
     print(f"tables     {write_index(arguments.folder, queue if queue.is_file() else None)}")
     if experiments is not None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qnetseg.cli.common import add_command, add_data, add_device, project_folder, say
+from qnetseg.cli.common import add_command, add_data, add_device, say
 from qnetseg.cli.outputs import make_folder
 from qnetseg.errors import RecipeError
 from qnetseg.models import PROPAGATION, read_catalogue, resolve_model
@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
         DETAILS,
     )
     parser.add_argument(
-        "recipe", metavar="RECIPE", help="a .toml file, or the name of one in the project's Training/"
+        "recipe", metavar="RECIPE", help="a .toml file, or the name of one in Training/recipes"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the run")
     parser.add_argument(
@@ -71,14 +71,20 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def recipe_folder() -> Path:
+    """Where recipes lie: beside the package in a checkout, in it where it was installed from a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    return next(folder for folder in (package.parent / "recipes", package / "recipes") if folder.is_dir())
+
+
 def find_recipe(name: str) -> Path:
-    """A path as it is, or the recipe of that name in `Training/`. Raises RecipeError."""
-    folder = project_folder() / "Training"
+    """A path as it is, or the recipe of that name in `Training/recipes`. Raises RecipeError."""
+    folder = recipe_folder()
     for path in (Path(name), folder / name, folder / f"{name}.toml"):
         if path.is_file():
             return path
     known = ", ".join(sorted(path.stem for path in folder.glob("*.toml"))) or "none"
-    raise RecipeError(f"There is no recipe '{name}'.", f"Name a .toml file or one of Training/: {known}.")
+    raise RecipeError(f"There is no recipe '{name}'.", f"Name a .toml file or one of these: {known}.")
 
 
 def start_of(start: str) -> str:

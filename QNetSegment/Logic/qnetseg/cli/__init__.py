@@ -1,6 +1,7 @@
 """The command line: `qnetseg COMMAND ...`, one module a command.
 
-Nothing heavy is imported here nor by the modules' `add`, so that help and version come at once.
+The laboratory adds its own commands where it is installed. Nothing heavy is imported here nor by the
+modules' `add`, so that help and version come at once.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
-
-from qnetseg_lab.commands import bench, compare, data, evaluate, report, train
+from importlib.metadata import entry_points
 
 from .. import __version__
 from ..cores import let_waiting_threads_sleep
@@ -30,10 +30,14 @@ Segments a structure in a whole volume from one drawn slice.
 
 EXIT_CODES = """\
 exit codes:
-  0    done; `data`: and nothing was left out
-  1    a fault of the program, or `data` found problems, which it has named
+  0    done
+  1    a fault of the program; of a check: it found problems, which it has named
   2    an input or an option that cannot be used; `doctor`: something is missing
   130  cancelled (Ctrl-C); 128 and the signal's number where the system ended it"""
+
+
+LABORATORY = "qnetseg.commands"
+"""Group of entry points; each is a function like `segment.add`."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,8 +50,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qnetseg {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (segment, demo, doctor, weights, data, train, evaluate, compare, bench, report):
+    for module in (segment, demo, doctor, weights):
         module.add(commands)
+    for point in sorted(entry_points(group=LABORATORY), key=lambda point: point.name):
+        point.load()(commands)
     return parser
 
 

@@ -168,11 +168,6 @@ def print_json(content: Any) -> None:
     print(json.dumps(content, indent=1), flush=True)
 
 
-def project_folder() -> Path:
-    """Root of the checkout that this package runs from."""
-    return Path(__file__).resolve().parents[4]
-
-
 class Bar:
     """How far a piece of work is: a bar on a terminal, a line now and then elsewhere, as in a log file."""
 

@@ -163,9 +163,7 @@ def run_download(arguments: argparse.Namespace) -> int:
 def run_convert(arguments: argparse.Namespace) -> int:
     """Official checkpoint, or a model of ours, to a file of the chosen storage."""
     require_writable(arguments.output, (".safetensors",))
-    from qnetseg_lab.baselines import load_network
-
-    from ..model import Network, save_model
+    from ..model import Network, load_network, save_model
     from ..model.convert import convert_official, read_official
 
     network: Network
@@ -184,9 +182,7 @@ def run_convert(arguments: argparse.Namespace) -> int:
 def run_average(arguments: argparse.Namespace) -> int:
     """Write the mean of several models; its provenance is the last one's and names all."""
     require_writable(arguments.output, (".safetensors",))
-    from qnetseg_lab.baselines import load_network
-
-    from ..model import save_model
+    from ..model import load_network, save_model
     from ..model.average import average
     from ..model.storage import lineage
 

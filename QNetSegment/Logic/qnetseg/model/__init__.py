@@ -7,7 +7,7 @@ from .networks import Networks
 from .propagation import PropagationConfig, PropagationNet
 from .qnet import QNet, Scores
 from .refinement import Refinement
-from .storage import Model, load_model, load_propagation, save_model
+from .storage import Model, load_model, load_network, load_propagation, save_model
 
 __all__ = [
     "EpisodeLoss",
@@ -22,6 +22,7 @@ __all__ = [
     "Refinement",
     "Scores",
     "load_model",
+    "load_network",
     "load_propagation",
     "save_model",
 ]

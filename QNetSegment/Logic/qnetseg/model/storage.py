@@ -168,7 +168,7 @@ def is_model(path: str | Path) -> bool:
 
 
 def load_model(path: str | Path) -> Model[QNet]:
-    """Read a weights file of Q-Net, written by `save_model`; `qnetseg_lab.baselines.load_network` reads any's.
+    """Read a weights file of Q-Net, written by `save_model`; `load_network` reads either network's.
 
     Raises:
         WeightsError: missing, damaged, of another format or method, its tensors are not finite or do not fit
@@ -180,6 +180,11 @@ def load_model(path: str | Path) -> Model[QNet]:
 def load_propagation(path: str | Path) -> Model[PropagationNet]:
     """Read a weights file of the propagation network, written by `save_model`. Raises as `load_model`."""
     return read_model(path, {PropagationNet.name: PropagationNet})
+
+
+def load_network(path: str | Path) -> Model[Network]:
+    """Read a weights file of either network of the engine. Raises as `load_model`."""
+    return read_model(path, {QNet.name: QNet, PropagationNet.name: PropagationNet})
 
 
 def read_model(path: str | Path, methods: Mapping[str, type[Kind]]) -> Model[Kind]:

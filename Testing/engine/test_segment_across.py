@@ -1,0 +1,151 @@
+"""The parts that find a structure in another patient's volume."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from qnetseg.errors import Cancelled
+from qnetseg.segment import FeatureCache, SegmentOptions, segment_volume
+from qnetseg.segment.correspondence import (
+    CLEAREST,
+    DISTANCE,
+    FARTHEST,
+    INTENSITY,
+    MOST_DRAWN,
+    SOFTNESS,
+    correspond,
+    displacement,
+)
+from qnetseg.segment.descriptors import MOST_SLICES, Descriptors
+from qnetseg.segment.inference import Runner
+from qnetseg.segment.surest import outlined, sureness
+from qnetseg.volume import support_from_mask
+from qnetseg_lab.evaluation.body_phantom import body_phantom
+from support.walker_network import simple_networks
+
+EXACT = SegmentOptions(device="cpu", precision="fp32", batch_size=4)
+
+
+def random_descriptors(count, size=8, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    features = F.normalize(torch.randn(count, 6, size, size, generator=generator), dim=1)
+    return Descriptors(features, 0.3 * torch.randn(count, 9, size, size, generator=generator))
+
+
+def test_every_place_is_compared_with_every_drawn_one():
+    query, support = random_descriptors(2), random_descriptors(2, seed=1)
+    masks = torch.zeros(2, 8, 8)
+    masks[0, 2:5, 2:5] = masks[1, 4:7, 3:6] = 1
+    moved = displacement(query.features, support.features)
+    best = {0.0: -np.inf, 1.0: -np.inf}
+    for drawn in range(2):
+        for row in range(8):
+            for column in range(8):
+                cosine = query.features[1, :, 6, 3] @ support.features[drawn, :, row, column]
+                apart = query.intensities[1, :, 6, 3] - support.intensities[drawn, :, row, column]
+                far = (6 - row - moved[0]) ** 2 + (3 - column - moved[1]) ** 2
+                alike = cosine - INTENSITY * apart.square().sum() - min(FARTHEST, DISTANCE * far)
+                label = float(masks[drawn, row, column])
+                best[label] = max(best[label], float(alike))
+    found = correspond(query, support, masks)
+    assert float(found.odds[1, 6, 3]) == pytest.approx((best[1.0] - best[0.0]) / SOFTNESS, rel=1e-3, abs=1e-3)
+    cosines = torch.einsum("dhw,ndij->nhwij", query.features[1], support.features).amax(dim=(1, 2))
+    inside = [float(cosines[n][masks[n] > 0].mean()) for n in range(2)]
+    assert float(found.found[1]) == pytest.approx(max(inside), abs=1e-4)
+
+
+def test_the_surest_slice_is_outlined_where_its_area_is_most_like_the_drawing_s():
+    rows, columns = np.indices((64, 64)) - 32
+    # Even odds at 10 pixels from the middle.
+    probability = (1 / (1 + np.exp(np.hypot(rows, columns) - 10))).astype(np.float32)
+    probability[2:12, 2:12] = 0.3  # another thing that a lower threshold would take in
+    mask = probability > 0.5
+    likely, larger = outlined(probability, mask, np.pi * 12**2)
+    assert larger.sum() == pytest.approx(np.pi * 12**2, rel=0.1) and not larger[:12, :12].any()
+    assert np.array_equal(larger & (likely > 0.5), larger)
+    assert sureness(likely, larger, np.pi * 12**2) > sureness(probability, mask, np.pi * 12**2)
+    assert outlined(probability, mask, np.pi * 9.2**2)[1].sum() < mask.sum()
+    assert sureness(probability, np.zeros_like(mask), 10.0) == 0
+
+
+def test_a_moved_body_is_noticed():
+    support = random_descriptors(1, size=32).features
+    support = F.normalize(F.avg_pool2d(support, 5, 1, 2), dim=1)
+    moved = torch.roll(support, (6, -4), dims=(2, 3))
+    assert displacement(moved, support) == (6, -4)
+
+
+def test_a_drawing_that_fills_its_slice_has_no_surroundings():
+    found = correspond(random_descriptors(1), random_descriptors(1, seed=1), torch.ones(1, 8, 8))
+    assert (found.odds == CLEAREST).all() and torch.isfinite(found.found).all()
+
+
+def test_of_very_many_drawn_slices_the_largest_are_compared_with():
+    query, support = random_descriptors(1), random_descriptors(MOST_DRAWN + 1, seed=1)
+    masks = torch.zeros(MOST_DRAWN + 1, 8, 8)
+    masks[:, 2:5, 2:5] = 1
+    masks[3, 2:5, 3:5] = 0  # the smallest
+    others = [n for n in range(MOST_DRAWN + 1) if n != 3]
+    fewer = Descriptors(support.features[others], support.intensities[others])
+    moved = displacement(query.features, support.features)
+    assert moved == displacement(query.features, fewer.features)
+    assert torch.equal(correspond(query, support, masks).odds, correspond(query, fewer, masks[others]).odds)
+
+
+def test_comparing_can_be_cancelled():
+    def check():
+        raise Cancelled("The segmentation was cancelled.")
+
+    with pytest.raises(Cancelled):
+        correspond(random_descriptors(1), random_descriptors(1), torch.ones(1, 8, 8), check)
+
+
+@pytest.fixture(scope="module")
+def patients():
+    volume, truth = body_phantom((12, 64, 60), (8.0, 4.0, 4.0))
+    mask = np.zeros_like(truth)
+    mask[6] = truth[6]
+    support = support_from_mask(volume, mask, plane="axial", top_percent=0.0)
+    return (support, *body_phantom((10, 70, 64), (9.0, 4.0, 4.0), seed=5))
+
+
+def test_another_structure_of_another_patient_needs_no_encoder_for_its_volume(patients, monkeypatch):
+    support, other, _ = patients
+    networks, cache = simple_networks(), FeatureCache()
+    first = segment_volume(support, other, networks, EXACT, cache=cache)
+    encode, seen = Runner.encode, []
+    monkeypatch.setattr(
+        Runner, "encode", lambda self, images: seen.append(len(images)) or encode(self, images)
+    )
+    again = segment_volume(support, other, networks, EXACT, cache=cache)
+    assert seen == [1]  # the drawn slice itself
+    assert np.array_equal(again.confidence, first.confidence)
+
+
+def test_features_of_very_many_slices_are_not_kept():
+    cache = FeatureCache()
+    assert cache.slices(None, (1,), MOST_SLICES + 1) is None
+    assert cache.slices(None, (1,), MOST_SLICES) == []
+
+
+def test_a_volume_without_the_structure_is_left_empty(patients):
+    support, other, truth = patients
+    image = np.where(truth > 0, 300, other.array).astype(np.float32)  # of the body around it
+    without = replace(other, array=image)
+    found = segment_volume(support, without, simple_networks(), EXACT)
+    assert not found.mask.any()
+    assert any("not found" in warning for warning in found.report.warnings)
+
+
+def test_a_structure_that_looks_different_is_found_with_a_warning(patients):
+    support, other, truth = patients
+    assert not segment_volume(support, other, simple_networks(), EXACT).report.warnings
+    half = other.array - np.float32(150) * (truth > 0)  # of the contrast to the body around it
+    found = segment_volume(support, replace(other, array=half), simple_networks(), EXACT)
+    assert found.mask.any()
+    assert any("only vaguely" in warning for warning in found.report.warnings)
