@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qnetseg.cli import build_parser, main, segment
-from qnetseg.errors import DatasetError, WeightsError
+from qnetseg.cli import build_parser, main
+from qnetseg.errors import DatasetError, InputError, WeightsError
 from qnetseg.models import QNET
-from qnetseg.segment.stack import build_stack
-from qnetseg.volume import SupportSet, normalise, read_labelmap, read_volume, support_from_mask
+from qnetseg.volume import SupportSet, read_labelmap, read_volume, support_from_mask
 from qnetseg_lab.commands import train
 from qnetseg_lab.data import data_root
 from qnetseg_lab.training import read_recipe
@@ -64,37 +63,22 @@ def test_a_file_that_is_no_saved_drawing_is_refused(bed, capsys):
     assert "'other.npz' is not a support file" in capsys.readouterr().err
 
 
-def test_a_saved_drawing_knows_its_normalisation(bed):
-    volume = read_volume(bed.query)
-    support = support_from_mask(volume, drawing_array() == 1, top_percent=5.0)
-    path = bed.folder / "five.npz"
-    support.save(path)
-    loaded = SupportSet.load(path)
-    assert loaded.top_percent == 5.0
-    (k,) = (part.index for part in loaded.slices)
-    stack = build_stack(loaded, volume)
-    assert np.array_equal(stack.slices[k], loaded.slices[0].image)
-    assert not np.allclose(stack.slices[k], normalise(volume.array)[k])
-
-
-def test_an_older_file_without_it_still_opens(bed):
-    path = saved(bed)
+def test_a_drawing_that_was_normalised_otherwise_is_refused(bed):
+    """Before there was one normalisation, files said theirs; still older ones did not, and had today's."""
+    path = bed.folder / "saved.npz"
+    support_from_mask(read_volume(bed.query), drawing_array() == 1).save(path)
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
-    header = json.loads(str(arrays["header"]))
-    assert header.pop("top_percent") == 0.5
-    np.savez(path, **{**arrays, "header": np.array(json.dumps(header))})
-    assert SupportSet.load(path).top_percent == 0.5
-
-
-def test_the_drawing_is_normalised_as_the_model_wants_it(bed, monkeypatch):
-    shares = []
-    pack = segment.build_supports
-    monkeypatch.setattr(segment, "build_supports", lambda *all_: shares.append(all_[3]) or pack(*all_))
-    monkeypatch.setattr("qnetseg.models.top_percent", lambda path: 7.0)
-    assert bed.segment() == 0
-    assert bed.segment("--support", bed.query) == 0
-    assert shares == [0.5, 7.0]
+    header = json.loads(str(arrays.pop("header")))
+    for share in (None, 5.0):
+        header["top_percent"] = share
+        kept = {key: value for key, value in header.items() if value is not None}
+        np.savez(path, **arrays, header=np.array(json.dumps(kept)))
+        if share is None:
+            assert SupportSet.load(path).slices
+        else:
+            with pytest.raises(InputError, match="normalised in another way"):
+                SupportSet.load(path)
 
 
 def test_the_folder_of_the_data_can_be_named(tmp_path, monkeypatch, capsys):
@@ -158,7 +142,7 @@ def test_documented_lines_are_understood(line, tmp_path, monkeypatch):
 
 def test_the_documented_recipe_is_one(tmp_path):
     """docs/data.md: the default recipe with a folder in the place of its data."""
-    text = (ROOT / "Training" / "default.toml").read_text(encoding="utf-8")
+    text = (ROOT / "Training" / "recipes" / "default.toml").read_text(encoding="utf-8")
     fragment = re.search(r"^```toml\n(.*?)^```", (ROOT / "docs" / "data.md").read_text("utf-8"), re.S | re.M)
     first, rest = text.index("[[data]]"), text.index("[episodes]")
     path = tmp_path / "recipe.toml"

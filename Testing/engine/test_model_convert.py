@@ -40,7 +40,7 @@ def test_the_configuration_is_the_released_codes(converted):
     assert config == OFFICIAL
     assert (config.depth, config.downsample_layer) == (101, 4)
     assert (config.paths, config.threshold) == ("dual", "shared")
-    assert (config.alpha, config.input_scale, config.input_shift, config.top_percent) == (0.9, 1.0, 0.0, 0.0)
+    assert (config.alpha, config.input_scale, config.input_shift) == (0.9, 1.0, 0.0)
     assert (config.cosine_scale, config.sharpness) == (20.0, 0.5)
     assert not converted.training
 

@@ -110,7 +110,7 @@ def patients():
     volume, truth = body_phantom((12, 64, 60), (8.0, 4.0, 4.0))
     mask = np.zeros_like(truth)
     mask[6] = truth[6]
-    support = support_from_mask(volume, mask, plane="axial", top_percent=0.0)
+    support = support_from_mask(volume, mask, plane="axial")
     return (support, *body_phantom((10, 70, 64), (9.0, 4.0, 4.0), seed=5))
 
 

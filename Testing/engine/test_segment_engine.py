@@ -37,7 +37,7 @@ def draw(volume: Volume, mask: np.ndarray, axis: int = 0, **kwargs):
     index = int(mask.sum(axis=tuple({0, 1, 2} - {axis})).argmax())
     drawn = np.zeros_like(mask)
     drawn[(slice(None),) * axis + (index,)] = mask.take(index, axis)
-    return support_from_mask(volume, drawn, top_percent=0.0, **kwargs), drawn
+    return support_from_mask(volume, drawn, **kwargs), drawn
 
 
 def test_one_drawn_slice_gives_the_organ_and_nothing_else(networks, phantom):
@@ -76,7 +76,7 @@ def test_all_48_orientations_give_the_same_mask_in_space(networks, phantom):
                 reoriented(volume, volume.array, axes, flips),
                 turn(drawn, axes, flips),
             )
-            support = support_from_mask(turned_volume, turned_drawn, plane="axial", top_percent=0.0)
+            support = support_from_mask(turned_volume, turned_drawn, plane="axial")
             mask = segment_volume(support, turned_volume, networks, EXACT).mask
             assert np.array_equal(mask, turn(expected, axes, flips)), (axes, flips)
 
@@ -109,7 +109,7 @@ def test_several_drawn_slices_are_each_used_where_they_are_nearest(networks, pha
     volume, truth = phantom
     drawn = np.zeros_like(truth)
     drawn[[4, 8]] = truth[[4, 8]]
-    support = support_from_mask(volume, drawn, plane="axial", top_percent=0.0)
+    support = support_from_mask(volume, drawn, plane="axial")
     result = segment_volume(support, volume, networks, EXACT)
     used = [entry.support_index for entry in result.report.slices]
     assert used == [4] * 7 + [8] * 5
@@ -256,18 +256,9 @@ def test_one_corner_pixel_can_be_the_drawing_and_is_warned_about(networks):
     volume, truth = body_phantom((4, 64, 64), (8.0, 4.0, 4.0))
     drawn = np.zeros_like(truth)
     drawn[1, 0, 0] = 1
-    support = support_from_mask(volume, drawn, plane="axial", top_percent=0.0)
+    support = support_from_mask(volume, drawn, plane="axial")
     result = segment_volume(support, volume, networks, EXACT)
     assert any("very small" in warning for warning in result.report.warnings)
-
-
-@pytest.mark.parametrize(("share", "warned"), [(0.0, False), (0.5, True)])
-def test_a_drawing_prepared_for_another_model_is_warned_of(networks, phantom, share, warned):
-    volume, truth = phantom
-    other = Volume(volume.array + 1, volume.ijk_to_ras, "another patient")
-    support = replace(draw(volume, truth)[0], top_percent=share)
-    warnings = segment_volume(support, other, networks, SLICES).report.warnings
-    assert any("pack it up for this model again" in warning for warning in warnings) == warned
 
 
 def test_a_field_larger_than_the_network_is_coarsened_and_mapped_back(networks):
@@ -326,7 +317,7 @@ def test_the_structure_ends_where_the_user_says_not_here(networks, phantom):
     index, empty = int(occupied[len(occupied) // 2]), int(occupied[-2])
     drawn = np.zeros_like(truth)
     drawn[index] = truth[index]
-    support = support_from_mask(volume, drawn, plane="axial", top_percent=0.0, not_here=[empty])
+    support = support_from_mask(volume, drawn, plane="axial", not_here=[empty])
     assert len(support.slices) == 2 and len(support.filled) == 1
     for options in (EXACT, SLICES):
         result = segment_volume(support, volume, networks, options)
@@ -367,7 +358,7 @@ def test_support_whose_drawing_vanishes_at_the_networks_resolution_keeps_its_cor
     fine, fine_truth = body_phantom((4, 256, 256), (8.0, 1.0, 1.0))
     drawn = np.zeros_like(fine_truth)
     drawn[2, 100:102, 170] = 1
-    support = support_from_mask(fine, drawn, plane="axial", top_percent=0.0)
+    support = support_from_mask(fine, drawn, plane="axial")
     assert segment_volume(support, fine, networks, EXACT).mask[2].sum() == 2
 
 

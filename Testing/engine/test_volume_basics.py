@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from qnetseg.errors import GeometryError, InputError, VolumeError
+from qnetseg.errors import GeometryError, VolumeError
 from qnetseg.volume import Volume, normalise
 
 RAMP = np.arange(24).reshape(2, 3, 4)
@@ -88,11 +88,10 @@ def test_the_matrix_is_a_private_copy():
     hnp.arrays(np.float32, (3, 4, 5), elements=st.integers(-1000, 1000), fill=st.nothing()).filter(
         lambda array: array.min() < array.max()
     ),
-    st.sampled_from([0.0, 0.5, 10.0]),
 )
-def test_normalised_volumes_have_mean_zero_and_deviation_one(array, top_percent):
+def test_normalised_volumes_have_mean_zero_and_deviation_one(array):
     before = array.copy()
-    out = normalise(array, top_percent)
+    out = normalise(array)
     assert out.dtype == np.float32 and out.shape == array.shape
     assert abs(float(out.mean(dtype=np.float64))) < 1e-5
     assert abs(float(out.std(dtype=np.float64)) - 1.0) < 1e-5
@@ -100,33 +99,30 @@ def test_normalised_volumes_have_mean_zero_and_deviation_one(array, top_percent)
     assert (np.diff(out.ravel()[np.argsort(array, axis=None)]) >= 0).all()  # the order of intensities stays
 
 
-def test_the_cut_takes_the_brightest_share_only():
+def test_the_cut_takes_the_brightest_share_only_and_only_once():
     array = np.arange(1000, dtype=np.float32).reshape(10, 10, 10)
     array[9, 9, 9] = 1e6
-    out = normalise(array, 0.5)
+    out = normalise(array)
     values, counts = np.unique(out, return_counts=True)
     assert counts[-1] == 1000 - 994 and len(values) == 995  # 994 and everything above became one value
-    assert normalise(array, 0.0).max() > 30  # uncut, one voxel rules the histogram
+    assert np.array_equal(normalise(np.minimum(array, 994)), out)
 
 
 def test_statistics_are_exact_on_a_large_offset():
     array = 1e6 + np.random.default_rng(0).normal(0, 50, (8, 64, 64)).astype(np.float32)
-    out = normalise(array.astype(np.float32), 0.0).astype(np.float64)
-    assert abs(out.mean()) < 1e-4 and abs(out.std() - 1.0) < 1e-4
+    out = normalise(array.astype(np.float32)).astype(np.float64)
+    assert abs(out.mean()) < 1e-3 and abs(out.std() - 1.0) < 1e-4  # at 1e6 float32 has steps of 0.06
 
 
 def test_an_almost_empty_image_is_not_cut_to_nothing():
     array = np.zeros((10, 10, 10), np.float32)
     array[5, 5, 5] = 1.0
-    assert normalise(array, 0.5).max() > 1.0
+    assert normalise(array).max() > 1.0
 
 
-def test_normalise_refuses_constants_and_impossible_shares():
+def test_normalise_refuses_constants():
     with pytest.raises(VolumeError, match="constant"):
         normalise(np.ones((2, 2, 2), np.float32))
-    for share in (-1.0, 100.0, float("nan")):
-        with pytest.raises(InputError, match="histogram"):
-            normalise(RAMP.astype(np.float32), share)
 
 
 def body(seed=0):
@@ -163,8 +159,8 @@ def test_an_image_without_padding_is_normalised_as_ever(offset):
 def test_a_background_of_zero_stays_where_it_is():
     image = np.random.default_rng(0).normal(300, 30, (8, 32, 32)).astype(np.float32)
     image[:, :, 16:] = 0
-    out = normalise(image, 0.0)
-    np.testing.assert_allclose(out, (image - image.mean()) / image.std(), atol=1e-4)
+    cut = np.minimum(image, np.sort(image, axis=None)[int((image.size - 1) * 0.995)])
+    np.testing.assert_allclose(normalise(image), (cut - cut.mean()) / cut.std(), atol=1e-4)
 
 
 def test_padding_that_is_almost_everything_leaves_an_image():

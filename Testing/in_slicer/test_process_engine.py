@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from qnetseg.cli import main
-from qnetseg.models import QNET, resolve_model, top_percent
 from qnetseg.volume import (
     LabelMap,
     SegmentInfo,
@@ -46,11 +45,7 @@ def test_a_run_finds_what_the_command_line_writes(tmp_path):
     written = read_labelmap(output)
 
     query = read_volume(scan)
-    percent = top_percent(resolve_model(None, QNET))
-    supports = [
-        support_from_mask(query, drawn == info.label, name=info.name, top_percent=percent)
-        for info in segments
-    ]
+    supports = [support_from_mask(query, drawn == info.label, name=info.name) for info in segments]
     worker = Worker()
     run = Run(worker, supports, query, options={"precision": "fp32"}, device="cpu")
     run.start()

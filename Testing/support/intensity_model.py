@@ -10,7 +10,7 @@ from qnetseg.model import Model, QNet, QNetConfig
 from qnetseg.model.encoder import Features
 
 BINS = torch.linspace(-2, 6, 17)
-CONFIG = QNetConfig(size=64, spacing=4.0, threshold_hidden=4, top_percent=0.0)
+CONFIG = QNetConfig(size=64, spacing=4.0, threshold_hidden=4)
 
 
 class IntensityNet(QNet):

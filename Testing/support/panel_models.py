@@ -18,7 +18,7 @@ def write_weights(path: Path, kind: str = "propagation") -> Path:
     metadata = {
         "format": "qnetseg-1",
         "method": kind,
-        "config": json.dumps({"top_percent": 0.5} if kind == "qnet" else {}),
+        "config": json.dumps({}),
         "provenance": json.dumps({"licence": "test licence"}),
     }
     save_file({"weights": np.arange(64, dtype=np.float32)}, path, metadata)

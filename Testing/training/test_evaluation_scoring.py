@@ -148,7 +148,6 @@ def test_masks_are_those_of_segment_volume(mode):
     for network in (intensity_model().network, build_method("qnet", CONFIG).eval()):
         if mode != "none" and type(network).__name__ == "QNet":
             continue  # a real encoder once is enough
-        network.config = dataclasses.replace(network.config, top_percent=0.5)  # as `segment_volume` cuts
         model = dataclasses.replace(intensity_model(), network=network)
         protocol = ProtocolP(refinement=options.refinement, **CPU)
         pair = Pair("liver", 1, support, query)
@@ -206,7 +205,6 @@ def test_rivals_are_scored_by_the_same_code(method):
         size=64,
         spacing=4.0,
         threshold_hidden=4,
-        top_percent=0.0,
         downsample_layer=2,
         paths="coarse",
         feature_channels=16,

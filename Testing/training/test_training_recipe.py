@@ -215,7 +215,6 @@ def test_the_rivals_recipes_differ_from_the_default_only_in_the_method():
         ("[model]\nalpha = 1.5\n" + DATA, "entry alpha"),
         ("[model]\nsize = 100\n" + DATA, "edge of 100 pixels"),
         ("[model]\nspacing = 0\n" + DATA, "entry spacing"),
-        ("[model]\ntop_percent = 100\n" + DATA, "entry top_percent"),
         ("[model]\nfeature_channels = 0\n" + DATA, "entry feature_channels"),
     ],
 )

@@ -268,22 +268,6 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {key: _decoded(value) for key, value in metadata.items()}
 
 
-def top_percent(path: str | os.PathLike[str]) -> float:
-    """How much of the brightest voxels a model cuts off, in percent: images of a support need the same.
-
-    Raises WeightsError.
-    """
-    config = read_metadata(path).get("config")
-    value = config.get("top_percent", 0.5) if isinstance(config, dict) else 0.5
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise WeightsError(
-            f"The weights file '{Path(path).name}' has an impossible top_percent: {value!r}.",
-            "Get it again from its source.",
-        ) from error
-
-
 def _decoded(value: Any) -> Any:
     try:
         return json.loads(value)

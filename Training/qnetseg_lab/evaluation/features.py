@@ -47,7 +47,6 @@ class Scorer:
         ]
         self._spacing = max(grid.spacing for grid in fitting)
         self._size = config.size
-        self._top_percent = config.top_percent
         self._features: dict[str, dict[int, Any]] = {}
         self._limit = limit
 
@@ -116,7 +115,7 @@ class Scorer:
         return _map(lambda t: t.to(self._runner.device).float(), merged)
 
     def _encode(self, case: Case, slices: list[int], kept: dict[int, Any]) -> None:
-        stack = normalise(case.image, self._top_percent)
+        stack = normalise(case.image)
         images = self._grid(case).to_model(stack[slices], fill=float(stack.min()))
 
         def work(part: slice, features: Any) -> list[Any]:

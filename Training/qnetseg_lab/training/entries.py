@@ -84,7 +84,6 @@ _RANGES: dict[type, dict[str, _Range]] = {
         **dict.fromkeys(("cosine_scale", "sharpness", "input_scale", "spacing"), _ABOVE_0),
         "alpha": _Range(0, 1),
         "size": _Range(8),
-        "top_percent": _Range(0, 99),
     },
 }
 

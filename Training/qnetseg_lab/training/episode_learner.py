@@ -64,9 +64,8 @@ class EpisodeLearner(Learner):
         if not resumes:
             place.report(load_start(network, recipe.start))
             came_from = ancestors(network, recipe.start)
-        top = recipe.model.top_percent
         sources = [
-            (source.share, load_cases(source, recipe.episodes, place.device, top)) for source in recipe.data
+            (source.share, load_cases(source, recipe.episodes, place.device)) for source in recipe.data
         ]
         sampler = EpisodeSampler(sources, recipe.episodes, recipe.seed)
         learner = cls(network, recipe, sampler, place.device, place.processes)

@@ -76,7 +76,6 @@ def prepare_case(
     name: str,
     recipe: EpisodeRecipe,
     device: torch.device,
-    top_percent: float,
     exclude: tuple[list[int], str] = ([], "any"),
 ) -> TrainingCase:
     """Move one case to the device. Raises `DatasetError` where it cannot give an episode."""
@@ -95,7 +94,7 @@ def prepare_case(
             f"{'' if same else ' on two adjacent slices'}.",
             "Lower min_pixels or leave the volume out.",
         )
-    images = torch.from_numpy(np.ascontiguousarray(normalise(case.image, top_percent))).half()
+    images = torch.from_numpy(np.ascontiguousarray(normalise(case.image))).half()
     labels = torch.from_numpy(np.ascontiguousarray(supervoxels, np.int32))
     return TrainingCase(
         name, images.to(device), labels.to(device), pairs, centres(supervoxels), 0 if same else 1
@@ -115,9 +114,7 @@ def centres(supervoxels: np.ndarray) -> np.ndarray:
     return found
 
 
-def load_cases(
-    source: DataRecipe, recipe: EpisodeRecipe, device: torch.device, top_percent: float
-) -> list[TrainingCase]:
+def load_cases(source: DataRecipe, recipe: EpisodeRecipe, device: torch.device) -> list[TrainingCase]:
     """Training cases of one source: every case that is not in its test fold.
 
     Raises `DatasetError`, with the file's name, for the first thing that is wrong with the data.
@@ -143,7 +140,7 @@ def load_cases(
         require_usable(data, case, recipe)
         case = _with_supervoxels(case, data.supervoxel_size, recipe.supervoxels)
         excluded = values, source.exclude_rule
-        cases.append(prepare_case(case, f"{data.name} case {name}", recipe, device, top_percent, excluded))
+        cases.append(prepare_case(case, f"{data.name} case {name}", recipe, device, excluded))
     if not cases:
         raise DatasetError(
             f"{data.name} has no case for training beside fold {source.fold}.", "Train without a fold."

@@ -24,7 +24,7 @@ from qnetseg.volume import (
     write_volume,
 )
 from qnetseg.volume.atomic import replacing
-from qnetseg.volume.normalise import padding_floor
+from qnetseg.volume.normalise import TOP_PERCENT, padding_floor
 from qnetseg.volume.volume import axis_directions
 
 from ..data import CaseDescription, Description
@@ -42,20 +42,18 @@ class Preparation:
     Attributes:
         spacing: in-plane mm (paper: 1.25); coarsened for a body that would not fit.
         size: edge of the square slices in pixels, a multiple of 8 (paper: 256).
-        top_percent: share of the brightest voxels that is cut to one value (paper, section 5.3: 0.5).
         supervoxel_size: smallest supervoxel in voxels; None decides by the body's size.
     """
 
     spacing: float = 1.25
     size: int = 256
-    top_percent: float = 0.5
     supervoxel_size: int | None = None
 
     def __post_init__(self) -> None:
-        if not (self.spacing > 0 and self.size > 0 and self.size % 8 == 0 and 0 <= self.top_percent < 100):
+        if not (self.spacing > 0 and self.size > 0 and self.size % 8 == 0):
             raise InputError(
                 "The studies cannot be prepared with these numbers.",
-                "The spacing is above 0, the size a multiple of 8, the cut from 0 to below 100 percent.",
+                "The spacing is above 0, the size a multiple of 8.",
             )
         if self.supervoxel_size is not None and self.supervoxel_size < 1:
             raise InputError("A supervoxel has at least one voxel.")
@@ -173,7 +171,7 @@ def to_training_grid(
     """
     turned, orientation = canonical(volume)
     axis = slice_axis(turned.spacing)
-    stack = _cut(np.moveaxis(turned.array, axis, 0), settings.top_percent)
+    stack = _cut(np.moveaxis(turned.array, axis, 0))
     # Coordinates i, j, k are the array axes 2, 1, 0.
     order = [axis, *(other for other in range(3) if other != axis)]
     matrix = turned.ijk_to_ras[:, [*(2 - other for other in reversed(order)), 3]]
@@ -243,14 +241,14 @@ def _placed(
     return placed
 
 
-def _cut(array: np.ndarray, top_percent: float) -> np.ndarray:
-    """Padding just below the image, and the brightest voxels at the value that `top_percent` of all exceed;
-    whole where nothing would be left."""
+def _cut(array: np.ndarray) -> np.ndarray:
+    """Padding just below the image, and the brightest voxels at the value that TOP_PERCENT of all exceed, as
+    `normalise` does before it z-scores; whole where nothing would be left."""
     low = float(array.min())
     floor = padding_floor(array, low)
     if floor > low:
         array = np.maximum(array, np.float32(floor))
-    ceiling = np.percentile(array, 100 - top_percent, method="lower")
+    ceiling = np.percentile(array, 100 - TOP_PERCENT, method="lower")
     return np.minimum(array, ceiling) if ceiling > floor else array
 
 

@@ -106,9 +106,7 @@ class LibrarySection:
 
     def _save(self) -> str | None:
         session, name = self._session, self._ui.supportNameEdit.text.strip()
-        supports = drawn_supports(
-            session.parameters.drawing, session.support_node, plane=session.plane, model=session.model
-        )
+        supports = drawn_supports(session.parameters.drawing, session.support_node, plane=session.plane)
         names = [name] if len(supports) == 1 else [f"{name} {support.name}" for support in supports]
         taken = [entry_name for entry_name in names if session.library.taken(entry_name)]
         question = _("Replace “{name}” in the library?").format(name=", ".join(taken))

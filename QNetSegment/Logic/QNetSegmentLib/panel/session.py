@@ -150,7 +150,7 @@ class Session:
         """
         if self.parameters.useLibrary:
             return [self.library.load(name) for name in self.parameters.supportSets]
-        return drawn_supports(self.parameters.drawing, self.support_node, plane=self.plane, model=self.model)
+        return drawn_supports(self.parameters.drawing, self.support_node, plane=self.plane)
 
     # State
 

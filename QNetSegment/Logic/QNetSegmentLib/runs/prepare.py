@@ -52,7 +52,7 @@ def prepare_run(
         drawn_on = support_node or volume_of_result(example) or query_node
         query, support, warnings = pair_of(query_node, drawn_on)
         drawn_ids = drawn_segment_ids(example, drawn_on, segment_ids)
-        supports = drawn_supports(example, drawn_on, support, segment_ids=drawn_ids, plane=plane, model=model)
+        supports = drawn_supports(example, drawn_on, support, segment_ids=drawn_ids, plane=plane)
     else:
         query, supports, warnings, drawn_ids = volume_of(query_node), _support_sets(example), [], []
         drawn_on = None
@@ -108,16 +108,8 @@ def drawn_supports(
     *,
     segment_ids: Sequence[str] | None = None,
     plane: str | None = None,
-    model: str | None = None,
 ) -> list[SupportSet]:
-    """What is drawn on the volume node `drawn_on`, packed up as the model wants it; see `prepare_run`."""
-    from qnetseg.models import QNET, resolve_model, top_percent
-
+    """What is drawn on the volume node `drawn_on`, packed up; see `prepare_run`."""
     return support_sets(
-        drawing,
-        drawn_on,
-        volume or volume_of(drawn_on),
-        segment_ids=segment_ids,
-        plane=plane,
-        top_percent=top_percent(resolve_model(model, QNET)),
+        drawing, drawn_on, volume or volume_of(drawn_on), segment_ids=segment_ids, plane=plane
     )

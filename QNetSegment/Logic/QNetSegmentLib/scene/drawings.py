@@ -150,13 +150,12 @@ def support_sets(
     *,
     segment_ids: Sequence[str] | None = None,
     plane: str | None = None,
-    top_percent: float = 0.5,
 ) -> list[SupportSet]:
     """A support set for every segment that is not empty, with its name, colour and terminology.
 
     volume: the volume to build on, of `volume_node` (see `volumes.pair_of`). segment_ids: all if None.
     plane: one of the volume node's own planes, as in `DrawnSlice`, or None to take it from the drawing.
-    top_percent: see `qnetseg.volume.normalise`. Slices that are marked as free of the structure go along.
+    Slices that are marked as free of the structure go along.
     Raises MaskError if nothing is drawn, or if a drawing lies outside of the volume.
     """
     from qnetseg.errors import GeometryError, MaskError
@@ -191,7 +190,6 @@ def support_sets(
                 color=segment.GetColor(),
                 terminology=terminology_of(segment),
                 plane=known,
-                top_percent=top_percent,
                 not_here=not_here,
             )
         )

@@ -125,8 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     targets, options = checked_targets(arguments), chosen_options(arguments)
     kinds = asked_networks(arguments)
-    weights = dict(zip(kinds, weights_for(kinds, arguments.model), strict=True))
-    query, support, drawings, supports, background = read_inputs(arguments, weights)
+    weights_for(kinds, arguments.model)
+    query, support, drawings, supports, background = read_inputs(arguments)
     settings = {"model": arguments.model, "device": arguments.device, "options": options}
     picture = targets.pop("picture", None)
     with ended_by_signals():
@@ -154,14 +154,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_inputs(
-    arguments: argparse.Namespace, weights: dict[str, Path]
+    arguments: argparse.Namespace,
 ) -> tuple[Volume, Volume | None, list[Drawing], list[SupportSet], list[np.ndarray | None]]:
     """The query; the volume that was drawn on, None for a saved drawing; what was drawn; the same packed up;
     and what is known to be something else, for each of them.
-
-    weights: files of the networks that will be needed, by kind.
     """
-    from ..models import QNET, top_percent
     from ..volume import read_volume
 
     with telling_oddities():
@@ -181,8 +178,7 @@ def read_inputs(
             drawings = read_drawings(
                 arguments.mask, arguments.label, support, own_support=arguments.support is not None
             )
-        share = top_percent(weights[QNET]) if QNET in weights else 0.5
-        supports = build_supports(support, drawings, arguments.not_here, share)
+        supports = build_supports(support, drawings, arguments.not_here)
         background = others_of(drawings, on_query=arguments.support is None)
     return query, support, drawings, supports, background
 
@@ -290,13 +286,8 @@ def _on_grid(labelmap: LabelMap, support: Volume, own_support: bool) -> LabelMap
         ) from error
 
 
-def build_supports(
-    support: Volume, drawings: list[Drawing], not_here: list[int], top_percent: float = 0.5
-) -> list[SupportSet]:
-    """A support set for every drawing.
-
-    not_here: slices that hold none of them, by the file's own index. top_percent: see `normalise`.
-    """
+def build_supports(support: Volume, drawings: list[Drawing], not_here: list[int]) -> list[SupportSet]:
+    """A support set for every drawing; not_here: slices that hold none of them, by the file's own index."""
     from ..volume import file_slices, support_from_mask
 
     supports = []
@@ -308,7 +299,6 @@ def build_supports(
             name=drawing.info.name,
             color=drawing.info.color,
             terminology=drawing.info.terminology,
-            top_percent=top_percent,
         )
         packed = pack()
         if not_here:

@@ -12,6 +12,10 @@ PATHS = ("dual", "fine", "coarse")
 THRESHOLDS = ("shared", "per_path", "fixed")
 
 
+FORMER = ("top_percent",)
+"""Entries of older files: what they said holds for every model now, see `qnetseg.volume.normalise`."""
+
+
 @dataclass(frozen=True)
 class QNetConfig:
     """Configuration of a `QNet`, stored in the metadata of its weights file.
@@ -38,7 +42,6 @@ class QNetConfig:
             the range that the encoder's start was trained on.
         spacing: in-plane resolution in mm that the model works at.
         size: side of the square image in pixels that the model was trained on.
-        top_percent: brightest per cent of the histogram that is cut before the z-score (paper, 5.3).
     """
 
     depth: int = 50
@@ -55,7 +58,6 @@ class QNetConfig:
     input_shift: float = 0.0
     spacing: float = 1.25
     size: int = 256
-    top_percent: float = 0.5
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -78,6 +80,7 @@ class QNetConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> QNetConfig:
         """Inverse of `to_dict`. Raises `WeightsError` for an entry that this version does not know."""
+        values = {key: value for key, value in values.items() if key not in FORMER}
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise WeightsError(

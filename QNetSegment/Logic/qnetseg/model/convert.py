@@ -17,7 +17,6 @@ OFFICIAL = QNetConfig(
     alpha=0.9,
     input_scale=1.0,
     input_shift=0.0,
-    top_percent=0.0,
 )
 
 _OFFICIAL_NAMES = {
@@ -41,8 +40,7 @@ def convert_official(state: dict[str, Tensor], config: QNetConfig | None = None)
     """Q-Net with the tensors of an official checkpoint.
 
     The official network keeps torchvision's last layer, 2048 to 1000, as the hidden layer of the threshold
-    and the bare ResNet's names below `encoder.backbone`. Its data come with the bright end of the histogram
-    cut already, hence `top_percent` 0.
+    and the bare ResNet's names below `encoder.backbone`.
 
     Args:
         state: tensors by their official names.

@@ -145,11 +145,6 @@ def _by_qnet(
             f"The field of view is large: the network works at {grid.spacing:.1f} mm, not"
             f" {config.spacing:g}; crop the volume for a finer outline."
         )
-    if support.top_percent != config.top_percent:
-        warnings.append(
-            f"The drawing was prepared for a model that cuts off {support.top_percent:g} % of the brightest"
-            f" voxels, and {model.name} cuts off {config.top_percent:g} %: pack it up for this model again."
-        )
     if options.method == "q-net":
         predicted = predict(runner, stack, grid, support, looked_at, options, job)
     else:

@@ -47,11 +47,11 @@ class Stack:
 
 
 def build_stack(support: SupportSet, query: Volume) -> Stack:
-    """Bring the query to the support's plane, and normalise it as the support was."""
+    """Bring the query to the support's plane, and normalise it."""
     turned, orientation = canonical(query, support.axes)
     axis = PLANES[support.plane]
     # Normalised after turning: sums depend on the axis order in their last bits.
-    slices = np.ascontiguousarray(np.moveaxis(normalise(turned.array, support.top_percent), axis, 0))
+    slices = np.ascontiguousarray(np.moveaxis(normalise(turned.array), axis, 0))
     spacing = _reordered(turned.spacing, axis)
     identity = volume_id(query)
     return Stack(slices, axis, orientation, spacing, identity, support.volume_id == identity)

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import InputError, VolumeError
+from ..errors import VolumeError
 
+TOP_PERCENT = 0.5  # of the voxels, the brightest, are cut to one value (paper, 5.3)
 FAR_BELOW = 0.5  # of the image's range: a lowest value that lies so far below all others is padding
 STEP_BELOW = 0.1  # of the image's range, by which padding stays below the image
 TAILS = (0.5, 99.5)  # per cent of the voxels between which the image's range lies
 ENOUGH = 1 << 20  # voxels that tell the range
 
 
-def normalise(array: np.ndarray, top_percent: float = 0.5) -> np.ndarray:
-    """Cut the brightest `top_percent` of the histogram (paper, 5.3), then z-score: float32, same shape.
+def normalise(array: np.ndarray) -> np.ndarray:
+    """What every network sees of a volume: the brightest TOP_PERCENT cut, then z-scored; float32, same shape.
 
-    top_percent 0 leaves the histogram whole, but for padding far below the image (see `padding_floor`). The
-    statistics are those of the whole volume; in the last bits they depend on the order of the axes, so
-    normalise the canonical array where results must not depend on how a file was written. Raises VolumeError
-    for a constant volume and InputError for a percentage outside 0 <= p < 100.
+    An image that was cut before keeps its histogram; padding far below the image is raised to it (see
+    `padding_floor`). The statistics are those of the whole volume; in the last bits they depend on the order
+    of the axes, so normalise the canonical array where results must not depend on how a file was written.
+    Raises VolumeError for a constant volume.
     """
-    if not 0.0 <= top_percent < 100.0:
-        raise InputError(f"The share of the histogram to cut must be from 0 to below 100, not {top_percent}.")
     low = float(array.min())
     if low == float(array.max()):
         raise VolumeError(f"The volume is constant: every voxel has the value {low:g}.")
     floor = padding_floor(array, low)
-    ceiling = _percentile(array, 100.0 - top_percent) if top_percent else low
+    ceiling = _percentile(array, 100.0 - TOP_PERCENT)
     # A ceiling at the minimum would leave nothing (an image that is almost all background): keep it whole.
     if ceiling > floor:
         out = np.minimum(array, np.float32(ceiling), dtype=np.float32, order="C")

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import InputError, MaskError
 from .atomic import replacing
-from .normalise import normalise
+from .normalise import TOP_PERCENT, normalise
 from .orientation import ANATOMICAL_AXES, PLANES, array_axes, canonical
 from .strays import count_drawn, sorted_slices
 from .volume import Volume
@@ -65,7 +65,6 @@ class SupportSet:
     axes: (3, 3) float64, rows are the RAS directions of that canonical volume's array axes; a query turned by
     `canonical(query, support.axes)` shows the structure the same way up, also between oblique volumes.
     strays: indices of slices that hold a few drawn voxels and do not count as drawn.
-    top_percent: how the images were normalised (see `normalise`); a query must be normalised alike.
     """
 
     slices: tuple[SupportSlice, ...]
@@ -75,7 +74,6 @@ class SupportSet:
     volume_id: str = ""
     axes: np.ndarray = field(default_factory=ANATOMICAL_AXES.copy)
     strays: tuple[int, ...] = ()
-    top_percent: float = 0.5
 
     def __post_init__(self) -> None:
         if not self.filled:
@@ -107,7 +105,7 @@ class SupportSet:
             "plane": self.plane,
             "axes": np.asarray(self.axes).tolist(),
             "strays": list(self.strays),
-            "top_percent": float(self.top_percent),
+            "top_percent": TOP_PERCENT,
             "slices": [
                 {
                     "spacing": list(part.spacing),
@@ -153,9 +151,11 @@ class SupportSet:
             if axes.shape != (3, 3) or not np.allclose(np.linalg.norm(axes, axis=1), 1.0, atol=1e-3):
                 raise ValueError("wrong axes")
             red, green, blue = (float(part) for part in header["color"])
-            top_percent = float(header.get("top_percent", 0.5))  # older files do not tell; it was that
-            if not 0.0 <= top_percent < 100.0:
-                raise ValueError("a wrong share of the histogram")
+            if float(header.get("top_percent", TOP_PERCENT)) != TOP_PERCENT:
+                raise InputError(
+                    f"The images of the support file '{path.name}' were normalised in another way.",
+                    "Save the support again with this version.",
+                )
             return cls(
                 slices,
                 str(header["name"]),
@@ -164,7 +164,6 @@ class SupportSet:
                 str(header["volume_id"]),
                 axes,
                 tuple(int(index) for index in header.get("strays", ())),
-                top_percent,
             )
         except UNREADABLE as error:
             raise InputError(
@@ -195,7 +194,6 @@ def support_from_mask(
     color: tuple[float, float, float] = DEFAULT_COLOR,
     terminology: str = "",
     plane: str | None = None,
-    top_percent: float = 0.5,
     not_here: Sequence[int] = (),
 ) -> SupportSet:
     """Find the drawn slices of a mask and pack them up.
@@ -204,8 +202,8 @@ def support_from_mask(
     plane: taken from the mask if None: the canonical axis with the fewest drawn slices is the normal,
     between equals the one with the thickest slices. However many slices are drawn, each becomes a support
     slice; strays do not, and strips of a tilted drawing become one together (see `strays`).
-    top_percent: see `normalise`. not_here: slices of the canonical volume, along the plane's normal, on which
-    the user says that the structure is not; those that are drawn on are left out.
+    not_here: slices of the canonical volume, along the plane's normal, on which the user says that the
+    structure is not; those that are drawn on are left out.
     Raises MaskError for a mask that is empty, not finite, of another shape or of several labels, InputError
     for an unknown plane.
     """
@@ -222,7 +220,7 @@ def support_from_mask(
     drawn = orientation.apply(mask != 0)
     plane, occupied = occupied_slices(drawn, turned.spacing, plane)
     axis = PLANES[plane]
-    image = normalise(turned.array, top_percent)
+    image = normalise(turned.array)
     rows, columns = (mm for other, mm in enumerate(turned.spacing) if other != axis)
     along = np.moveaxis(drawn, axis, 0)
     sorts = sorted_slices(along, occupied, (turned.spacing[axis], rows, columns))
@@ -249,9 +247,7 @@ def support_from_mask(
         for index, outline in outlines.items()
     )
     identity = volume_id(volume)
-    return SupportSet(
-        slices, name, color, terminology, identity, array_axes(turned), sorts.strays, top_percent
-    )
+    return SupportSet(slices, name, color, terminology, identity, array_axes(turned), sorts.strays)
 
 
 def _require_one_label(mask: np.ndarray) -> None:
