@@ -87,7 +87,7 @@ def test_every_problem_has_a_sentence_with_the_file(chaos, file, array, sentence
     assert any(re.search(sentence, line) for line in found), found
     assert all("_3.nii.gz" in line for line in found)
     with pytest.raises(DatasetError, match=r"_3\.nii\.gz"):
-        load_cases(DataRecipe("chaos"), RECIPE, torch.device("cpu"), 0.5)
+        load_cases(DataRecipe("chaos"), RECIPE, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_fold_that_leaves_nothing_to_train_on(tmp_path, monkeypatch):
     tiny.write_chaos(tmp_path, cases=5)
     monkeypatch.setenv("QNETSEG_DATA", str(tmp_path))
     with pytest.raises(DatasetError, match="no case for training beside fold 0"):
-        load_cases(DataRecipe("chaos", fold=0), RECIPE, torch.device("cpu"), 0.5)
+        load_cases(DataRecipe("chaos", fold=0), RECIPE, torch.device("cpu"))
 
 
 def test_unknown_sets_folds_and_damaged_descriptions(tmp_path):

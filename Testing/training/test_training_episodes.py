@@ -94,46 +94,46 @@ def test_setting_2_removes_slices_by_either_rule(values, rule, excluded):
 
 def test_no_pair_touches_an_excluded_slice():
     recipe = EpisodeRecipe(min_pixels=20)
-    whole = prepare_case(_case(tiny.supervoxels()), "case", recipe, CPU, 0.5)
+    whole = prepare_case(_case(tiny.supervoxels()), "case", recipe, CPU)
     assert whole.pairs == {1: [0, 1, 2], 2: [0], 3: [2]}
-    loose = prepare_case(_case(tiny.supervoxels()), "case", recipe, CPU, 0.5, ([1, 4], "all"))
+    loose = prepare_case(_case(tiny.supervoxels()), "case", recipe, CPU, ([1, 4], "all"))
     assert loose.pairs == {1: [2], 3: [2]}
     assert not loose.supervoxels[1].any()
     with pytest.raises(DatasetError, match="case has no supervoxel of 20 pixels"):
-        prepare_case(_case(tiny.supervoxels()), "case", recipe, CPU, 0.5, ([1, 4], "any"))
+        prepare_case(_case(tiny.supervoxels()), "case", recipe, CPU, ([1, 4], "any"))
 
 
 def test_a_case_is_normalised_and_needs_supervoxels():
-    case = prepare_case(_case(tiny.supervoxels()), "case", EpisodeRecipe(min_pixels=20), CPU, 0.0)
+    case = prepare_case(_case(tiny.supervoxels()), "case", EpisodeRecipe(min_pixels=20), CPU)
     assert (case.image.dtype, case.supervoxels.dtype) == (torch.float16, torch.int32)
     assert float(case.image.float().mean()) == pytest.approx(0, abs=1e-3)
     assert float(case.image.float().std()) == pytest.approx(1, abs=1e-3)
     with pytest.raises(DatasetError, match="no supervoxels"):
-        prepare_case(_case(None), "case", EpisodeRecipe(), CPU, 0.5)
+        prepare_case(_case(None), "case", EpisodeRecipe(), CPU)
 
 
 def test_cases_of_the_test_fold_are_left_out(chaos):
     recipe = EpisodeRecipe(min_pixels=20)
-    everyone = load_cases(DataRecipe("chaos"), recipe, CPU, 0.5)
+    everyone = load_cases(DataRecipe("chaos"), recipe, CPU)
     assert [case.name for case in everyone] == [f"chaos case {n}" for n in range(1, 7)]
-    rest = load_cases(DataRecipe("chaos", fold=0), recipe, CPU, 0.5)
+    rest = load_cases(DataRecipe("chaos", fold=0), recipe, CPU)
     assert [case.name for case in rest] == ["chaos case 6"]
-    strict = load_cases(DataRecipe("chaos", fold=0, scheme="strict"), recipe, CPU, 0.5)
+    strict = load_cases(DataRecipe("chaos", fold=0, scheme="strict"), recipe, CPU)
     assert [case.name for case in strict] == [f"chaos case {n}" for n in range(3, 7)]
 
 
 def test_excluded_structures_are_looked_up_by_name(chaos):
     recipe = EpisodeRecipe(min_pixels=20)
     source = DataRecipe("chaos", exclude=("liver", "spleen"), exclude_rule="all")
-    assert load_cases(source, recipe, CPU, 0.5)[0].pairs == {1: [2], 3: [2]}
+    assert load_cases(source, recipe, CPU)[0].pairs == {1: [2], 3: [2]}
     with pytest.raises(DatasetError, match="no structure 'lung'"):
-        load_cases(DataRecipe("chaos", exclude=("lung",)), recipe, CPU, 0.5)
+        load_cases(DataRecipe("chaos", exclude=("lung",)), recipe, CPU)
 
 
 @pytest.fixture
 def sampler():
     recipe = EpisodeRecipe(pairs=3, structures=3, min_pixels=20)
-    cases = [prepare_case(_case(tiny.supervoxels()), "case", recipe, CPU, 0.5)]
+    cases = [prepare_case(_case(tiny.supervoxels()), "case", recipe, CPU)]
     return EpisodeSampler([(0.75, cases), (0.25, cases)], recipe, seed=5)
 
 
@@ -185,7 +185,7 @@ def _label_of(case, masks, slices):
 
 def test_sources_are_drawn_by_their_share():
     recipe = EpisodeRecipe(min_pixels=20)
-    one = prepare_case(_case(tiny.supervoxels()), "one", recipe, CPU, 0.5)
+    one = prepare_case(_case(tiny.supervoxels()), "one", recipe, CPU)
     other = dataclasses.replace(one, image=-one.image)
     sampler = EpisodeSampler([(3, [one]), (1, [other])], recipe, seed=0)
     images = [sampler.batch(step).images[0, 0] for step in range(200)]
@@ -195,7 +195,7 @@ def test_sources_are_drawn_by_their_share():
 
 @pytest.mark.parametrize("pairs", [1, 3])
 def test_crops_to_a_window_that_holds_part_of_the_drawn_supervoxel(pairs):
-    case = prepare_case(_case(tiny.supervoxels()), "case", EpisodeRecipe(min_pixels=20), CPU, 0.5)
+    case = prepare_case(_case(tiny.supervoxels()), "case", EpisodeRecipe(min_pixels=20), CPU)
     recipe = EpisodeRecipe(min_pixels=20, pairs=pairs, structures=2, crop=16)
     sampler = EpisodeSampler([(1, [case])], recipe, seed=1)
     for step in range(20):
@@ -211,7 +211,7 @@ def test_crops_to_a_window_that_holds_part_of_the_drawn_supervoxel(pairs):
 
 
 def test_a_window_is_never_larger_than_the_slice():
-    case = prepare_case(_case(tiny.supervoxels()), "case", EpisodeRecipe(min_pixels=20), CPU, 0.5)
+    case = prepare_case(_case(tiny.supervoxels()), "case", EpisodeRecipe(min_pixels=20), CPU)
     size = case.image.shape[-2:]
     images, *_ = EpisodeSampler([(1, [case])], EpisodeRecipe(min_pixels=20, crop=512), seed=1).batch(0)
     assert images.shape[-2:] == size
@@ -234,12 +234,12 @@ def test_refuses_odd_windows_and_superpixels_on_adjacent_slices():
 def test_the_same_slice_can_be_support_and_query(chaos):
     assert same_slices(_areas(200, 199, 0, 300), 200) == {1: [0, 3]}
     recipe = EpisodeRecipe(pairs=2, min_pixels=20, partner="same")
-    case = prepare_case(_case(tiny.supervoxels()), "case", recipe, CPU, 0.5)
+    case = prepare_case(_case(tiny.supervoxels()), "case", recipe, CPU)
     assert case.pairs == {1: [0, 1, 2, 3], 2: [0, 1], 3: [3]}
     images, masks, _ = EpisodeSampler([(1, [case])], recipe, seed=1).batch(0)
     assert torch.equal(images[:, 0], images[:, 1]) and torch.equal(masks[:, 0], masks[:, 1])
     with pytest.raises(DatasetError, match=r"no supervoxel of 2000 pixels\. Lower"):
-        prepare_case(_case(tiny.supervoxels()), "case", dataclasses.replace(recipe, min_pixels=2000), CPU, 0)
+        prepare_case(_case(tiny.supervoxels()), "case", dataclasses.replace(recipe, min_pixels=2000), CPU)
 
 
 def test_superpixels_fill_the_body_and_end_with_their_slice():
@@ -256,5 +256,5 @@ def test_superpixels_fill_the_body_and_end_with_their_slice():
 
 def test_superpixels_are_computed_before_training(chaos):
     recipe = EpisodeRecipe(min_pixels=20, partner="same", supervoxels="superpixels")
-    cases = load_cases(DataRecipe("chaos"), recipe, CPU, 0.5)
+    cases = load_cases(DataRecipe("chaos"), recipe, CPU)
     assert len(cases) == 6 and cases[0].step == 0 and cases[0].pairs

@@ -144,11 +144,11 @@ def test_a_prepared_folder_is_a_data_set_that_training_takes(tmp_path):
     with pytest.raises(DatasetError, match="no released folds"):
         data.fold(0)
     source = DataRecipe(str(tmp_path / "out"), fold=0, scheme="strict")
-    cases = load_cases(source, EpisodeRecipe(min_pixels=20), torch.device("cpu"), 0.5)
+    cases = load_cases(source, EpisodeRecipe(min_pixels=20), torch.device("cpu"))
     assert [case.name for case in cases] == [f"out case {name}" for name in data.case_names()[2:]]
     unseen = dataclasses.replace(source, exclude=("liver",))
     with pytest.raises(DatasetError, match="case p5 has no labels"):
-        load_cases(unseen, EpisodeRecipe(min_pixels=20), torch.device("cpu"), 0.5)
+        load_cases(unseen, EpisodeRecipe(min_pixels=20), torch.device("cpu"))
 
 
 def test_a_study_is_prepared_once_and_again_when_it_changed(tmp_path):

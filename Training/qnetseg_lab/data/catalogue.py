@@ -22,7 +22,7 @@ from .description import DESCRIPTION, Description
 
 FOLDS = 5
 _Read = TypeVar("_Read")
-_PROJECT_ROOT = Path(__file__).resolve().parents[4]
+_PROJECT_ROOT = Path(__file__).resolve().parents[3]
 
 
 def data_root() -> Path:

@@ -207,7 +207,7 @@ def _sorted_edges(
 
 
 @njit(nogil=True)
-def _argsort(values):
+def _argsort(values: np.ndarray) -> np.ndarray:
     """Indices in ascending order of value, equal ones in the order of NumPy's quicksort of before 1.25.
 
     Newer ones use whatever vector instructions a processor has, and equal values then lie in an order of its
@@ -251,14 +251,14 @@ def _argsort(values):
 
 
 @njit(nogil=True)
-def _order_two(values, order, here, there):
+def _order_two(values: np.ndarray, order: np.ndarray, here: int, there: int) -> None:
     """Swap two places of `order` unless their values ascend."""
     if values[order[there]] < values[order[here]]:
         order[here], order[there] = order[there], order[here]
 
 
 @njit(nogil=True)
-def _root(parent, voxel):
+def _root(parent: np.ndarray, voxel: int) -> int:
     """The voxel that stands for the group of `voxel`; shortens the way there for the next call."""
     while parent[voxel] != voxel:
         parent[voxel] = parent[parent[voxel]]
@@ -267,7 +267,7 @@ def _root(parent, voxel):
 
 
 @njit(nogil=True)
-def _join(parent, size, one, other):
+def _join(parent: np.ndarray, size: np.ndarray, one: int, other: int) -> int:
     """Make one group of two; the first voxel in raster order stands for it. Returns that voxel."""
     first, second = min(one, other), max(one, other)
     parent[second] = first
@@ -276,7 +276,14 @@ def _join(parent, size, one, other):
 
 
 @njit(nogil=True)
-def _join_similar(order, weights, offsets, parent, size, scale):
+def _join_similar(
+    order: np.ndarray,
+    weights: np.ndarray,
+    offsets: np.ndarray,
+    parent: np.ndarray,
+    size: np.ndarray,
+    scale: float,
+) -> None:
     """Join groups that differ by less than either varies inside, with `scale / size` to spare.
 
     Edges come in ascending order, so the weight that joins two groups is the largest of the
@@ -298,7 +305,9 @@ def _join_similar(order, weights, offsets, parent, size, scale):
 
 
 @njit(nogil=True)
-def _join_small(order, offsets, parent, size, min_size):
+def _join_small(
+    order: np.ndarray, offsets: np.ndarray, parent: np.ndarray, size: np.ndarray, min_size: int
+) -> None:
     """Join each group of fewer than `min_size` voxels to the neighbour across its lightest edge."""
     voxels = parent.size
     for edge in order:
@@ -310,7 +319,7 @@ def _join_small(order, offsets, parent, size, min_size):
 
 
 @njit(nogil=True)
-def _roots(parent):
+def _roots(parent: np.ndarray) -> np.ndarray:
     """Of every voxel the one that stands for its group."""
     roots = np.empty_like(parent)
     for voxel in range(parent.size):

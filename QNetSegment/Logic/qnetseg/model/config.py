@@ -80,7 +80,7 @@ class QNetConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> QNetConfig:
         """Inverse of `to_dict`. Raises `WeightsError` for an entry that this version does not know."""
-        values = {key: value for key, value in values.items() if key not in FORMER}
+        values = {key: value for key, value in dict(values).items() if key not in FORMER}
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise WeightsError(
