@@ -75,12 +75,12 @@ class Method:
 
 ONE = "one slice"
 METHODS: dict[str, Method] = {
-    "qnet": Method("QNetSegment", ONE, ("r1", "r2", "r3"), "qnet:segment", options={}),
+    "qnet": Method("QNetSegment", ONE, ("r1", "r2", "r3"), "ours:segment", options={}),
     "qnet-slices": Method(
         "Q-Net, slice by slice",
         ONE,
         ("r1", "r2", "r3"),
-        "qnet:segment",
+        "ours:segment",
         options={"method": "q-net", "clean_up": False},
     ),
     "copy": Method("copy", ONE, ("r1", "r2", "r3"), "copy_slice:copy_slice"),
