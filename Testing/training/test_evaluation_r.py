@@ -65,14 +65,16 @@ def test_r1_scores_every_drawing_and_names_the_bad_study(phantoms, model, tmp_pa
     assert "left out: 1" in text and "## R1" in text and "## R2" not in text
 
 
-def test_rivals_that_were_scored_before_stand_beside_a_run(phantoms, model, tmp_path, capsys):
-    file, quiet = tmp_path / "rivals.json", {"report": lambda line: None}
+def test_baselines_that_were_scored_before_stand_beside_a_run(phantoms, model, tmp_path, capsys):
+    file, quiet = tmp_path / "baselines.json", {"report": lambda line: None}
     r1.run(r1.R1(**settings(phantoms, None, "copy"), choices=("largest",)), file, **quiet)
     ours = r1.R1(**settings(phantoms, model, "qnet", cases=()), choices=("largest",))
     content = r1.run(ours, beside=file, **quiet)
     both = r1.run(r1.R1(**settings(phantoms, model, "qnet", "copy"), choices=("largest",)), **quiet)
     assert content["paired"] == both["paired"] and set(content["summary"]["largest"]) == {"qnet", "copy"}
-    assert f"the other methods by revision {content['revision']} (rivals.json)" in summary_lines(content)[-1]
+    assert (
+        f"the other methods by revision {content['revision']} (baselines.json)" in summary_lines(content)[-1]
+    )
     command = ["evaluate", "r1", "--dataset", str(phantoms), "--model", model, "--choice", "largest"]
     assert cli.main([*command, "--beside", str(file)]) == 0 and "copy" in capsys.readouterr().out
     spoilt = tmp_path / "spoilt.json"
@@ -156,7 +158,7 @@ def test_the_next_slice_and_the_flag_by_hand():
     assert r2._next_slice(Answer(truth, sure), truth, labelled, [4], "flag")[1]["flag_hit"] is None
     assert r2._next_slice(Answer(truth), truth, labelled, [4], "worst") == (0, {})
     assert r2._next_slice(Answer(truth), truth, labelled, list(range(6)), "worst") == (None, {})
-    with pytest.raises(InputError, match="how sure"):
+    with pytest.raises(InputError, match="give its confidence"):
         r2._next_slice(Answer(truth), truth, labelled, [4], "flag")
 
 
