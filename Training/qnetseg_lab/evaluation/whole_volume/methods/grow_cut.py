@@ -1,7 +1,7 @@
 """Slicer's "Grow from seeds", with Slicer's own class.
 
-The one file of the laboratory that knows VTK and Slicer, and only where slicer-core is installed: the baseline
-must be the real one. Nothing but the evaluation imports it.
+The one file of the laboratory that knows VTK and Slicer, and only where slicer-core is installed: the
+baseline must be the real one. Nothing but the evaluation imports it.
 """
 
 from __future__ import annotations
