@@ -202,9 +202,7 @@ def test_train_reads_a_recipe_of_the_project_with_overrides(bed, capsys, trainer
 def test_train_keeps_what_the_recipe_says(bed, trainer, monkeypatch):
     monkeypatch.setattr("qnetseg.segment.device.choose_device", lambda name: ("cpu", f"{name} was not used."))
     own = bed.folder / "own.toml"
-    own.write_text(
-        (train.project_folder() / "Training" / "default.toml").read_text(encoding="utf-8"), encoding="utf-8"
-    )
+    own.write_text((train.recipe_folder() / "default.toml").read_text(encoding="utf-8"), encoding="utf-8")
     assert main(["train", str(own), "--output", str(bed.results)]) == 0
     assert trainer.made[0].name == "own" and f"steps = {trainer.made[0].steps}" in own.read_text(
         encoding="utf-8"

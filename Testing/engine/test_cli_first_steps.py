@@ -158,7 +158,7 @@ def test_documented_lines_are_understood(line, tmp_path, monkeypatch):
 
 def test_the_documented_recipe_is_one(tmp_path):
     """docs/data.md: the default recipe with a folder in the place of its data."""
-    text = (ROOT / "Training" / "default.toml").read_text(encoding="utf-8")
+    text = (ROOT / "Training" / "recipes" / "default.toml").read_text(encoding="utf-8")
     fragment = re.search(r"^```toml\n(.*?)^```", (ROOT / "docs" / "data.md").read_text("utf-8"), re.S | re.M)
     first, rest = text.index("[[data]]"), text.index("[episodes]")
     path = tmp_path / "recipe.toml"

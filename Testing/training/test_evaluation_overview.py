@@ -77,9 +77,10 @@ def test_the_readme_says_where_it_fails():
     far = {"structures": {"mean": {"dice": 50.0}}, "worst_tenth": 10.0}
     none = {"left_empty": 25.0, "doubted": 50.0, "false_ml": 30.0}
     base = {"protocol": "R3", "dataset": "sunnybrook", "support_dataset": "cmr", "absent": False}
+    base |= {"trained_on_scored_cases": True}
     other = base | {"summary": {"qnet": far}}
     absent = base | {"absent": True, "summary": {"qnet": none}}
     text = readme([scored(rows), other, absent])
     assert "worst on structures that are long and thin (vessels, spinal cord): 40 (40)." in text
-    assert "cardiac MR of another scanner, drawn in cardiac MR 50 (10)." in text
+    assert "cardiac MR of another scanner, drawn in cardiac MR 50 (10) (its training images)." in text
     assert "25 % are left empty, 50 % are empty or come with a warning; 30 ml" in text

@@ -128,10 +128,17 @@ def readme(results: Results) -> str:
     if len(kinds) > 1:
         title, own = min(kinds.items(), key=lambda entry: _mean(entry[1]))
         lines.append(f"It is worst on structures that are {title}: {_cell(_mean(own), own)}.")
-    others = [f"{_drawn_on(r)} {_r3_cell(r)}" for r in _r3(results, absent=False)]
+    seen = {True: " (its training images)"}
+    others = [
+        f"{_drawn_on(r)} {_r3_cell(r)}{seen.get(r['trained_on_scored_cases'], '')}"
+        for r in _r3(results, absent=False)
+    ]
     lines += [f"In another patient's volume it fails more often: {'; '.join(others)}."] if others else []
     lines += [_absent(r) for r in _r3(results, absent=True)]
-    head = ("Dice in per cent (mean of the worst tenth)", METHODS[OURS].title, METHODS[PAINTED].title)
+    head = (
+        *("Dice in per cent from one drawn slice (mean of the worst tenth)", METHODS[OURS].title),
+        "Slicer's *Grow from seeds*, background painted beyond both ends, too",
+    )
     return "\n\n".join([table(head, rows) or NONE, _list(lines)])
 
 
