@@ -110,6 +110,12 @@ def test_painted_ends_stay_inside_the_stack():
     assert pick(np.arange(1, 20), 9, 20) == [0, 9]
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_its_function(name):
+    module, function = METHODS[name].function.split(":")
+    assert callable(getattr(importlib.import_module(f"{baselines.__name__}.{module}"), function))
+
+
 def test_methods_are_named_and_know_their_protocols(monkeypatch):
     assert chosen_methods(("copy", "copy"), "r1") == ("copy",)
     monkeypatch.setattr(baselines, "find_spec", lambda name: object())

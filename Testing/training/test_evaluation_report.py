@@ -168,7 +168,7 @@ def test_every_measure_is_shown_and_missing_distances_are_counted(page):
     row = next(line for line in whole if "| mean |" in line)
     assert "| 70.0 | 60.0 | 12.0 | 4 of 16 |" in row
     row = next(line for line in lines if line.startswith("| PANet | [big](p-1.json) |"))
-    assert "| not measured | not measured | not measured | not measured |" in row
+    assert row.endswith(") |  |  |  |  |")
 
 
 def test_goals_and_lower_bounds_are_shown_with_the_distance(page):

@@ -29,7 +29,7 @@ BEGIN, END = "<!-- key figures: written by qnetseg report -->", "<!-- end of key
 
 
 def write_report(folder: str | Path, readme_file: str | Path | None = None) -> list[Path]:
-    """Write all pages and pictures beside the result files, nothing where one of them cannot be used.
+    """Write all pages and pictures beside the result files, no page where one of the files cannot be used.
 
     Args:
         folder: with the result files.

@@ -7,7 +7,7 @@ from typing import Any
 from ..data import CATALOGUE
 from ..data.catalogue import FOLDS
 from ..evaluation.summary import summarise
-from .markdown import NONE, section, table
+from .markdown import NONE, number, section, table
 from .paper_tables import of_method
 from .published import GOALS, METHODS, TABLE1, TITLES
 from .runs import Results, Run, find_runs
@@ -16,7 +16,8 @@ MEASURES = (
     "The runs of Table 1 over their patients, every patient once: Dice in per cent with its 95 % bootstrap"
     " interval over patients, IoU and surface Dice (at the larger of 2 mm and the slice thickness) in per"
     " cent, HD95 in mm. An empty prediction has no HD95: it counts as 0 in the other measures, is left out"
-    " of the HD95, which makes that too good, and is counted in the last column, in pairs of patients."
+    " of the HD95, which makes that too good, and is counted in the last column, in pairs of patients. A cell"
+    " is empty where an older version did not measure."
 )
 GOAL_TEXT = (
     "Mean Dice of Q-Net in per cent, and its distance to the project's goals, which are set for `strict`, and"
@@ -84,11 +85,10 @@ def _rows(method: str, run: Run) -> list[list[Any]]:
     return [[*head, name, entry["patients"], *_cells(entry)] for name, entry in summary.items()]
 
 
-def _cells(entry: dict[str, Any]) -> list[str]:
+def _cells(entry: dict[str, Any]) -> list[str | None]:
     low, high = entry["interval"]
-    others = [entry[key] for key in ("iou", "surface_dice", "hd95")]
-    cells = ["not measured" if value is None else f"{value:.1f}" for value in others]
     without = f"{entry['hd95_undefined']} of {entry['pairs']}"
     if entry["hd95"] is None and not entry["hd95_undefined"]:
-        without = "not measured"  # by an old version
+        without = ""  # by an old version
+    cells = [number(entry[key]) for key in ("iou", "surface_dice", "hd95")]
     return [f"{entry['dice']:.1f} ({low:.1f} to {high:.1f})", *cells, without]

@@ -246,6 +246,7 @@ def _effort(results: Results) -> str:
     more = (f"structures that reach {goal}, %", f"flagged slice is one of the {WORST_FEW} worst, %")
     return section(
         "How long it takes, and how many slices to draw",
+        "The software computes in bf16 where the processor can, else in fp32." if speed else "",
         table((*head, "grow-cut, first result, s"), speed) or NONE,
         table((*columns, *more), drawn),
     )
@@ -270,7 +271,7 @@ def _failures(ours: list[Score], results: Results) -> str:
         for r in _r3(results, absent=False)
         if (figures := r["summary"][OURS])
     ]
-    head = ("drawn in one patient, found in another", "results", "Dice", "with a warning, %", "their Dice")
+    head = ("drawn in one patient, found in another", "results", "Dice", "with a warning, %", "Dice of those")
     return section(
         "Where it fails",
         "By shape, all data sets above together:" if shapes else "",
