@@ -53,3 +53,14 @@ def test_public_modules_have_a_docstring():
     public = [p for p in PYTHON_FILES if p.startswith(ENGINE) and not p.rsplit("/", 1)[1].startswith("_")]
     packages = [path for path in PYTHON_FILES if path.startswith(ENGINE) and path.endswith("__init__.py")]
     assert [path for path in public + packages if not ast.get_docstring(ast.parse(text(path)))] == []
+
+
+def test_every_place_names_the_same_version():
+    places = {
+        f"{ENGINE}__init__.py": r'__version__ = "(.+)"',
+        "Training/qnetseg_lab/__init__.py": r'__version__ = "(.+)"',
+        "CITATION.cff": r"(?m)^version: (.+)$",
+        "CHANGELOG.md": r"(?m)^## \[(\d.+)\] - \d{4}-\d\d-\d\d$",
+    }
+    found = {path: re.search(pattern, text(path)) for path, pattern in places.items()}
+    assert len({match and match.group(1) for match in found.values()}) == 1 and all(found.values()), found

@@ -1,4 +1,4 @@
-"""Pack the development data, the open volumes and the radiology start for a machine without internet.
+"""Pack the development data, the open volumes and the radiology weights for a machine without internet.
 
     python Training/pack.py OUTPUT
 
@@ -58,7 +58,7 @@ def pack_data(output: Path) -> None:
 
 
 def pack_start(output: Path, depth: int = 50) -> None:
-    """Write the radiology start of one depth."""
+    """Write the radiology weights of one depth."""
     state = {
         key: value.to(torch.bfloat16).contiguous()
         for key, value in radiology_state(depth).items()

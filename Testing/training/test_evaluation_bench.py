@@ -34,7 +34,7 @@ def test_bench_reports_ratios_of_one_run_and_peak_memory(tmp_path):
     assert 0 <= content["dice_against_fp32"] <= 1
     assert json.loads((tmp_path / "r" / "b.json").read_text())["slices"] == 2
     assert any("ratio" in line for line in lines)
-    assert f"{content['ratio']:.1f}" in report.write_index(tmp_path / "r").read_text(encoding="utf-8")
+    assert f"{content['ratio']:.1f}" in report.write_report(tmp_path / "r")[-1].read_text(encoding="utf-8")
 
 
 def test_bench_of_a_correction_stands_beside_grow_cut_and_other_work(tmp_path):
@@ -56,7 +56,7 @@ def test_bench_of_a_correction_stands_beside_grow_cut_and_other_work(tmp_path):
     assert content["other_voxels_again"] == 0 and content["other_voxels_one_thread"] == 0
     assert any(line.startswith("grow-cut") for line in lines)
     assert any(line.startswith("beside other work") for line in lines)
-    page = report.write_index(tmp_path / "r").read_text(encoding="utf-8")
+    page = report.write_report(tmp_path / "r")[-1].read_text(encoding="utf-8")
     assert f"| {content['first_seconds']:.2f} | {content['correction_seconds']:.2f} |" in page
 
 
@@ -117,12 +117,12 @@ def test_the_page_shows_what_was_measured():
 GROWCUT = ("growcut_seconds", "growcut_ratio", "growcut_correction_ratio")
 
 
-def test_results_of_older_benchmarks_are_left_out_with_a_word():
+def test_results_of_older_benchmarks_are_left_out_with_a_sentence():
     old = {**CORRECTION, "file": "old.json"}
     del old["other_voxels_one_thread"]
     text = correction([old, CORRECTION])
-    assert "Measured otherwise, by an older version, and left out: [json](old.json)." in text
+    assert "Left out, because an older version measured otherwise: [json](old.json)." in text
     assert text.count("| CPU, 2 cores |") == 1
     assert "Not measured yet." in correction([old]) and "older" not in correction([CORRECTION])
     text = inference([{"bench": "inference", "file": "old.json"}])
-    assert "Not measured yet." in text and "left out: [json](old.json)" in text
+    assert "Not measured yet." in text and "otherwise: [json](old.json)" in text

@@ -244,7 +244,7 @@ def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatc
 def test_a_broken_result_file_is_named(tmp_path):
     (tmp_path / "p.json").write_text("{")
     with pytest.raises(InputError, match=r"p\.json"):
-        report.write_index(tmp_path)
+        report.write_report(tmp_path)
 
 
 def test_revision_is_unknown_outside_a_checkout(monkeypatch):

@@ -22,8 +22,8 @@ from qnetseg_lab.evaluation.whole_volume.methods import Answer
 from qnetseg_lab.evaluation.whole_volume.parallel import work_through
 from qnetseg_lab.evaluation.whole_volume.scoring import score
 from qnetseg_lab.evaluation.whole_volume.tables import summary_lines
-from qnetseg_lab.report import write_index
-from qnetseg_lab.report.whole_volume import r_tables
+from qnetseg_lab.report import write_report
+from qnetseg_lab.report.whole_volume import whole_volumes
 from support import parallel_works
 from support.evaluation_bed import settings, simple_models, write_phantoms
 
@@ -58,22 +58,23 @@ def test_r1_scores_every_drawing_and_names_the_bad_study(phantoms, model, tmp_pa
     floor = content["summary"]["largest"]["copy"]["structures"]["mean"]["dice"]
     gap = content["paired"]["largest"]["copy"]
     assert gap["difference"] == pytest.approx(best["dice"] - floor) and gap["patients"] == 2
-    text = write_index(output.parent).read_text(encoding="utf-8")
+    text = write_report(output.parent)[1].read_text(encoding="utf-8")
     assert f"{best['dice']:.1f}" in text and "[json](r1.json)" in text and "random, middle half" in text
     assert content["summary"]["largest"]["qnet"]["kinds"].keys() == {row["kind"] for row in content["rows"]}
     assert "By kind of structure, drawn slice: largest area" in text
     assert "left out: 1" in text and "## R1" in text and "## R2" not in text
-    assert text.index("## Figure 4") < text.index("## R1") < text.index("## Inference")
 
 
-def test_rivals_that_were_scored_before_stand_beside_a_run(phantoms, model, tmp_path, capsys):
-    file, quiet = tmp_path / "rivals.json", {"report": lambda line: None}
+def test_baselines_that_were_scored_before_stand_beside_a_run(phantoms, model, tmp_path, capsys):
+    file, quiet = tmp_path / "baselines.json", {"report": lambda line: None}
     r1.run(r1.R1(**settings(phantoms, None, "copy"), choices=("largest",)), file, **quiet)
     ours = r1.R1(**settings(phantoms, model, "qnet", cases=()), choices=("largest",))
     content = r1.run(ours, beside=file, **quiet)
     both = r1.run(r1.R1(**settings(phantoms, model, "qnet", "copy"), choices=("largest",)), **quiet)
     assert content["paired"] == both["paired"] and set(content["summary"]["largest"]) == {"qnet", "copy"}
-    assert f"the other methods by revision {content['revision']} (rivals.json)" in summary_lines(content)[-1]
+    assert (
+        f"the other methods by revision {content['revision']} (baselines.json)" in summary_lines(content)[-1]
+    )
     command = ["evaluate", "r1", "--dataset", str(phantoms), "--model", model, "--choice", "largest"]
     assert cli.main([*command, "--beside", str(file)]) == 0 and "copy" in capsys.readouterr().out
     spoilt = tmp_path / "spoilt.json"
@@ -130,7 +131,7 @@ def test_r2_draws_where_the_first_method_is_worst_and_scores_the_others_there(ph
     assert headline["flags"] > 0 and 0 <= headline["flag_hit"] <= 100
     assert content["headlines"]["flag"]["interpolation"]["flag_hit"] is None
     assert len(content["paired"]["worst"]["interpolation"]) == 2
-    text = r_tables([content | {"file": "r.json"}], tmp_path)
+    text = whole_volumes([content | {"file": "r.json"}], tmp_path)
     assert "2 drawn" in text and "the flagged slice next" in text
 
 
@@ -157,7 +158,7 @@ def test_the_next_slice_and_the_flag_by_hand():
     assert r2._next_slice(Answer(truth, sure), truth, labelled, [4], "flag")[1]["flag_hit"] is None
     assert r2._next_slice(Answer(truth), truth, labelled, [4], "worst") == (0, {})
     assert r2._next_slice(Answer(truth), truth, labelled, list(range(6)), "worst") == (None, {})
-    with pytest.raises(InputError, match="how sure"):
+    with pytest.raises(InputError, match="give its confidence"):
         r2._next_slice(Answer(truth), truth, labelled, [4], "flag")
 
 
@@ -185,7 +186,7 @@ def test_r3_scores_pairs_of_patients(phantoms, model, tmp_path):
     assert (figures["dice_doubted"] is None) == (figures["doubted"] == 0)
     assert figures["worst_tenth"] <= figures["worst_decile"] + 1e-9 <= figures["median"] + 1e-9
     assert content["summary"]["ellipsoid"]["structures"]["mean"]["dice"] > 70  # the phantoms lie alike
-    assert "worst tenth" in r_tables([content | {"file": "r.json"}], tmp_path)
+    assert "worst tenth" in whole_volumes([content | {"file": "r.json"}], tmp_path)
 
 
 def test_r3_counts_what_is_found_where_nothing_is(phantoms, model):

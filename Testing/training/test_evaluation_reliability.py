@@ -1,4 +1,4 @@
-"""Whether a method is as sure as it is right, with answers counted by hand."""
+"""Whether a method is right in its confidence, with answers counted by hand."""
 
 from __future__ import annotations
 

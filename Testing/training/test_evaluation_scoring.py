@@ -200,7 +200,7 @@ def test_cases_of_several_grids_meet_at_the_coarsest():
 
 
 @pytest.mark.parametrize("method", ["panet", "alpnet", "adnet", "senet"])
-def test_rivals_are_scored_by_the_same_code(method):
+def test_baselines_are_scored_by_the_same_code(method):
     config = QNetConfig(
         size=64,
         spacing=4.0,

@@ -146,7 +146,7 @@ def test_an_override_does_not_hide_a_broken_section(write):
         read_recipe(write("model = 5\n" + DATA), {"model.depth": 50})
 
 
-def test_the_rivals_recipes_differ_from_the_default_only_in_the_method():
+def test_the_baselines_recipes_differ_from_the_default_only_in_the_method():
     default = read_recipe(TRAINING / "recipes" / "default.toml").to_dict()
     shared = ("start", "steps", "seed", "precision", "batch_norm", "data", "augmentation", "optimiser")
     for name in sorted(set(METHODS) - {"qnet"}):

@@ -1,4 +1,4 @@
-"""Q-Net and its rivals by name: networks behind one interface, `FewShotMethod`."""
+"""Q-Net and its baselines by name: networks behind one interface, `FewShotMethod`."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """PANet: few-shot image semantic segmentation with prototype alignment (Wang et al., ICCV 2019).
 
 Paper https://arxiv.org/abs/1908.06391, reference code https://github.com/kaixin96/PANet. The authors' encoder
-is a VGG-16; ours is the one of the other methods, so that they are compared with the same start.
+is a VGG-16; ours is the one of the other methods, so that they are compared with the same initial weights.
 """
 
 from __future__ import annotations

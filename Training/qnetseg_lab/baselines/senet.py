@@ -11,7 +11,7 @@ connections (the authors' experiments with them are named "copy over effect").
 What differs, so that all methods of a comparison start alike: both encoders are the ResNet of the other
 methods. Its strided convolutions leave no indices to unpool with, so the decoder up-samples bilinearly.
 GroupNorm takes the place of BatchNorm in the new layers, because a recipe may freeze the statistics of the
-latter, which only the start's layers have.
+latter, which only the layers of the initial weights have.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ STAGES = ("relu", "layer1", "layer2", "layer3", "layer4")  # of the ResNet, afte
 STAGE_CHANNELS = (64, 256, 512, 1024, 2048)
 BLOCKS = {"bottleneck": 8, "decode3": 4, "decode2": 2, "decode1": 1}  # of the decoder, with their strides
 CONDITIONER_CHANNELS = 16
-OPEN = 2.0  # initial bias of a squeeze: maps near 0.9, so that the start's features pass at first
+OPEN = (
+    2.0  # initial bias of a squeeze: maps near 0.9, so that the features of the initial weights pass at first
+)
 _TINY = 1e-5
 
 

@@ -35,7 +35,7 @@ TRAINING = "qnetseg bench training --recipe default --steps 10 --output results"
 TRAINING_DETAILS = """
 Trains a network from random weights on synthetic slices of 256 x 256, as the recipe says, and compares, in
 the same run, with one episode a step in float32; also with the rate of a large matrix product. Of the
-propagation network's recipes it tells how long a step's windows take, and how long the network."""
+propagation network's recipes it says how long a step's windows take, and how long the network."""
 
 
 def add(commands: Any) -> None:

@@ -202,7 +202,7 @@ def run_r3(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace, protocol: str) -> dict[str, Any]:
-    """What all three protocols are told."""
+    """The options that all three protocols have."""
     from qnetseg.models import resolve_model
 
     from ..evaluation.whole_volume.methods import chosen_methods

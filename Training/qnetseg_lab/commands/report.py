@@ -1,4 +1,4 @@
-"""`qnetseg report`: tables from result files."""
+"""`qnetseg report`: pages from result files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from qnetseg.cli.common import add_command
 from qnetseg.cli.outputs import require_folder
 
 DETAILS = """
-The files are those of `qnetseg evaluate`, `compare` and `bench`; index.md appears beside them, and
-experiments.md where there is a folder experiments. In a checkout, what is missing is looked up in
-Training/GPU_QUEUE.md."""
+The files are those of `qnetseg evaluate`, `compare` and `bench`. index.md, a summary with the paper's tables,
+and the pages of details appear beside them, and experiments.md where there is a folder experiments."""
 
 
 def add(commands: Any) -> None:
@@ -20,22 +19,22 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "report",
-        "write the tables of a folder of result files",
-        "qnetseg report docs/results",
+        "write the pages of a folder of result files",
+        "qnetseg report docs/results --readme README.md",
         DETAILS,
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder with the result files")
+    parser.add_argument(
+        "--readme", type=Path, metavar="FILE", help="page whose key figures, between two markers, are renewed"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write index.md and experiments.md."""
+    """Write the pages."""
     require_folder(arguments.folder)
-    from ..report import write_experiments, write_index
+    from ..report import write_report
 
-    queue = Path(__file__).resolve().parents[2] / "GPU_QUEUE.md"
-    experiments = write_experiments(arguments.folder)
-    print(f"tables     {write_index(arguments.folder, queue if queue.is_file() else None)}")
-    if experiments is not None:
-        print(f"tables     {experiments}")
+    for path in write_report(arguments.folder, arguments.readme):
+        print(f"page       {path}")
     return 0

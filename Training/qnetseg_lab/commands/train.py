@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--start",
         metavar="NAME|FILE",
-        help="what to start from instead of the recipe's start: radiology, torchvision:<weights>, random, a"
+        help="initial weights instead of the recipe's: radiology, torchvision:<weights>, random, a"
         " model of `qnetseg weights list` to go on from, or a file of either kind",
     )
     add_data(parser)
@@ -88,7 +88,7 @@ def find_recipe(name: str) -> Path:
 
 
 def start_of(start: str) -> str:
-    """A start as the training reads it: the file of a model that is named. Raises WeightsError."""
+    """Initial weights as the training reads them: the file of a model that is named. Raises WeightsError."""
     known = {entry.name for entry in read_catalogue().models}
     return str(resolve_model(start)) if start in known and not Path(start).is_file() else start
 

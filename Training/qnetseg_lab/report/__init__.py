@@ -1,65 +1,101 @@
-"""Pages from result files: `docs/results/index.md` and `experiments.md` are written here only.
+"""Pages from result files: the Markdown of `docs/results` and the README's key figures are written here only.
 
-`published` holds the paper's figures, `runs` puts the folds of a run together by their `recipes`, `queue`
-reads what waits for a GPU; `tables`, `measures`, `sweep_tables`, `whole_volume` and `benchmarks` make
-sections, `experiments` a page of its own.
+`published` holds the paper's figures, `runs` puts the folds of a run together by their `recipes`, `overview`
+makes the first page; the other modules make sections, `experiments` a page of its own.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from qnetseg.errors import InputError
 
 from ..evaluation.results import write_text
+from . import experiments
 from .benchmarks import comparisons, correction, inference, result_files, supervoxels, training
-from .experiments import write_experiments
 from .measures import goals, measures
+from .overview import overview, readme
 from .paper_tables import table1, table2
-from .queue import read_queue
-from .runs import read_results
+from .runs import Results, read_results
 from .sweep_tables import figure3, figure4, table3
-from .whole_volume import r_tables
+from .whole_volume import whole_volumes
+
+DETAILS = {
+    "details-volumes.md": "Whole volumes: by structure, by shape, confidence",
+    "details-paper.md": "The paper's protocol: all measures, comparisons, result files",
+    "details-benchmarks.md": "Benchmarks, and agreement of the supervoxels",
+}
+BEGIN, END = "<!-- key figures: written by qnetseg report -->", "<!-- end of key figures -->"
 
 
-def write_index(folder: str | Path, queue: str | Path | None = None) -> Path:
-    """Write `index.md` and the pictures of Figure 4 and of reliability beside the result files.
+def write_report(folder: str | Path, readme_file: str | Path | None = None) -> list[Path]:
+    """Write all pages and pictures beside the result files, no page where one of the files cannot be used.
 
     Args:
         folder: with the result files.
-        queue: `Training/GPU_QUEUE.md` of a checkout; without it, what is missing is just not run yet.
+        readme_file: a page whose key figures, between its two markers, are written, too.
 
     Returns:
-        Path of `index.md`.
+        Paths of the pages.
 
     Raises:
-        InputError: a result file or the queue cannot be read.
+        InputError: a result file cannot be read, or the page has no markers.
         OutputError: a page or picture cannot be written.
     """
     folder = Path(folder)
     results = read_results(folder)
-    planned = None if queue is None else read_queue(queue)
+    tried = {folder / name: text for name, text in experiments.read(folder).items()}
     try:
-        parts = [_head(folder, results), goals(results), table1(results, planned), measures(results)]
-        parts += [table2(results, planned)]
-        parts += [table3(results, planned), figure3(folder), figure4(results, planned, folder)]
-        parts += [r_tables(results, folder)]
-        sections = (comparisons, inference, correction, training, supervoxels, result_files)
-        parts += [make(results) for make in sections]
+        texts = {folder / name: text for name, text in _pages(results, folder).items()}
+        key_figures = readme(results)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise InputError(
             f"A result file of {folder} lacks an entry that the tables need ({error!r}).",
             "Make it again with this version, or move it elsewhere.",
         ) from error
-    return write_text(folder / "index.md", "\n\n".join(part for part in parts if part) + "\n")
+    if readme_file is not None:
+        texts[Path(readme_file)] = _between_markers(Path(readme_file), key_figures)
+    return [write_text(path, text) for path, text in (texts | tried).items()]
 
 
-def _head(folder: Path, results: list[dict[str, Any]]) -> str:
-    text = f"# Results\n\nWritten by `qnetseg report` from the {len(results)} result files of this folder."
-    if (folder / "experiments.md").is_file():
-        text += " What was tried to make better weights: [experiments](experiments.md)."
-    return text
+def _pages(results: Results, folder: Path) -> dict[str, str]:
+    """Name and text of each page of result files; draws its pictures."""
+    links = [f"- [{title}]({name})" for name, title in DETAILS.items()]
+    if (folder / experiments.SOURCE).is_dir():
+        links.append("- [What was tried to make better weights](experiments.md)")
+    head = (
+        f"Written by `qnetseg report` from the {len(results)} result files of this folder. First what a user"
+        " gets, then the tables and figures of the paper. Details:\n\n" + "\n".join(links)
+    )
+    details = (
+        (whole_volumes(results, folder),),
+        (goals(results), measures(results), comparisons(results), result_files(results)),
+        (correction(results), inference(results), training(results), supervoxels(results)),
+    )
+    pages: dict[str, tuple[str, ...]] = {
+        "index.md": (
+            *("# Results", head, overview(results), table1(results), table2(results), table3(results)),
+            *(figure3(folder), figure4(results, folder)),
+        )
+    }
+    for (name, title), sections in zip(DETAILS.items(), details, strict=True):
+        pages[name] = (f"# {title}", "Written by `qnetseg report`. [Summary](index.md)", *sections)
+    return {name: "\n\n".join(parts) + "\n" for name, parts in pages.items()}
 
 
-__all__ = ["read_results", "write_experiments", "write_index"]
+def _between_markers(path: Path, text: str) -> str:
+    """A page with its key figures replaced. Raises `InputError` where it has no place for them."""
+    try:
+        page = path.read_text(encoding="utf-8")
+        before, rest = page.split(BEGIN)
+        _, after = rest.split(END)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).", "Name the README.") from error
+    except ValueError as error:
+        raise InputError(
+            f"{path.name} has no place for the key figures.", f"Put the lines {BEGIN} and {END} there, once."
+        ) from error
+    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+
+
+__all__ = ["read_results", "write_report"]

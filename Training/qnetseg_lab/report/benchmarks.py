@@ -1,46 +1,33 @@
-"""Sections other than the paper's tables: comparisons, benchmarks, supervoxels, the list of result files."""
+"""Sections beside the tables: benchmarks, supervoxels, comparisons, the list of result files."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..data import CATALOGUE
-from .markdown import section, table
-from .runs import SEEN, Variant
-
-Results = list[dict[str, Any]]
-
-
-def link(result: dict[str, Any]) -> str:
-    """Link to a result file."""
-    return f"[json]({result['file']})"
-
-
-def interval(entry: dict[str, Any]) -> str:
-    """A paired difference with its 95 % interval."""
-    low, high = entry["interval"]
-    return f"{entry['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+from .markdown import NONE, interval, link, number, section, table
+from .runs import SEEN, Results, Variant
 
 
 def comparisons(results: Results) -> str:
     """Paired comparisons, one table each."""
     text = (
-        "Differences are paired by patient, first minus second, with 95 % bootstrap intervals over"
-        " patients. A gain"
-        " under 2 points on 20 patients is noise unless its interval excludes zero."
+        "Differences are paired by patient, first minus second, with 95 % bootstrap intervals over patients."
+        " A gain under 2 points on 20 patients is noise unless its interval excludes zero."
     )
-    parts = [text]
+    parts = []
     for r in (r for r in results if "comparison" in r):
-        entries = {**r["structures"], "mean": r["mean"]}
         title = f"{r['first']} minus {r['second']}, {r['dataset']}, Setting {r['setting']}, `{r['scheme']}`"
+        seen = " One of the models was trained on scored cases." if r.get("trained_on_scored_cases") else ""
+        entries = {**r["structures"], "mean": r["mean"]}
         rows = [[name, interval(entry), entry["patients"]] for name, entry in entries.items()]
         head = ("structure", f"{r['metric']} in {r['unit']} (95 % interval)", "patients")
-        seen = " One of the models was trained on scored cases." if r.get("trained_on_scored_cases") else ""
         parts += [f"### {title}", f"{r['sentence']}{seen} {link(r)}", table(head, rows)]
-    return section("Comparisons", *parts, *([] if len(parts) > 1 else ["None has been made yet."]))
+    return section("Comparisons", text, *(parts or [NONE]))
 
 
-def _where(r: dict[str, Any]) -> str:
+def where(r: dict[str, Any]) -> str:
+    """The machine of a benchmark."""
     machine = r["machine"]
     return str(
         machine["gpu"] if r["device"] == "cuda" else f"{machine['processor']}, {machine['cores']} cores"
@@ -49,119 +36,82 @@ def _where(r: dict[str, Any]) -> str:
 
 def inference(results: Results) -> str:
     """Benchmarks of Q-Net slice by slice."""
-    measured, left_out = _measured_so(results, "inference", "method")
-    head = (
-        "machine",
-        "precision",
-        "slices",
-        "paper s/slice",
-        "ours s/slice",
-        "volume s",
-        "ratio",
-        "peak GiB",
-    )
-    rows = [
-        [
-            _where(r),
-            r["precision"],
-            r["slices"],
-            f"{r['reference_seconds_per_slice']:.2f}",
-            f"{r['warm_seconds_per_slice']:.3f}",
-            f"{r['warm_seconds']:.1f}",
-            f"{r['ratio']:.1f}",
-            f"{r['peak_gib']:.2f}",
-            f"{r['dice_against_fp32']:.4f}",
-            link(r),
-        ]
-        for r in measured
-    ]
+    measured, left_out = measured_so(results, "inference", "method")
+    figures = {
+        "paper s/slice": ("reference_seconds_per_slice", 2),
+        "ours s/slice": ("warm_seconds_per_slice", 3),
+        "volume s": ("warm_seconds", 1),
+        "ratio": ("ratio", 1),
+        "peak GiB": ("peak_gib", 2),
+        "Dice against fp32": ("dice_against_fp32", 4),
+    }
     text = (
         "Q-Net slice by slice against the paper's arithmetic: ResNet-101 in float32, support encoded again"
         " for every slice, seven released refinement steps."
     )
-    return section(
-        "Inference",
-        text,
-        table((*head, "Dice against fp32", "file"), rows) if rows else NONE,
-        left_out,
-    )
+    rows = [[where(r), r["precision"], r["slices"], *_cells(r, figures), link(r)] for r in measured]
+    return _bench("Q-Net slice by slice", text, ("machine", "precision", "slices", *figures), rows, left_out)
 
 
 def correction(results: Results) -> str:
     """Benchmarks of a first drawn slice and of a correction."""
-    measured, left_out = _measured_so(results, "correction", "other_voxels_one_thread")
+    measured, left_out = measured_so(results, "correction", "other_voxels_one_thread")
+    figures = {
+        "very first s": ("cold_seconds", 2),
+        "first s": ("first_seconds", 2),
+        "correction s": ("correction_seconds", 2),
+        "first beside other work": ("busy_first_ratio", 1),
+        "correction beside other work": ("busy_correction_ratio", 1),
+    }
+    shares = {
+        "ours / grow-cut first": ("growcut_ratio", 2),
+        "ours / grow-cut correction": ("growcut_correction_ratio", 2),
+        "peak GiB": ("peak_gib", 2),
+        "voxels": ("voxels", 0),
+        "others again": ("other_voxels_again", 0),
+        "others with one thread": ("other_voxels_one_thread", 0),
+    }
     rows = [
         [
-            _where(r),
-            r["precision"],
-            r["threads"] or "all",
-            r["slices"],
-            r["size"],
-            *(_figure(r[key]) for key in ("cold_seconds", "first_seconds", "correction_seconds")),
-            *(_figure(r[key], 1) for key in ("busy_first_ratio", "busy_correction_ratio")),
-            *map(_figure, r["growcut_seconds"] or (None, None)),
-            *(_figure(r[key]) for key in ("growcut_ratio", "growcut_correction_ratio", "peak_gib")),
-            *(r[key] for key in ("voxels", "other_voxels_again", "other_voxels_one_thread")),
-            r["revision"],
-            link(r),
+            *(where(r), r["precision"], r["threads"] or "all", r["slices"], r["size"]),
+            *(*_cells(r, figures), *map(_seconds, r["growcut_seconds"] or (None, None)), *_cells(r, shares)),
+            *(r["revision"], link(r)),
         ]
         for r in measured
     ]
     text = (
         "Whole volumes from one drawn slice, and once more after a second one; Slicer's grow-cut on the same."
-        " All but the very first time are the least of three runs. Beside other work: with a busy process on"
-        " every core, as a multiple of the quiet time. Of grow-cut's time ours takes the given share."
-        " The last counts are of voxels: found, different when run again, and different with one thread."
+        " All but the very first time are the shortest of three runs. Beside other work: with a busy process"
+        " on every core, as a multiple of the quiet time. Last, voxels that were found, that differ when run"
+        " again, and that differ with one thread."
     )
-    head = (
-        *("machine", "precision", "threads", "slices", "edge", "very first s", "first s", "correction s"),
-        *("first beside other work", "correction beside other work", "grow-cut first s"),
-        *("grow-cut correction s", "ours / grow-cut first", "ours / grow-cut correction", "peak GiB"),
-        *("voxels", "others again", "others with one thread", "revision", "file"),
-    )
-    return section("A correction", text, table(head, rows) if rows else NONE, left_out)
-
-
-def _measured_so(results: Results, bench: str, key: str) -> tuple[Results, str]:
-    """The results of a benchmark that have the key, and a word on those from before it was measured so."""
-    every = [r for r in results if r.get("bench") == bench]
-    measured = [r for r in every if key in r]
-    older = ", ".join(link(r) for r in every if key not in r)
-    return measured, f"Measured otherwise, by an older version, and left out: {older}." if older else ""
-
-
-def _figure(value: float | None, digits: int = 2) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+    head = ("machine", "precision", "threads", "slices", "edge", *figures, "grow-cut first s")
+    head += ("grow-cut correction s", *shares, "revision")
+    return _bench("A correction", text, head, rows, left_out)
 
 
 def training(results: Results) -> str:
     """Training benchmarks."""
-    head = ("machine", "precision", "pairs", "structures", "episodes/s", "batch-1 fp32 episodes/s", "ratio")
-    more = ("GFLOP/episode", "matrix GFLOP/s", "s/step", "floor s/step", "share of floor rate", "file")
+    figures = {
+        "episodes/s": ("episodes_per_second", 2),
+        "batch-1 fp32 episodes/s": ("reference_episodes_per_second", 2),
+        "ratio": ("ratio", 1),
+        "GFLOP/episode": ("gflop_per_episode", 0),
+        "matrix GFLOP/s": ("matrix_gflops", 0),
+        "s/step": ("seconds_per_step", 2),
+        "least s/step": ("floor_seconds_per_step", 2),
+        "share of the least": ("fraction_of_floor", 2),
+    }
     rows = [
-        [
-            _where(r),
-            r["precision"],
-            r["pairs"],
-            r["structures"],
-            f"{r['episodes_per_second']:.2f}",
-            f"{r['reference_episodes_per_second']:.2f}",
-            f"{r['ratio']:.1f}",
-            f"{r['gflop_per_episode']:.0f}",
-            f"{r['matrix_gflops']:.0f}",
-            f"{r['seconds_per_step']:.2f}",
-            f"{r['floor_seconds_per_step']:.2f}",
-            f"{100 * r['fraction_of_floor']:.0f} %",
-            link(r),
-        ]
+        [where(r), r["precision"], r["pairs"], r["structures"], *_cells(r, figures), link(r)]
         for r in results
         if r.get("bench") == "training"
     ]
     text = (
-        "Against the paper's way, one episode a step in float32, in the same run. The floor is the time"
-        " that the step's arithmetic takes at the measured rate of matrix products in the same precision."
+        "Against the paper's way, one episode a step in float32, in the same run. The least is the time that"
+        " the step's arithmetic takes at the measured rate of matrix products in the same precision."
     )
-    return section("Training", text, table((*head, *more), rows) if rows else NONE)
+    return _bench("Training", text, ("machine", "precision", "pairs", "structures", *figures), rows)
 
 
 def supervoxels(results: Results) -> str:
@@ -169,36 +119,40 @@ def supervoxels(results: Results) -> str:
     rows = []
     for r in (r for r in results if "adjusted_rand_index" in (r.get("rows") or [{}])[0]):
         values = [row["adjusted_rand_index"] for row in r["rows"]]
-        figures = [f"{r['mean']:.3f}", f"{min(values):.3f}", f"{max(values):.3f}"]
+        figures = [f"{value:.3f}" for value in (r["mean"], min(values), max(values))]
         rows.append([r["dataset"], r["method"], len(values), *figures, link(r)])
-    head = ("data set", "method", "volumes", "mean", "lowest", "highest", "file")
     text = "Adjusted Rand index between our supervoxels and those given with the data, volume by volume."
-    return section("Supervoxels", text, table(head, rows) if rows else NONE)
+    return _bench("Supervoxels", text, ("data set", "method", "volumes", "mean", "lowest", "highest"), rows)
 
 
-NONE = "Not measured yet."
+def measured_so(results: Results, bench: str, key: str) -> tuple[Results, str]:
+    """The results of a benchmark that have the key, and a sentence on those from before it was measured."""
+    every = [r for r in results if r.get("bench") == bench]
+    older = ", ".join(link(r) for r in every if key not in r)
+    left_out = f"Left out, because an older version measured otherwise: {older}." if older else ""
+    return [r for r in every if key in r], left_out
+
+
+def _cells(r: dict[str, Any], figures: dict[str, tuple[str, int]]) -> list[str | None]:
+    return [number(r[key], digits) for key, digits in figures.values()]
+
+
+def _seconds(value: float | None) -> str | None:
+    return number(value, 2)
+
+
+def _bench(title: str, text: str, head: tuple[str, ...], rows: list[list[Any]], *more: str) -> str:
+    return section(title, text, table((*head, "file"), rows) or NONE, *more)
 
 
 def result_files(results: Results) -> str:
     """Every result file of protocol P, fold by fold."""
-    head = ["model", "data set", "setting", "scheme", "refinement", "steps", "mean Dice"]
-    rows = []
+    head = ("model", "data set", "setting", "scheme", "recipe", "refinement", "steps", "mean Dice")
+    rows: list[list[Any]] = []
     for r in (r for r in results if r.get("protocol") == "P" and r["dataset"] in CATALOGUE):
-        variant = Variant.of(r)
-        mean = r["summary"].get("mean", {}).get("dice")
-        rows.append(
-            [
-                f"{r['model']}, fold {r['fold']}",
-                r["dataset"],
-                r["setting"],
-                variant.scheme,
-                variant.refinement(),
-                variant.steps,
-                "" if mean is None else f"{mean:.1f}",
-                r.get("revision"),
-                SEEN[variant.seen],
-                link(r),
-            ]
-        )
-    head += ["revision", "remark", "file"]
-    return section("Result files of protocol P", table(head, rows) if rows else "There are none yet.")
+        v = Variant.of(r)
+        row = [f"{r['model']}, fold {r['fold']}", r["dataset"], r["setting"], v.scheme, v.recipe]
+        row += [v.refinement(), v.steps, number(r["summary"].get("mean", {}).get("dice"))]
+        rows.append([*row, r.get("revision"), SEEN[v.seen], link(r)])
+    text = table((*head, "revision", "remark", "file"), rows)
+    return section("Result files of protocol P", text or "There are none yet.")

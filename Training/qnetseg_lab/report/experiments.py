@@ -10,33 +10,29 @@ from typing import Any
 from qnetseg.errors import InputError
 
 from ..evaluation.comparison import compare, read_side
-from ..evaluation.results import write_text
-from .markdown import table
+from .markdown import interval, table
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+SOURCE = "experiments"  # folder of the entries, beside the result files
 KEYS = {"change": str, "expected": str, "baseline": str, "result": str, "kept": bool, "why": str}
 ADVICE = f"Give it the entries {', '.join(KEYS)}; baseline and result name result files of the same folder."
 
 
-def write_experiments(folder: str | Path) -> Path | None:
-    """Assemble `experiments.json` from FOLDER/experiments/*.toml and render it as `experiments.md`.
-
-    Returns:
-        The page; None where there is no folder `experiments`.
+def read(folder: Path) -> dict[str, str]:
+    """Content of `experiments.json` and `experiments.md`, from FOLDER/experiments/*.toml; nothing where there
+    is no such folder.
 
     Raises:
         InputError: an entry is incomplete, or its two results cannot be paired.
-        OutputError: a page cannot be written.
     """
-    source = Path(folder) / "experiments"
+    source = folder / SOURCE
     if not source.is_dir():
-        return None
+        return {}
     entries = [_entry(path) for path in sorted(source.glob("*.toml"))]
-    write_text(Path(folder) / "experiments.json", json.dumps(entries, indent=1) + "\n")
     head = ("change", "expected", "measured", "kept", "why", "revision")
     rows = [
         [e["change"], e["expected"], e["measured"], "yes" if e["kept"] else "no", e["why"], e["revision"]]
@@ -44,14 +40,13 @@ def write_experiments(folder: str | Path) -> Path | None:
     ]
     text = (
         "# Experiments\n\nWritten by `qnetseg report` from `experiments/*.toml` and the result files beside"
-        " them. Mean Dice in per cent before and after one change; the difference is paired by patient,"
-        " with its 95 % bootstrap interval, which is too narrow for fewer than six patients. A fold that is"
-        " named here is scored in the tables, too. The revision is that of the code that scored: `unknown`"
-        " where that was a copy without its git history, so that nobody can tell afterwards which code it"
-        " was.\n\n"
+        " them. Mean Dice in per cent before and after one change; the difference is paired by patient, with"
+        " its 95 % bootstrap interval, which is too narrow for fewer than six patients. A fold that is named"
+        " here is scored in the tables, too. The revision is that of the code that scored, `unknown` where"
+        " that was a copy without its git history.\n\n"
     )
-    body = table(head, rows) if rows else "None has been recorded yet."
-    return write_text(Path(folder) / "experiments.md", text + body + "\n")
+    body = table(head, rows) or "None has been recorded yet."
+    return {"experiments.json": json.dumps(entries, indent=1) + "\n", "experiments.md": text + body + "\n"}
 
 
 def _entry(path: Path) -> dict[str, Any]:
@@ -69,11 +64,8 @@ def _entry(path: Path) -> dict[str, Any]:
         raise InputError(f"The experiment {path.name}: {error.message}", error.advice) from error
     baseline, dice = _mean(before), _mean(after)
     overall = paired["mean"]
-    low, high = overall["interval"]
     patients = "1 patient" if overall["patients"] == 1 else f"{overall['patients']} patients"
-    measured = (
-        f"{baseline:.1f} → {dice:.1f}; {overall['difference']:+.1f} ({low:+.1f} to {high:+.1f}), {patients}"
-    )
+    measured = f"{baseline:.1f} → {dice:.1f}; {interval(overall)}, {patients}"
     if paired["trained_on_scored_cases"]:
         measured += "; a model was trained on scored cases"
     return {
@@ -82,7 +74,7 @@ def _entry(path: Path) -> dict[str, Any]:
         "baseline_dice": baseline,
         "dice": dice,
         "difference": overall["difference"],
-        "interval": [low, high],
+        "interval": overall["interval"],
         "revision": ", ".join(sorted({content.get("revision", "unknown") for content in before + after})),
     }
 

@@ -49,7 +49,7 @@ TABLE2: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 # Table 3 (CHAOST2): alpha -> mean of Setting 1 and of Setting 2. The two upper rows of our copy are
-# damaged; the paper's text says that 0.8 is the best alpha of Setting 2, which tells them apart.
+# damaged; the paper's text says that 0.8 is the best alpha of Setting 2, which says which is which.
 UNREADABLE = "not readable in our copy"
 TABLE3: dict[float, tuple[str, str]] = {
     1.0: (UNREADABLE, "67.28 ± 11.68"),

@@ -1,13 +1,13 @@
-"""Whether our method is as sure as it is right: a table and a diagram beside R1."""
+"""Whether the confidence of our method is right: a table and a diagram beside R1."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from qnetseg.cli.figures import save
 
@@ -16,15 +16,15 @@ from ..evaluation.whole_volume.scoring import WORST_FEW
 from ..evaluation.whole_volume.tables import CHOICE_TITLES, where
 from .markdown import table
 
-TEXT = (
-    "How sure our method is against how right it is, on slices that nobody drew: left the voxels whose"
-    " probability is not negligible, by that probability; right the slices, by the Dice that the method"
-    " expects of them. On the diagonal it is as right as it says. Errors are mean distances from it."
+RELIABILITY = (
+    "Confidence against truth, on slices that nobody drew. Left in each diagram: voxels by their probability,"
+    " without those of a negligible one. Right: slices by the Dice that the method expects of them. On the"
+    " diagonal the confidence is right; errors are mean distances from it."
 )
 
 
 def reliability(result: dict[str, Any], folder: Path) -> list[str]:
-    """Parts of a section, none where nothing is known; draws where matplotlib is installed."""
+    """Parts of a section, none where nothing is known; draws its diagrams into the folder."""
     rows, pictures = [], []
     for choice, figures in _known(result):
         hits = figures["least_sure_hits"]
@@ -32,18 +32,17 @@ def reliability(result: dict[str, Any], folder: Path) -> list[str]:
         row = [CHOICE_TITLES[choice], str(figures["slices"])]
         row += ["" if cell is None else f"{cell:.3f}" for cell in cells]
         rows.append([*row, "" if hits is None else f"{hits:.0f}"])
-        if find_spec("matplotlib") is not None:
-            picture = f"{Path(result['file']).stem}-reliability-{choice}.png"
-            _draw(figures["voxels"], _pairs(result, choice), folder / picture)
-            pictures.append(f"![Reliability, {where(result)}, {CHOICE_TITLES[choice]}]({picture})")
+        picture = f"{Path(result['file']).stem}-reliability-{choice}.png"
+        _draw(figures["voxels"], _pairs(result, choice), folder / picture)
+        pictures.append(f"![Confidence, {where(result)}, {CHOICE_TITLES[choice]}]({picture})")
     if not rows:
         return []
     head = ["drawn slice", "slices", "voxels' error", "slices' error", "correlation"]
-    return [TEXT, table([*head, f"least sure slice is of the {WORST_FEW} worst, %"], rows), *pictures]
+    return [table([*head, f"least certain slice is of the {WORST_FEW} worst, %"], rows), *pictures]
 
 
 def _known(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Choice of the drawn slice and figures of the run's first method, where it says how sure it is."""
+    """Choice of the drawn slice and figures of the run's first method, where it gives its confidence."""
     if result["protocol"] == "R1":
         for choice, methods in result["summary"].items():
             figures = methods[result["method"]].get("reliability")
@@ -58,8 +57,6 @@ def _pairs(result: dict[str, Any], choice: str) -> np.ndarray:
 
 
 def _draw(voxels: list[list[int]], pairs: np.ndarray, picture: Path) -> None:
-    from matplotlib.figure import Figure
-
     sheet = Figure(figsize=(8.2, 4), dpi=110, layout="constrained")
     left, right = sheet.subplots(1, 2)
     full = [(b, count, hits) for b, (count, hits) in enumerate(voxels) if count]

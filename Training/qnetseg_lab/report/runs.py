@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ import numpy as np
 from qnetseg.errors import InputError
 
 from ..data import CATALOGUE
-from .recipes import Entries, differences, entries
+from .recipes import Entries, entries
 
-QNET = {"layer": 4, "paths": "dual", "threshold": "shared"}  # what files say that have no configuration
 SEEN = {False: "", True: "trained on scored cases: not counted", None: "training cases unknown"}
 GENERATED = ("experiments.json",)  # written by the report itself
 
@@ -52,64 +51,31 @@ class Variant:
 
     @classmethod
     def of(cls, result: dict[str, Any]) -> Variant:
-        """That of a result file, old ones included."""
+        """That of a result file; old ones without a configuration are of the shipped model's."""
         options, config = result.get("options") or {}, result.get("model_config") or {}
         return cls(
             method=str(result.get("method", "qnet")).lower().replace("-", ""),
-            recipe=base_name(result.get("recipe_name") or ""),
-            entries=entries(result.get("recipe"), common_to(result["setting"], result["dataset"])),
+            recipe=re.sub(r"-(upper|lower)$", "", result.get("recipe_name") or ""),
+            entries=entries(result.get("recipe"), result["dataset"] if result["setting"] == 2 else None),
             steps=result.get("steps"),
             scheme=result["scheme"],
             mode=(options.get("refinement") or {}).get("mode", "none"),
             alpha=options.get("alpha"),
-            layer=config.get("downsample_layer", QNET["layer"]),
-            paths=config.get("paths", QNET["paths"]),
-            threshold=config.get("threshold", QNET["threshold"]),
+            layer=config.get("downsample_layer", 4),
+            paths=config.get("paths", "dual"),
+            threshold=config.get("threshold", "shared"),
             rule=result.get("exclude_rule"),
             seen=result.get("trained_on_scored_cases"),
         )
-
-    def trained_like(self, plan: Variant) -> bool:
-        """Whether a run is the same training and variant as a plan; the scores' rule and alpha aside.
-
-        A plan knows the entries that its recipe file and settings name, and their defaults are not among
-        them.
-        """
-        if self.entries is not None and not (plan.entries or frozenset()) <= self.entries:
-            return False
-        mine, others = (replace(v, rule=None, alpha=None, seen=False, entries=None) for v in (self, plan))
-        if mine.steps is None or others.steps is None:
-            mine, others = replace(mine, steps=None), replace(others, steps=None)
-        return mine == others
 
     def refinement(self) -> str:
         """How tables name what was done at test time."""
         return self.mode + ("" if self.alpha is None else f", alpha {self.alpha:g}")
 
-    def training(self) -> str:
-        """How tables name recipe and rule."""
-        rule = ", leaky filter" if self.rule == "all" else ""
-        return (self.recipe or "not recorded") + rule
 
-
-def common_to(setting: int, dataset: str) -> str | None:
-    """The data set whose two groups of structures are one run, in Setting 2 only; see `recipes.entries`."""
-    return dataset if setting == 2 else None
-
-
-def base_name(recipe: str) -> str:
-    """A recipe's name without the group of classes that Setting 2 leaves out."""
-    return re.sub(r"-(upper|lower)$", "", recipe)
-
-
-@dataclass(frozen=True)
-class Question:
-    """A row of a table: which result files and which entries of the queue belong to it."""
-
-    protocol: str
-    dataset: str
-    setting: int
-    fits: Callable[[Variant], bool]
+Fits = Callable[[Variant], bool]
+Pick = Callable[[dict[str, Any]], dict[str, Any]]  # content of a result file -> structure -> its figure
+Results = list[dict[str, Any]]  # contents of result files, each with its name as "file"
 
 
 @dataclass
@@ -119,16 +85,23 @@ class Run:
     Attributes:
         variant: what they have in common.
         files: their contents, no structure of a fold twice.
-        note: what its recipe has otherwise than another run of the same name.
     """
 
     variant: Variant
     files: list[dict[str, Any]] = field(default_factory=list)
-    note: str = ""
 
-    def training(self) -> str:
-        """How tables name recipe and rule."""
-        return self.variant.training() + (f" ({self.note})" if self.note else "")
+    def counts(self) -> bool:
+        """Whether its figures may stand for ours: no scored case was a training case."""
+        return self.variant.seen is not True
+
+    def name(self) -> str:
+        """How tables name it: its models without their folds, each with a link to its first result file,
+        which holds the recipe; and what to mind of it."""
+        first: dict[str, str] = {}
+        for content in self.files:
+            first.setdefault(re.sub(r"-?fold\d+", "", content.get("model") or "unnamed"), content["file"])
+        remarks = ["leaky filter"] * (self.variant.rule == "all") + [SEEN[self.variant.seen]]
+        return ", ".join([f"[{name}]({file})" for name, file in first.items()] + list(filter(None, remarks)))
 
     def takes(self, content: dict[str, Any]) -> bool:
         """Whether a result file is of this run: same variant, nothing twice, and, in Setting 2, the same
@@ -138,19 +111,6 @@ class Run:
         names = {name for _, name in _covered(content)}
         group = [other for other in self.files if names & {name for _, name in _covered(other)}]
         return all(entries(other.get("recipe")) == entries(content.get("recipe")) for other in group)
-
-    def details(self) -> Entries | None:
-        """The entries of its recipe but for the steps, which have a column; also those that the groups of
-        Setting 2 do not share."""
-        common = self.variant.entries
-        if common is None:
-            return None
-        apart = set()
-        for content in self.files:
-            group = ", ".join(sorted({name for _, name in _covered(content)}))
-            own = (entries(content["recipe"]) or common) - common
-            apart |= {(f"{key} for {group}", value) for key, value in own if not key.endswith(".exclude")}
-        return frozenset((key, value) for key, value in common | apart if key != "steps")
 
     def covered(self) -> set[tuple[int, str]]:
         """Pairs of fold and structure."""
@@ -165,39 +125,35 @@ class Run:
         names = {row["query"] for row in self.rows()}
         return len(names) or None
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> Results:
         """Those of all files."""
         return [row for content in self.files for row in content.get("rows", [])]
 
-    def dice(self, structure: str) -> list[float]:
-        """Dice of a structure in per cent, a value a fold; "mean": over all structures of complete folds."""
-        if structure == "mean":
-            return [float(np.mean(list(fold.values()))) for fold in self._complete()]
-        return [fold[structure] for fold in self._by_fold() if structure in fold]
+    def across(self, column: str, pick: Pick | None = None) -> tuple[list[Any], list[Any]]:
+        """Figures of a structure in each fold, and the values of whose spread the published ± is made.
 
-    def values(self, structure: str) -> list[float]:
-        """What the published ± of a column is the spread of: a structure's folds; of "mean", all structures
-        in all complete folds."""
-        if structure == "mean":
-            return [value for fold in self._complete() for value in fold.values()]
-        return self.dice(structure)
+        The latter are the same for a structure. For "mean" they are those of all structures in the folds that
+        have them all, and the figures are the means of these folds.
 
-    def _complete(self) -> list[dict[str, float]]:
+        pick: what a file has of each structure, a number or a curve; None for Dice in per cent.
+        """
         names = CATALOGUE[self.files[0]["dataset"]].labels
-        return [fold for fold in self._by_fold() if len(fold) == len(names)]
-
-    def _by_fold(self) -> list[dict[str, float]]:
-        """Dice of the structures in per cent, fold by fold."""
-        names = CATALOGUE[self.files[0]["dataset"]].labels
-        by_fold: dict[int, dict[str, float]] = {}
+        folds: dict[int, dict[str, Any]] = {}
         for content in self.files:
-            own = {name: content["summary"].get(name, {}).get("dice") for name in names}
-            found = {name: value for name, value in own.items() if value is not None}
-            by_fold.setdefault(content["fold"], {}).update(found)
-        return list(by_fold.values())
+            own = (pick or _dice)(content)
+            folds.setdefault(content["fold"], {}).update({n: own[n] for n in names if own.get(n) is not None})
+        if column != "mean":
+            figures = [fold[column] for fold in folds.values() if column in fold]
+            return figures, figures
+        complete = [list(fold.values()) for fold in folds.values() if len(fold) == len(names)]
+        return [np.mean(fold, axis=0) for fold in complete], [value for fold in complete for value in fold]
 
 
-def read_results(folder: str | Path) -> list[dict[str, Any]]:
+def _dice(content: dict[str, Any]) -> dict[str, Any]:
+    return {name: figures.get("dice") for name, figures in content["summary"].items()}
+
+
+def read_results(folder: str | Path) -> Results:
     """All result files of a folder, by name. Raises `InputError` for a file that is not one."""
     results = []
     for path in sorted(Path(folder).glob("*.json")):
@@ -215,31 +171,21 @@ def read_results(folder: str | Path) -> list[dict[str, Any]]:
     return results
 
 
-def find_runs(results: list[dict[str, Any]], question: Question) -> list[Run]:
-    """Runs that answer a question, most steps first; a second model of the same recipe is its own run."""
+def find_runs(results: Results, protocol: str, dataset: str, setting: int, fits: Fits) -> list[Run]:
+    """Runs of a protocol whose variant fits, those that count and have most steps first; a second model of
+    the same recipe is its own run."""
     runs: list[Run] = []
     for content in results:
-        if content.get("protocol") != question.protocol:
+        if content.get("protocol") != protocol:
             continue
-        if (content["dataset"], content["setting"]) != (question.dataset, question.setting):
-            continue
-        variant = Variant.of(content)
-        if not question.fits(variant):
+        if (content["dataset"], content["setting"]) != (dataset, setting) or not fits(Variant.of(content)):
             continue
         run = next((run for run in runs if run.takes(content)), None)
         if run is None:
-            run = Run(variant)
+            run = Run(Variant.of(content))
             runs.append(run)
         run.files.append(content)
-    for run in runs:
-        namesakes = [other for other in runs if _named(other) == _named(run)]
-        run.note = differences(other.details() for other in namesakes)[run.details()]
     return sorted(runs, key=lambda run: (run.variant.seen is not False, -(run.variant.steps or 0)))
-
-
-def _named(run: Run) -> Variant:
-    """What the columns of tables call a training."""
-    return replace(run.variant, entries=None, steps=None, mode="", alpha=None)
 
 
 def _covered(content: dict[str, Any]) -> set[tuple[int, str]]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from qnetseg.cli.figures import plain, save
 
 from ..data import CATALOGUE
 from .markdown import section, table
-from .paper_tables import SCHEMES, counts, figure, missing, of_method
-from .published import METHODS, TABLE3
-from .queue import Planned
-from .runs import SEEN, Question, Run, find_runs
+from .paper_tables import SCHEMES, figure, not_run, of_method
+from .published import TABLE3
+from .runs import SEEN, Results, Run, find_runs
 
 DATASET = "chaos"
 SETTINGS = (1, 2)
@@ -29,55 +27,47 @@ Curves = dict[str, list[float]]  # by structure
 def label(run: Run) -> str:
     """A run in a few words, for the head of a column or a figure."""
     v = run.variant
-    parts = [run.training(), "" if v.steps is None else f"{v.steps} steps", f"{run.folds()} of 5 folds"]
-    return ", ".join([part for part in parts if part] + ([SEEN[v.seen]] if SEEN[v.seen] else []))
+    parts = [
+        v.recipe,
+        "" if v.steps is None else f"{v.steps} steps",
+        f"{run.folds()} of 5 folds",
+        SEEN[v.seen],
+    ]
+    return ", ".join(filter(None, parts))
 
 
-def by_fold(run: Run, pick: Callable[[dict[str, Any]], Curves], name: str) -> list[list[float]]:
-    """A structure's curve in each fold; "mean": over all structures of the folds that have them all."""
-    if name != "mean":
-        return [fold[name] for fold in _folds(run, pick) if name in fold]
-    return [np.mean(list(fold.values()), axis=0).tolist() for fold in _whole_folds(run, pick)]
-
-
-def _folds(run: Run, pick: Callable[[dict[str, Any]], Curves]) -> list[Curves]:
-    folds: dict[int, Curves] = {}
-    for content in run.files:
-        own = {name: curve for name, curve in pick(content).items() if name in CATALOGUE[DATASET].labels}
-        folds.setdefault(content["fold"], {}).update(own)
-    return list(folds.values())
-
-
-def _whole_folds(run: Run, pick: Callable[[dict[str, Any]], Curves]) -> list[Curves]:
-    """The folds that have every structure."""
-    return [fold for fold in _folds(run, pick) if len(fold) == len(CATALOGUE[DATASET].labels)]
-
-
-def table3(results: list[dict[str, Any]], queue: list[Planned] | None) -> str:
+def table3(results: Results) -> str:
     """Table 3 as a section: mean Dice for each alpha, both settings and schemes."""
-    head, columns = ["alpha"], []
-    alphas = set(TABLE3)
+    head = ["alpha"]
+    columns: list[dict[float, str]] = []
+    lacking: dict[str, list[str]] = {scheme: [] for scheme in SCHEMES}
     for setting in SETTINGS:
-        question = Question("P-alpha", DATASET, setting, of_method("qnet"))
         head.append(f"Setting {setting}, published")
         columns.append({alpha: pair[setting - 1] for alpha, pair in TABLE3.items()})
-        runs = find_runs(results, question)
-        for scheme in SCHEMES:
-            own = [run for run in runs if run.variant.scheme == scheme]
-            for run in own:
-                head.append(f"Setting {setting}, ours, {scheme} ({label(run)}, {run.variant.refinement()})")
-                columns.append(_by_alpha(run))
-                alphas |= set(columns[-1])
-            if not any(counts(run) for run in own):
-                head.append(f"Setting {setting}, ours, {scheme}")
-                columns.append(dict.fromkeys(TABLE3, missing(question, scheme, queue)))
-    rows = [[f"{a:g}", *(column.get(a, "") for column in columns)] for a in sorted(alphas, reverse=True)]
+        for scheme, run in _runs(results, "P-alpha", setting, lacking):
+            head.append(f"Setting {setting}, ours, {scheme} ({label(run)}, {run.variant.refinement()})")
+            columns.append(_by_alpha(run))
+    alphas = sorted({alpha for column in columns for alpha in column}, reverse=True)
+    rows = [[f"{a:g}", *(column.get(a) for column in columns)] for a in alphas]
     text = (
         "Mean Dice of CHAOST2 when the fine path weighs alpha and the coarse path the rest, on the same"
         " weights. Two published figures of Setting 1 cannot be read in our copy of the paper, whose text"
         " says that there a larger alpha was better. ± as in Table 1's means."
     )
-    return section("Table 3: weight of the fine path", text, table(head, rows))
+    return section("Table 3: weight of the fine path", text, table(head, rows), not_run(lacking))
+
+
+def _runs(
+    results: Results, protocol: str, setting: int, lacking: dict[str, list[str]]
+) -> list[tuple[str, Run]]:
+    """Scheme and run of a sweep of Q-Net; settings without one that counts are added to `lacking`."""
+    found = []
+    runs = find_runs(results, protocol, DATASET, setting, of_method("qnet"))
+    for scheme, settings in lacking.items():
+        own = [run for run in runs if run.variant.scheme == scheme]
+        found += [(scheme, run) for run in own]
+        settings += [f"Setting {setting}"] * (not any(run.counts() for run in own))
+    return found
 
 
 def _by_alpha(run: Run) -> dict[float, str]:
@@ -87,8 +77,7 @@ def _by_alpha(run: Run) -> dict[float, str]:
         places = [content["alphas"].index(a) for a in alphas]
         return {name: [values[i] for i in places] for name, values in content["dice"].items()}
 
-    means = by_fold(run, pick, "mean")
-    curves = [curve for fold in _whole_folds(run, pick) for curve in fold.values()]
+    means, curves = run.across("mean", pick)
     return {a: figure([m[i] for m in means], [c[i] for c in curves]) for i, a in enumerate(alphas)}
 
 
@@ -105,48 +94,36 @@ def figure3(folder: Path) -> str:
     return section("Figure 3: qualitative comparison", shown or NO_GALLERY)
 
 
-def figure4(results: list[dict[str, Any]], queue: list[Planned] | None, folder: Path) -> str:
-    """Figure 4 as a section; draws its pictures into the folder where matplotlib is installed."""
+def figure4(results: Results, folder: Path) -> str:
+    """Figure 4 as a section; draws its pictures into the folder."""
     text = (
         "Mean Dice of CHAOST2 in per cent after each iteration of the prototype refinement, for each of"
-        " our modes. The paper shows a picture only, without figures: kidneys and spleen rise slightly,"
-        " the liver falls"
-        f" substantially, and the mean is best after {PEAK} iterations, the paper's choice. `released` is"
-        " the step of the authors' code."
+        " our modes. The paper shows a picture without figures: kidneys and spleen rise slightly, the liver"
+        f" falls substantially, and the mean is best after {PEAK} iterations, the paper's choice. `released`"
+        " is the step of the authors' code."
     )
     parts = [text]
+    lacking: dict[str, list[str]] = {scheme: [] for scheme in SCHEMES}
     for setting in SETTINGS:
-        question = Question("P-iterations", DATASET, setting, of_method("qnet"))
-        runs = find_runs(results, question)
-        parts.append(f"### Setting {setting}")
-        for scheme in SCHEMES:
-            own = [run for run in runs if run.variant.scheme == scheme]
-            if not any(counts(run) for run in own):
-                parts.append(f"{METHODS['qnet']}, `{scheme}`: {missing(question, scheme, queue)}.")
-            for number, run in enumerate(own):
-                name = f"figure4-setting{setting}-{scheme}{f'-{number + 1}' if number else ''}.png"
-                parts += _iterations(run, folder / name, f"Setting {setting}, {scheme}: {label(run)}")
-    return section("Figure 4: refinement iterations", *parts)
+        for number, (scheme, run) in enumerate(_runs(results, "P-iterations", setting, lacking), 1):
+            name = f"figure4-setting{setting}-{scheme}-{number}.png"
+            parts += _iterations(run, folder / name, f"Setting {setting}, {scheme}: {label(run)}")
+    return section("Figure 4: refinement iterations", *parts, not_run(lacking))
 
 
 def _iterations(run: Run, picture: Path, title: str) -> list[str]:
-    first = run.files[0]
-    names = [*(n for n in CATALOGUE[DATASET].labels if any(_has(c, n) for c in run.files)), "mean"]
     count = min(len(content["iterations"]) for content in run.files)
+    steps = run.files[0]["iterations"][:count]
     curves: dict[str, dict[str, np.ndarray]] = {}
-    for mode in first["curves"]:
-        curves[mode] = {}
-        for name in names:
-            own = by_fold(run, partial(_of_mode, mode), name)
-            if own:
-                curves[mode][name] = np.mean([curve[:count] for curve in own], axis=0)
-    head = ["mode", "structure", *map(str, first["iterations"][:count])]
+    for mode in run.files[0]["curves"]:
+        found = {n: run.across(n, partial(_of_mode, mode))[0] for n in (*CATALOGUE[DATASET].labels, "mean")}
+        curves[mode] = {
+            n: np.mean([curve[:count] for curve in folds], axis=0) for n, folds in found.items() if folds
+        }
+    head = ["mode", "structure", *map(str, steps)]
     rows = [[m, n, *(f"{v:.1f}" for v in curve)] for m, by in curves.items() for n, curve in by.items()]
-    parts = [f"{title}.", table(head, rows)]
-    if find_spec("matplotlib") is not None:
-        _draw(curves, first["iterations"][:count], title, picture)
-        parts.insert(1, f"![Dice against iterations, {title}]({picture.name})")
-    return parts
+    _draw(curves, steps, title, picture)
+    return [f"{title}.", f"![Dice against iterations, {title}]({picture.name})", table(head, rows)]
 
 
 def _of_mode(mode: str, content: dict[str, Any]) -> Curves:
@@ -154,14 +131,8 @@ def _of_mode(mode: str, content: dict[str, Any]) -> Curves:
     return curves
 
 
-def _has(content: dict[str, Any], name: str) -> bool:
-    return any(name in curves for curves in content["curves"].values())
-
-
 def _draw(curves: dict[str, dict[str, np.ndarray]], iterations: list[int], title: str, picture: Path) -> None:
     """One panel a mode, one line a structure."""
-    from matplotlib.figure import Figure
-
     sheet = Figure(figsize=(3.6 * len(curves) + 1.4, 3.8), dpi=110, layout="constrained")
     panels = sheet.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     for axes, (mode, by_name) in zip(panels, curves.items(), strict=True):

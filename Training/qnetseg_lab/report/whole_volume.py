@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ..evaluation.whole_volume.tables import footnote, tables, where
-from .benchmarks import link
-from .markdown import section, table
-from .reliability_plot import reliability
+from .markdown import NONE, link, section, table
+from .reliability_plot import RELIABILITY, reliability
+from .runs import Results
 
 PROTOCOL_TITLES = {
     "R1": "R1: one drawn slice, the same patient's whole volume",
@@ -16,33 +15,33 @@ PROTOCOL_TITLES = {
     "R3": "R3: one drawn slice, another patient's whole volume",
 }
 EXPLANATIONS = {
-    "R1": "Range unknown, every slice scored but the drawn ones. Mean Dice in per cent with its 95 % interval"
-    " over patients; difference of the run's first method to the row's, paired by patient; surface Dice at"
-    " max(2 mm, slice thickness); ends and false volume are medians; seconds are means. The kind of a"
-    " structure is told from the shape of the expert's mask; its worst tenth is the mean of the worst tenth"
-    " of the drawings.",
+    "R1": "The range of the structure is unknown, and every slice is scored but the drawn ones. Mean Dice in"
+    " per cent with its 95 % interval over patients; difference of the run's first method to the row's,"
+    " paired by patient; surface Dice at the larger of 2 mm and the slice thickness; medians of ends and of"
+    " false volume; mean seconds. The kind of a structure follows from the shape of the expert's mask; the"
+    " worst tenth is the mean of the worst tenth of the drawings.",
     "R2": "The first method of a run chooses the slices, the others are scored on the same ones. Mean Dice in"
     " per cent of the slices that nobody drew.",
-    "R3": "Range unknown, every slice scored. Mean Dice in per cent with its 95 % interval over patients;"
-    " worst tenth is the mean of the worst tenth of the pairs, spread the standard deviation over the"
-    " supports of one patient; doubted are the results that come with the warning that the structure may not"
-    " be there. Absent: the query holds no slice with the structure, so every voxel is false."
-    " `qnetseg evaluate r3 --gallery FILE` draws the ten worst results (r1, too); none is kept here, because"
-    " it shows patients of data sets whose licences do not allow a copy.",
+    "R3": "The range of the structure is unknown, and every slice is scored. Mean Dice in per cent with its"
+    " 95 % interval over patients; the worst tenth is the mean of the worst tenth of the pairs, spread the"
+    " standard deviation over the supports of one patient; doubted are the results with the warning that the"
+    " structure may not be there. Absent: the query holds no slice with the structure, so all that is found"
+    " is false. `qnetseg evaluate r3 --gallery FILE` draws the ten worst results (r1, too); none is kept"
+    " here, because it shows patients of data sets whose licences do not allow a copy.",
 }
 
 
-def r_tables(results: list[dict[str, Any]], folder: Path) -> str:
-    """A section for each of the protocols that has results; "" where none has. Draws the reliability diagrams
-    into the folder where matplotlib is installed."""
+def whole_volumes(results: Results, folder: Path) -> str:
+    """A section for each of the protocols that has results. Draws its diagrams into the folder."""
     sections = []
     for protocol, title in PROTOCOL_TITLES.items():
-        parts = [EXPLANATIONS[protocol]]
-        for result in (r for r in results if r.get("protocol") == protocol):
+        parts = [EXPLANATIONS[protocol], RELIABILITY] if protocol == "R1" else [EXPLANATIONS[protocol]]
+        own = [result for result in results if result.get("protocol") == protocol]
+        for result in own:
             parts.append(f"### {where(result)}")
             parts += [f"{heading}\n\n{table(columns, rows)}" for heading, columns, rows in tables(result)]
             parts += reliability(result, folder)
             parts.append(f"{footnote(result)} {link(result)}")
-        if len(parts) > 1:
+        if own:
             sections.append(section(title, *parts))
-    return "\n\n".join(sections)
+    return "\n\n".join(sections) or NONE

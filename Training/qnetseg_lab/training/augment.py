@@ -21,7 +21,7 @@ class Draws(NamedTuple):
         gamma: (B,) float32, exponent.
         affine: (B, 2, 3) float32, in normalised coordinates.
         noise: (B, 2, H, W) float32 in -1..1, from which the elastic displacement is made.
-        flip: (B,) bool, whether both slices are turned up-down.
+        flip: (B,) bool, whether both slices are flipped up-down.
     """
 
     gamma_slice: Tensor

@@ -32,7 +32,7 @@ def dataset_problems(data: DataSet, recipe: EpisodeRecipe) -> Iterator[str]:
 def require_usable(data: DataSet, case: Case, recipe: EpisodeRecipe) -> None:
     """Raise `DatasetError` with the first problem of a case that was read."""
     for problem in case_problems(data, case, recipe):
-        raise DatasetError(problem, "Mend the file or leave it out; see qnetseg data validate.")
+        raise DatasetError(problem, "Repair the file or leave it out; see qnetseg data validate.")
 
 
 def require_spacing(data: DataSet, spacing: float) -> None:

@@ -14,7 +14,7 @@ from qnetseg.segment.evidence import Appearance, evidence
 
 from .synthesis import Sample
 
-RIDGE = 1e-3  # pull of the weights to 0, so that features that say the same share the work
+RIDGE = 1e-3  # regularisation of the weights, so that features that say the same share the work
 STEPS = 60  # of L-BFGS
 
 Look = Callable[[Tensor], Propagated]

@@ -1,4 +1,4 @@
-"""Q-Net and its rivals learn: augmented episodes forward, backward, update."""
+"""Q-Net and its baselines learn: augmented episodes forward, backward, update."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .starts import ancestors, load_start
 
 
 def set_mode(network: nn.Module, batch_norm: str) -> None:
-    """Training mode; frozen batch normalisation keeps the statistics of the start."""
+    """Training mode; frozen batch normalisation keeps the statistics of the initial weights."""
     network.train()
     if batch_norm == "frozen":
         for module in network.modules():

@@ -57,7 +57,7 @@ class Learner(ABC):
         recipe: what to train.
         network: the one that learns, on the device.
         optimiser: of its parameters.
-        ancestors: recipes that the start was trained with, see `qnetseg.model.storage.lineage`.
+        ancestors: recipes that the initial weights were trained with, see `qnetseg.model.storage.lineage`.
         data: what it learns from, for readers of a weights file.
         licence: of the weights.
     """
@@ -72,11 +72,11 @@ class Learner(ABC):
     @classmethod
     @abstractmethod
     def build(cls, recipe: Any, place: Place, resumes: bool) -> Learner:
-        """A learner with its data. resumes: the start is not loaded, because a checkpoint replaces it.
+        """A learner with its data. resumes: a checkpoint replaces the initial weights, which are not loaded.
 
         Raises:
             RecipeError: processes cannot share the recipe's steps.
-            DatasetError, WeightsError: data or start are missing or do not fit the recipe.
+            DatasetError, WeightsError: data or initial weights are missing or do not fit the recipe.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""One's own studies as training volumes: found, turned, resampled, cut and divided into supervoxels."""
+"""Studies of your own as training volumes: reoriented, resampled, cropped, and divided into supervoxels."""
 
 from __future__ import annotations
 

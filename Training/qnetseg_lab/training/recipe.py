@@ -116,13 +116,13 @@ class OptimiserRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a training run of Q-Net or a rival.
+    """Everything that decides a training run of Q-Net or a baseline.
 
     Attributes:
         name: file name without its ending.
         method: name in `qnetseg_lab.baselines`.
         start: "random", "radiology" (see `qnetseg_lab.training.starts`), "torchvision:<weights>" or a file.
-        batch_norm: "train" (released code) or "frozen" statistics of the start.
+        batch_norm: "train" (released code) or "frozen" statistics of the initial weights.
         precision: "fp32" or "bf16" mixed precision.
     """
 

@@ -65,5 +65,5 @@ class Scalars:
     def _problem(self, error: OSError) -> OutputError:
         return OutputError(
             f"The file {self.path} cannot be written ({error.strerror}).",
-            "Free some space or mend the folder's permissions and start again; a checkpoint goes on.",
+            "Free some space or change the folder's permissions and start again; a checkpoint goes on.",
         )

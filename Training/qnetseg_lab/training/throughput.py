@@ -1,4 +1,4 @@
-"""Speed of training on synthetic data, within one run: against one episode a step, and against the floor."""
+"""Speed of training on synthetic data: against one episode a step, and against the least possible time."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def training(
 
     An episode is one structure of one pair of slices. Both sides train the same network from random weights
     on the same synthetic volumes, in channels-last order, with augmentation on the device; torch's defaults
-    let the float32 side use TF32 convolutions on a GPU. The floor is the step's floating-point operations,
-    two for each multiply-add, over the rate of a large matrix product in the same precision.
+    let the float32 side use TF32 convolutions on a GPU. The least possible time is the step's floating-point
+    operations, two for each multiply-add, over the rate of a large matrix product in the same precision.
 
     Args:
         recipe: only its data are not used.
@@ -91,7 +91,7 @@ def _summarise(content: dict[str, Any], report: Callable[[str], None]) -> None:
     )
     report(f"ratio                     {content['ratio']:9.1f}")
     report(
-        f"step                      {content['seconds_per_step']:9.3f} s; the floor is"
+        f"step                      {content['seconds_per_step']:9.3f} s; the least possible is"
         f" {content['floor_seconds_per_step']:.3f} s at {content['matrix_gflops']:.0f} GFLOP/s"
         f" ({100 * content['fraction_of_floor']:.0f} % reached)"
     )

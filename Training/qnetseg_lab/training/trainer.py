@@ -60,7 +60,7 @@ class Trainer:
         report: Callable[[str], None] = print,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
     ) -> None:
-        """Loads data and start, or the checkpoint if `folder` has one.
+        """Loads data and initial weights, or the checkpoint if `folder` has one.
 
         Args:
             recipe: what to train.
@@ -72,7 +72,7 @@ class Trainer:
         Raises:
             RecipeError: the folder holds a run of another recipe, or processes cannot share this one.
             OutputError: the folder cannot be made, or the processes do not share it.
-            DatasetError, WeightsError: data or start are missing, data do not fit the model, or the
+            DatasetError, WeightsError: data or initial weights are missing, data do not fit the model, or the
                 checkpoint is damaged.
         """
         self.processes = Processes.current()
@@ -144,10 +144,10 @@ class Trainer:
                     losses = {name: float(value) for name, value in loss._asdict().items()}
                     rate = learning_rate(self.recipe.optimiser, self.step - 1, self.recipe.steps)
                     scalars.write(self.step, {"rate": rate, **losses})
-                    told = {"loss": losses.pop("total"), **losses}
+                    shown = {"loss": losses.pop("total"), **losses}
                     self.report(
                         f"step {self.step}/{self.recipe.steps}"
-                        + "".join(f"  {name} {value:.4f}" for name, value in told.items())
+                        + "".join(f"  {name} {value:.4f}" for name, value in shown.items())
                         + f"  eta {progress.eta(self.step) / 60:.1f} min"
                     )
                 if time.monotonic() - saved > self.checkpoint_seconds or self.step == last:

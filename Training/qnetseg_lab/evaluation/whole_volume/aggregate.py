@@ -33,6 +33,12 @@ def paired(rows: Sequence[Row], other: Sequence[Row], structures: Sequence[str])
     return {} if np.isnan(table).all() else difference(table)
 
 
+def worst_tenth(rows: Iterable[Row]) -> float:
+    """Mean Dice in per cent of the worst tenth of the rows, at least of one."""
+    dice = 100 * np.sort([row["dice"] for row in rows])
+    return float(dice[: max(1, round(len(dice) / 10))].mean())
+
+
 def average(rows: Iterable[Row], value: Value) -> float | None:
     """Mean of a figure over all rows that have it."""
     known = [number for row in rows if (number := value(row)) is not None]

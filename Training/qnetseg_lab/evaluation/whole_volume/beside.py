@@ -1,4 +1,4 @@
-"""Rivals that were scored before: their rows stand beside those of a new run, and are paired with them."""
+"""Baselines that were scored before: their rows stand beside those of a new run, and are paired with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kind of structure an expert's mask shows: told from its shape alone."""
+"""What kind of structure an expert's mask shows, by its shape alone."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 from qnetseg.errors import DatasetError, InputError
 
 from ..summary import summarise
-from .aggregate import average, by_method, median, paired
+from .aggregate import average, by_method, median, paired, worst_tenth
 from .beside import rows_beside
 from .collections import Study
 from .drawn_slices import CHOICES, LARGEST, RANDOM, from_the_middle, largest, occupied_slices
@@ -163,9 +163,9 @@ def by_kind(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """kind -> how many rows, mean Dice and that of the worst tenth, per cent."""
     found = {}
     for kind in sorted({row["kind"] for row in rows}):
-        dice = 100 * np.sort([row["dice"] for row in rows if row["kind"] == kind])
-        worst = dice[: max(1, round(len(dice) / 10))]
-        found[kind] = {"rows": len(dice), "dice": float(dice.mean()), "worst_tenth": float(worst.mean())}
+        own = [row for row in rows if row["kind"] == kind]
+        mean = 100 * float(np.mean([row["dice"] for row in own]))
+        found[kind] = {"rows": len(own), "dice": mean, "worst_tenth": worst_tenth(own)}
     return found
 
 

@@ -119,7 +119,7 @@ def _next_slice(
     if not set(left) <= set(found.confidence):
         if pick == FLAG:
             raise InputError(
-                "The first method does not say how sure it is of each slice.",
+                "The first method does not give its confidence in each slice.",
                 "Name qnet first, or use --pick worst.",
             )
         return worst, {}

@@ -12,7 +12,7 @@ import numpy as np
 from qnetseg.errors import DatasetError, InputError, QNetSegmentError
 
 from ..summary import summarise
-from .aggregate import average, by_method, median, paired
+from .aggregate import average, by_method, median, paired, worst_tenth
 from .collections import Collection, Study, collection
 from .drawn_slices import largest, pairs
 from .methods import METHODS, Answer, Task, draw
@@ -182,11 +182,11 @@ def figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]
     of = by_method(rows)
     summary = {}
     for name, own in of.items():
-        dice = 100 * np.sort([row["dice"] for row in own])
+        dice = [100 * row["dice"] for row in own]
         summary[name] = {
             "structures": summarise(own, structures),
             "median": float(np.median(dice)),
-            "worst_tenth": float(dice[: max(1, round(len(dice) / 10))].mean()),
+            "worst_tenth": worst_tenth(own),
             "worst_decile": float(np.percentile(dice, 10)),
             "spread_over_supports": _spread(own),
             "doubted": 100 * float(np.mean([row["doubted"] for row in own])),

@@ -1,4 +1,4 @@
-"""Whether a method is as sure as it is right: of voxels, and of slices."""
+"""Whether the confidence of a method is right: in voxels, and in slices."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def summarise_reliability(rows: Sequence[Row]) -> dict[str, Any] | None:
         voxels: as in the rows, summed; voxel_error: expected calibration error (Naeini et al. 2015), the mean
         distance of probability and frequency over voxels; slices: how many; slice_error: mean distance of
         expected and true Dice; correlation: of the two (None where either does not vary); least_sure_hits:
-        per cent of the results whose least sure slice is one of its `WORST_FEW` worst.
+        per cent of the results whose least certain slice is one of its `WORST_FEW` worst.
     """
     own = [row["reliability"] for row in rows if row.get("reliability")]
     pairs = np.array([pair for entry in own for pair in entry["slices"]]).reshape(-1, 2)

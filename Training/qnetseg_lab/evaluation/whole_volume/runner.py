@@ -34,7 +34,7 @@ class WholeVolumeRun:
 
     Attributes:
         dataset: see `studies.collection`.
-        methods: names out of `rivals.METHODS`; the first is compared with every other.
+        methods: names out of `methods.METHODS`; the first is compared with every other.
         weights: a weights file of either network, instead of the default one; None for the defaults.
         labels: names and values of the structures; None for all.
         cases: only these studies; empty for all.
@@ -93,7 +93,7 @@ class WholeVolumeRun:
         return _loaded(self.weights) if needs_model(self.methods) else None
 
     def asked(self, name: str) -> list[str]:
-        """Kinds of the networks that a method asks, the deciding one first; empty for a rival."""
+        """Kinds of the networks that a method asks, the deciding one first; empty for a baseline."""
         options = METHODS[name].options
         if options is None:
             return []

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..metrics import measures
 
-WORST_FEW = 3  # a flag, or the least sure slice, is right when it is one of so many
+WORST_FEW = 3  # a flag, or the least certain slice, is right when it is one of so many
 
 
 def score(

@@ -11,6 +11,7 @@ from .methods import METHODS
 CHOICE_TITLES = {LARGEST: "largest area", RANDOM: "random, middle half"}
 PICK_TITLES = {"worst": "the worst slice next", "flag": "the flagged slice next"}
 KIND_COLUMNS = ["method", "kind of structure", "rows", "mean Dice", "worst tenth"]
+WIDE = 6  # structures beyond which they have a table of their own
 SEEN = {False: "", True: "; trained on scored cases", None: ""}
 
 Table = tuple[str, list[str], list[list[str]]]  # heading, columns, rows
@@ -43,19 +44,25 @@ def tables(result: dict[str, Any]) -> Iterator[Table]:
 
 def _r1(result: dict[str, Any]) -> Iterator[Table]:
     structures = result["structures"]
+    shown = structures if len(structures) <= WIDE else []
     columns = [
-        *("method", "drawn", *structures, "mean", "interval", "difference", "surface Dice", "HD95 mm"),
+        *("method", "drawn", *shown, "mean", "interval", "difference", "surface Dice", "HD95 mm"),
         *("volume error %", "end error slices", "end error mm", "false ml", "s"),
     ]
     for choice, methods in result["summary"].items():
         rows = []
         for name, figures in methods.items():
-            row = [*_named(name), *_dice_cells(figures["structures"], structures)]
+            row = [*_named(name), *_dice_cells(figures["structures"], shown)]
             row.append(_difference(result["paired"][choice].get(name)))
             row += _surface_cells(figures["structures"])
             keys = ("volume_error", "end_error_slices", "end_error_mm", "false_ml")
             rows.append([*row, *(_number(figures[key]) for key in keys), _number(figures["seconds"], 2)])
         yield f"Drawn slice: {CHOICE_TITLES[choice]}", columns, rows
+        if not shown:
+            each = [_dice_cells(figures["structures"], structures)[:-2] for figures in methods.values()]
+            heading = f"By structure, drawn slice: {CHOICE_TITLES[choice]}"
+            head = ["structure", *(_named(name)[0] for name in methods)]
+            yield heading, head, [list(cells) for cells in zip(structures, *each, strict=True)]
         kinds = [
             [_named(name)[0], kind, str(each["rows"]), _number(each["dice"]), _number(each["worst_tenth"])]
             for name, figures in methods.items()

@@ -121,7 +121,7 @@ def _tissue(study: _Study, folder: Path, device: torch.device) -> Tissue:
         if labels.shape != volume.shape:
             raise DatasetError(
                 f"{study.name} has labels of the shape {labels.shape}, but its image has {volume.shape}.",
-                f"Mend its segmentation, or delete {_kept(study, folder)}, which is computed again.",
+                f"Repair its segmentation, or delete {_kept(study, folder)}, which is computed again.",
             )
     return Tissue(
         study.name,

@@ -146,7 +146,7 @@ def _neighbour(tissue: Tissue, division: Division, axis: int, label: int, index:
 def cut_out(
     place: Place, luck: random.Random, depth: int, side: int, radius: float, moves: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, float, int]:
-    """A window around a place, turned and flipped at random.
+    """A window around a place, rotated and flipped at random.
 
     Returns:
         image, coverage by the structure, labels as far as they are other structures, validity: (D, N, N) each
@@ -203,7 +203,7 @@ def _grid(
     luck: random.Random,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """(1, N, N, 2) sampling grid of a turned, perhaps mirrored window; (N, N) where it is in the image."""
+    """(1, N, N, 2) sampling grid of a rotated, perhaps mirrored window; (N, N) where it is in the image."""
     angle, mirror = luck.uniform(-math.pi, math.pi), luck.choice((-1, 1))
     across = (torch.arange(side, device=device) - (side - 1) / 2) * pixel
     y, x = torch.meshgrid(across, across * mirror, indexing="ij")

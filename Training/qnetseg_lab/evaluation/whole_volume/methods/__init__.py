@@ -60,7 +60,7 @@ class Method:
         protocols: the protocols that it can take part in.
         function: "module:name" below this package; imported when it is called.
         pick: slices that its user draws in R1.
-        options: of `segment_volume`, for our method and its variants; None for the rivals.
+        options: of `segment_volume`, for our method and its variants; None for the baselines.
         package: what the method needs beyond the engine's dependencies.
     """
 
@@ -129,7 +129,7 @@ def chosen_methods(names: Sequence[str], protocol: str) -> tuple[str, ...]:
         if package and find_spec(package) is None:
             raise InputError(
                 f"The method {name} is Slicer's own class and needs {package}, which is not installed.",
-                "Install it with `pip install 'qnetseg[slicer]'`, or leave the method out.",
+                "Install it with `pip install 'qnetseg-lab[slicer]'`, or leave the method out.",
             )
     return tuple(dict.fromkeys(wanted))
 

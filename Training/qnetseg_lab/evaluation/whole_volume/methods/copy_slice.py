@@ -1,4 +1,4 @@
-"""Floor without image: the drawn slice everywhere."""
+"""Lower bound without image: the drawn slice everywhere."""
 
 from __future__ import annotations
 

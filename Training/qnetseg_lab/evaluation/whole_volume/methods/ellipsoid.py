@@ -1,4 +1,4 @@
-"""Floor without image: an ellipsoid around the drawn slice, as long as the structure usually is."""
+"""Lower bound without image: an ellipsoid around the drawn slice, as long as the structure usually is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def ellipsoid(task: Task) -> Answer:
     """The drawn outline shrinks about its centroid as an ellipsoid's section does.
 
     The drawn slice with the largest area is taken for the middle; beyond half the usual length of the
-    structure there is nothing. Where no other patient tells that length, it is the diameter of a disc of the
+    structure there is nothing. Where no other patient has that length, it is the diameter of a disc of the
     drawn area.
     """
     spacing, areas = task.spacing, task.mask.sum(axis=(1, 2))

@@ -1,7 +1,7 @@
 """Slicer's "Grow from seeds", with Slicer's own class.
 
-The one file of the engine that knows VTK and Slicer, and only where slicer-core is installed: the rival must
-be the real one. Nothing but the evaluation imports it.
+The one file of the laboratory that knows VTK and Slicer, and only where slicer-core is installed: the
+baseline must be the real one. Nothing but the evaluation imports it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _vtk() -> Any:
     except ImportError as error:
         raise InputError(
             f"Grow-cut is Slicer's own and slicer-core cannot be imported ({error}).",
-            "Install `qnetseg[slicer]` again, or leave the method out.",
+            "Install `qnetseg-lab[slicer]` again, or leave the method out.",
         ) from error
 
     class Classes:

@@ -1,4 +1,4 @@
-"""Rival without image: shapes between drawn slices, as Slicer's "Fill between slices"."""
+"""Baseline without image: shapes between drawn slices, as Slicer's "Fill between slices"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies, simulated users and rivals of R1 to R3 on volumes with answers worked out by hand."""
+"""Studies, simulated users and baselines of R1 to R3 on volumes with answers worked out by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qnetseg.volume import Volume, canonical
 from qnetseg_lab.data.open import TRAINING
 from qnetseg_lab.evaluation import metrics
 from qnetseg_lab.evaluation.whole_volume import collections as studies
-from qnetseg_lab.evaluation.whole_volume import methods as rivals
+from qnetseg_lab.evaluation.whole_volume import methods as baselines
 from qnetseg_lab.evaluation.whole_volume import r1, scoring
 from qnetseg_lab.evaluation.whole_volume.collections import collection, make_study
 from qnetseg_lab.evaluation.whole_volume.drawn_slices import from_the_middle, largest, occupied_slices, pairs
@@ -110,9 +110,15 @@ def test_painted_ends_stay_inside_the_stack():
     assert pick(np.arange(1, 20), 9, 20) == [0, 9]
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_its_function(name):
+    module, function = METHODS[name].function.split(":")
+    assert callable(getattr(importlib.import_module(f"{baselines.__name__}.{module}"), function))
+
+
 def test_methods_are_named_and_know_their_protocols(monkeypatch):
     assert chosen_methods(("copy", "copy"), "r1") == ("copy",)
-    monkeypatch.setattr(rivals, "find_spec", lambda name: object())
+    monkeypatch.setattr(baselines, "find_spec", lambda name: object())
     assert set(chosen_methods(("all",), "r3")) == {"qnet", "qnet-slices", "copy", "ellipsoid"}
     with pytest.raises(InputError, match="no method 'magic'"):
         chosen_methods(("magic",), "r1")
@@ -120,7 +126,7 @@ def test_methods_are_named_and_know_their_protocols(monkeypatch):
         chosen_methods(("growcut",), "r3")
     with pytest.raises(InputError, match="No method is named"):
         chosen_methods((), "r1")
-    monkeypatch.setattr(rivals, "find_spec", lambda name: None)
+    monkeypatch.setattr(baselines, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="needs slicer_core, which is not installed"):
         chosen_methods(("growcut",), "r1")
 

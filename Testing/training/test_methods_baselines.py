@@ -1,4 +1,4 @@
-"""The rivals' equations on given features against plain NumPy: PANet, SSL-ALPNet, ADNet."""
+"""The baselines' equations on given features against plain NumPy: PANet, SSL-ALPNet, ADNet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from golden import reference, rivals
+from golden import baselines, reference
 from qnetseg.errors import WeightsError
 from qnetseg.model import QNet, QNetConfig
 from qnetseg.model.encoder import Features
@@ -53,7 +53,7 @@ def test_panets_margin(masks):
     margin = _array(network.margin(network.condition(support, masks), query))
     for image in range(2):
         for structure in range(3):
-            expected = rivals.panet_margin(
+            expected = baselines.panet_margin(
                 _array(support.features[image]),
                 _array(masks[image, structure]),
                 _array(query.features[image]),
@@ -70,7 +70,7 @@ def test_alpnets_margin(masks, training, side):
     resized = torch.nn.functional.interpolate(masks, size=(8, 8), mode="bilinear", align_corners=False)
     for image in range(2):
         for structure in range(3):
-            expected = rivals.alpnet_margin(
+            expected = baselines.alpnet_margin(
                 _array(support.features[image]),
                 _array(resized[image, structure]),
                 _array(query.features[image]),
@@ -120,21 +120,21 @@ def test_losses_in_both_directions(cls, weight, masks, monkeypatch):
 
     def margin(features, mask, other):
         if cls is PANet:
-            return rivals.panet_margin(features, mask, other)
+            return baselines.panet_margin(features, mask, other)
         if mask.shape != (8, 8):
             tensor = torch.from_numpy(mask)[None, None]
             size = {"size": (8, 8), "mode": "bilinear", "align_corners": False}
             mask = torch.nn.functional.interpolate(tensor, **size)[0, 0].numpy()
-        return rivals.alpnet_margin(features, mask, other, side=4)
+        return baselines.alpnet_margin(features, mask, other, side=4)
 
     segmentation, alignment = [], []
     for image, structure in ((0, 0), (0, 1), (1, 0)):
         s, q = _array(support.features[image]), _array(query.features[image])
         mask, target = _array(masks[image, structure]), _array(masks[1 - image, structure])
         predicted = margin(s, mask, q)
-        segmentation.append(rivals.cross_entropy(predicted, target, weight))
+        segmentation.append(baselines.cross_entropy(predicted, target, weight))
         found = (predicted > 0).astype(float)
-        alignment.append(rivals.cross_entropy(margin(q, found, s), mask))
+        alignment.append(baselines.cross_entropy(margin(q, found, s), mask))
     assert float(loss.segmentation) == pytest.approx(np.mean(segmentation), rel=1e-3)
     assert float(loss.alignment) == pytest.approx(np.mean(alignment), rel=1e-3)
     assert float(loss.total) == pytest.approx(np.mean(segmentation) + np.mean(alignment), rel=1e-3)

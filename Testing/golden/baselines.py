@@ -1,4 +1,4 @@
-"""The rivals' equations in plain NumPy and float64, one image and one structure at a time.
+"""The baselines' equations in plain NumPy and float64, one image and one structure at a time.
 
 Written from the papers, with loops over pixels and windows instead of batches and masked softmax.
 """
