@@ -1,4 +1,4 @@
-"""`qnetseg doctor`: what is there, what is missing, and how to mend it."""
+"""`qnetseg doctor`: what is there, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_doctor_says_that_everything_works(bed, capsys):
     assert "Volumes can be segmented." in capsys.readouterr().out
 
 
-def test_doctor_says_what_is_missing_and_how_to_mend_it(bed, capsys, monkeypatch):
+def test_doctor_says_what_is_missing_and_how_to_fix_it(bed, capsys, monkeypatch):
     bed.model.write_bytes(b"")
     version = importlib.metadata.version
 
@@ -44,7 +44,7 @@ def test_doctor_says_what_is_missing_and_how_to_mend_it(bed, capsys, monkeypatch
     assert "--  nilearn             not installed (only for demo)" in told
     assert 'pip install "qnetseg[demo]"' in told
     assert "!!  propagation network The weights file" in told and "damaged" in told
-    assert "ok  Q-Net               tiny-qnet.safetensors" in told and "mend what is marked !!" in told
+    assert "ok  Q-Net               tiny-qnet.safetensors" in told and "fix what is marked !!" in told
 
 
 def test_without_q_net_the_volume_drawn_on_can_be_segmented(bed, capsys):
@@ -73,7 +73,7 @@ def test_doctor_reports_a_broken_engine_and_a_damaged_download(bed, monkeypatch)
     assert main(["weights", "download", "big"]) == 0
     (bed.folder / "downloads" / "big.safetensors").write_bytes(b"")
     checks = {check.name: check for check in doctor.examine()}
-    assert not checks["engine"].ok and checks["engine"].mend == "Install it again."
+    assert not checks["engine"].ok and checks["engine"].remedy == "Install it again."
     assert not checks["big"].ok and not checks["big"].needed
 
 

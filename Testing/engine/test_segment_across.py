@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from qnetseg.errors import Cancelled
 from qnetseg.segment import FeatureCache, SegmentOptions, segment_volume
+from qnetseg.segment.best_slice import outlined, slice_confidence
 from qnetseg.segment.correspondence import (
     CLEAREST,
     DISTANCE,
@@ -23,7 +24,6 @@ from qnetseg.segment.correspondence import (
 )
 from qnetseg.segment.descriptors import MOST_SLICES, Descriptors
 from qnetseg.segment.inference import Runner
-from qnetseg.segment.surest import outlined, sureness
 from qnetseg.volume import support_from_mask
 from qnetseg_lab.evaluation.body_phantom import body_phantom
 from support.walker_network import simple_networks
@@ -59,7 +59,7 @@ def test_every_place_is_compared_with_every_drawn_one():
     assert float(found.found[1]) == pytest.approx(max(inside), abs=1e-4)
 
 
-def test_the_surest_slice_is_outlined_where_its_area_is_most_like_the_drawing_s():
+def test_the_most_confident_slice_is_outlined_where_its_area_is_most_like_the_drawing_s():
     rows, columns = np.indices((64, 64)) - 32
     # Even odds at 10 pixels from the middle.
     probability = (1 / (1 + np.exp(np.hypot(rows, columns) - 10))).astype(np.float32)
@@ -68,9 +68,11 @@ def test_the_surest_slice_is_outlined_where_its_area_is_most_like_the_drawing_s(
     likely, larger = outlined(probability, mask, np.pi * 12**2)
     assert larger.sum() == pytest.approx(np.pi * 12**2, rel=0.1) and not larger[:12, :12].any()
     assert np.array_equal(larger & (likely > 0.5), larger)
-    assert sureness(likely, larger, np.pi * 12**2) > sureness(probability, mask, np.pi * 12**2)
+    assert slice_confidence(likely, larger, np.pi * 12**2) > slice_confidence(
+        probability, mask, np.pi * 12**2
+    )
     assert outlined(probability, mask, np.pi * 9.2**2)[1].sum() < mask.sum()
-    assert sureness(probability, np.zeros_like(mask), 10.0) == 0
+    assert slice_confidence(probability, np.zeros_like(mask), 10.0) == 0
 
 
 def test_a_moved_body_is_noticed():

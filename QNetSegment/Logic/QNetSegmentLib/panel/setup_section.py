@@ -1,4 +1,4 @@
-"""Section Setup: what is missing, with a button that mends it; hidden when nothing is."""
+"""Section Setup: what is missing, with a button that fixes it; hidden when nothing is."""
 
 from __future__ import annotations
 

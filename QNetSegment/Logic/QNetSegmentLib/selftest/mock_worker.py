@@ -29,12 +29,12 @@ def segment(job: Job, progress: Progress, cancel: Callable[[], bool]) -> Segment
 
     begin = time.monotonic()
     turned, orientation = canonical(job.query, job.support.axes)
-    likeness = _likeness(normalise(turned.array), job.support)
-    alike = likeness > 0.5
+    similarity = _similarity(normalise(turned.array), job.support)
+    alike = similarity > 0.5
     if job.background is not None:
         alike &= orientation.apply(job.background == 0)
     found = _slice_by_slice(alike, _drawn(job.support, turned), job.support, progress, cancel)
-    confidence = np.where(found, likeness, 1 - likeness)
+    confidence = np.where(found, similarity, 1 - similarity)
     step = np.linalg.det(turned.ijk_to_ras[:3, :3])
     report = Report(
         structure=job.support.name,
@@ -50,12 +50,12 @@ def segment(job: Job, progress: Progress, cancel: Callable[[], bool]) -> Segment
     )
     return Segmentation(
         np.ascontiguousarray(orientation.back(found), np.uint8),
-        np.ascontiguousarray(orientation.back(likeness), np.float32),
+        np.ascontiguousarray(orientation.back(similarity), np.float32),
         report,
     )
 
 
-def _likeness(image: np.ndarray, support: SupportSet) -> np.ndarray:
+def _similarity(image: np.ndarray, support: SupportSet) -> np.ndarray:
     """(K, J, I) float32: 1 for the usual brightness of the drawing, 0.5 at WIDTH deviations from it.
 
     image: the canonical volume, normalised as the support's slices are.

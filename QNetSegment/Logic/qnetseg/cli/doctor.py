@@ -1,4 +1,4 @@
-"""`qnetseg doctor`: what is installed, what is missing, and how to mend it."""
+"""`qnetseg doctor`: what is installed, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LITTLE_SPACE = 1 << 30  # bytes; a large volume with its confidence passes throu
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. `needed`: without it nothing can be segmented; `mend`: what to do if it is not ok."""
+    """One finding. `needed`: without it nothing can be segmented; `remedy`: what to do if it is not ok."""
 
     name: str
     ok: bool
     found: str
-    mend: str = ""
+    remedy: str = ""
     needed: bool = True
 
 
@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "doctor",
-        "say what is installed, what is missing and how to mend it",
+        "say what is installed, what is missing and how to fix it",
         "qnetseg doctor",
         "\nExit code 0 if volumes can be segmented, else 2.",
     )
@@ -55,12 +55,12 @@ def run(arguments: argparse.Namespace) -> int:
             sign = "ok" if check.ok else ("!!" if check.needed else "--")
             print(
                 f"{sign}  {check.name:19s} {check.found}"
-                + ("" if check.ok or not check.mend else f"\n    {check.mend}")
+                + ("" if check.ok or not check.remedy else f"\n    {check.remedy}")
             )
         print(
             "Volumes can be segmented."
             if works
-            else "Volumes cannot be segmented yet: mend what is marked !!."
+            else "Volumes cannot be segmented yet: fix what is marked !!."
         )
     return 0 if works else 2
 
@@ -155,16 +155,16 @@ def _other_model(entry: models.ModelEntry) -> Check:
 
 
 def _space() -> Check:
-    mend = "Free some space, or set TMPDIR to another folder."
+    remedy = "Free some space, or set TMPDIR to another folder."
     try:
         folder = tempfile.gettempdir()
         free = shutil.disk_usage(folder).free
     except OSError as error:  # no folder can be written to
-        return Check("temporary folder", False, str(error.strerror or error), mend)
+        return Check("temporary folder", False, str(error.strerror or error), remedy)
     return Check(
         "temporary folder",
         free >= LITTLE_SPACE,
         f"{folder}, {free / 1e9:.1f} GB free",
-        mend,
+        remedy,
         needed=False,
     )

@@ -1,4 +1,4 @@
-"""What defines a Q-Net or a rival: topology, constants of its equations and its input contract."""
+"""What defines a Q-Net or a baseline: topology, constants of its equations and its input contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Query-informed threshold (paper, Eq. 5 and appendix A.1), and the fixed one of its rivals."""
+"""Query-informed threshold (paper, Eq. 5 and appendix A.1), and the fixed one of the baselines."""
 
 from __future__ import annotations
 

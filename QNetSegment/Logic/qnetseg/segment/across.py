@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from ..model import QNet
 from ..volume import InPlaneGrid, SupportSet
+from .best_slice import outlined, slice_confidence, usual_area
 from .correspondence import Correspondence, correspond
 from .decide import connected_parts, within_reach
 from .descriptors import FeatureCache
@@ -22,7 +23,6 @@ from .propagator import Propagator
 from .scenes import Drawing
 from .slice_by_slice import Prediction, predict
 from .stack import Stack
-from .surest import outlined, sureness, usual_area
 
 # Chosen on pairs of CMR patients, with and without the structure, and on CMR drawings in Sunnybrook.
 FOUND_AGAIN = 0.86  # similarity of the drawn places from which nobody doubts that the structure is there
@@ -44,7 +44,7 @@ def other_volume(
     searcher: Searcher, stack: Stack, support: SupportSet, options: SegmentOptions, job: Job
 ) -> Prediction:
     """Every slice is predicted on its own, by Q-Net and by the similarity of each place to the drawn ones;
-    the surest slice then stands for a drawn one.
+    the most confident slice then stands for a drawn one.
 
     Where nothing is found the prediction stays as it is. Where the surroundings of the drawings are found
     again and they themselves less so, the structure is not there.
@@ -63,15 +63,15 @@ def other_volume(
     if not mask.any():
         return predicted
     usual = usual_area(support, stack)
-    sure = np.array([sureness(*each, usual) for each in zip(probability, mask, strict=True)])
-    predicted = replace(predicted, sureness=float(sure.max()))
-    surest = int((sure * np.exp(seen.found.numpy() / SIMILARITY)).argmax())
+    sure = np.array([slice_confidence(*each, usual) for each in zip(probability, mask, strict=True)])
+    predicted = replace(predicted, confidence=float(sure.max()))
+    best = int((sure * np.exp(seen.found.numpy() / SIMILARITY)).argmax())
     if _absent(seen):
         # At most even odds: nothing is found, and the slices on which it might be are those to check.
         return replace(predicted, probability=np.minimum(probability, 0.5))
-    likely, drawn = outlined(probability[surest], mask[surest], usual)
-    found = propagate(searcher.propagator, stack.slices, stack.spacing, Drawing({surest: drawn}), job)
-    found.probability[surest] = likely * drawn  # nobody drew it: it is as sure as predicted
+    likely, drawn = outlined(probability[best], mask[best], usual)
+    found = propagate(searcher.propagator, stack.slices, stack.spacing, Drawing({best: drawn}), job)
+    found.probability[best] = likely * drawn  # nobody drew it: it is as sure as predicted
     return replace(predicted, probability=found.probability, trust=found.trust)
 
 

@@ -16,13 +16,13 @@ from torch import Tensor
 from .descriptors import Descriptors, sides
 
 # Chosen on a few pairs of CMR patients.
-SOFTNESS = 0.05  # difference in likeness that is one log-odds
-DISTANCE = 0.005  # likeness lost for each squared cell between two places
-FARTHEST = 0.4  # likeness lost at most: anatomy varies
+SOFTNESS = 0.05  # difference in similarity that is one log-odds
+DISTANCE = 0.005  # similarity lost for each squared cell between two places
+FARTHEST = 0.4  # similarity lost at most: anatomy varies
 INTENSITY = 0.3  # of the intensities' weight within one volume: between two they mean less
 CLEAREST = 20.0  # log-odds at most: a drawing that fills its slice has no surroundings to compare with
 MOST_DRAWN = 8  # drawn slices that are compared with, those of the largest area: each takes 64 MiB
-VOTE = 0.05  # likeness over which votes for a displacement lose their weight
+VOTE = 0.05  # similarity over which votes for a displacement lose their weight
 BLUR = 5  # coarse cells that votes are pooled over
 
 
@@ -115,7 +115,7 @@ class _Drawn:
 
     Attributes:
         joined: (D + 11, places) float32, see `Descriptors.factors`.
-        apart: (h w, places) float32, likeness lost by the distance to each place of a query's slice.
+        apart: (h w, places) float32, similarity lost by the distance to each place of a query's slice.
     """
 
     joined: Tensor

@@ -48,8 +48,8 @@ class Basis:
 
 @dataclass(frozen=True)
 class Descriptors:
-    """Of S slices; the likeness of two places is the product of their features minus the squared distance of
-    their intensities.
+    """Of S slices; the similarity of two places is the product of their features minus the squared distance
+    of their intensities.
 
     Attributes:
         features: (S, D, h, w) float32, unit vectors.
@@ -71,7 +71,7 @@ class Descriptors:
 
     def factors(self, index: int, intensity: float = 1.0, right: bool = False) -> Tensor:
         """(D + 11, h w) of one slice; its left factors, transposed, times the right ones of another slice are
-        the likeness of all their places.
+        the similarity of all their places.
 
         intensity: weight of the intensities' distance.
         """

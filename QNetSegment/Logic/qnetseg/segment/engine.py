@@ -29,7 +29,7 @@ from .stack import Stack, build_stack, model_grid
 
 SMALL_PIXELS = 12  # drawn pixels below which a structure is hard to follow
 COARSE = 1.5  # times Q-Net's own spacing; beyond it organs look much smaller than in its training
-VAGUE = 0.75  # confidence of another patient's surest slice; chosen on CHAOST2, CMR and Sunnybrook queries
+VAGUE = 0.75  # confidence of another patient's best slice; chosen on CHAOST2, CMR and Sunnybrook queries
 OBLIQUE_DEGREES = 20.0  # beyond it the drawn plane and the query's slices are different sections
 GUESSED = 0.5  # highest score of a slice that was put together from strips: it has to be looked at
 SMALL_SLICE = 0.08  # of the largest drawing's pixels; a lonely slice with less may be a click
@@ -107,7 +107,7 @@ def segment_volume(
         volume_ml=float(mask.sum()) * _voxel_ml(query),
         plane=support.plane,
         threshold_offset=ran.predicted.threshold_offset,
-        warnings=(*_warnings(support, query, stack, mask, ran.predicted.sureness), *ran.warnings),
+        warnings=(*_warnings(support, query, stack, mask, ran.predicted.confidence), *ran.warnings),
         slices=_slice_reports(ran.predicted, mask, looked_at, support, stack),
     )
     return Segmentation(stack.native(mask.astype(np.uint8)), stack.native(probability), report)
@@ -209,12 +209,12 @@ def _slice_reports(
 
 
 def _warnings(
-    support: SupportSet, query: Volume, stack: Stack, mask: np.ndarray, sureness: float
+    support: SupportSet, query: Volume, stack: Stack, mask: np.ndarray, confidence: float
 ) -> list[str]:
     found = []
     if not mask.any():
         found.append(NOT_FOUND)
-    elif sureness < VAGUE:
+    elif confidence < VAGUE:
         found.append(FOUND_VAGUELY)
     if max(int(part.mask.sum()) for part in support.filled) < SMALL_PIXELS:
         found.append("The drawn structure is very small; check every slice.")

@@ -34,7 +34,7 @@ class Prediction:
         trust: what speaks for or against each slice; None where only single slices were looked at, so that
             nothing is known of the structure's ends.
         described: the slices and the drawn ones along the same axes, if that was asked for.
-        sureness: of another patient's surest slice, 0 to 1 (`surest.sureness`); 1 where it was not asked for.
+        confidence: of another patient's best slice, 0 to 1 (see `best_slice`); 1 where it was not asked for.
     """
 
     probability: np.ndarray
@@ -42,7 +42,7 @@ class Prediction:
     threshold_offset: float
     trust: Trust | None = None
     described: Described | None = None
-    sureness: float = 1.0
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ def usual_area(support: SupportSet, stack: Stack) -> float:
     return float(np.mean(areas)) / (stack.spacing[1] * stack.spacing[2])
 
 
-def sureness(probability: np.ndarray, mask: np.ndarray, usual: float) -> float:
+def slice_confidence(probability: np.ndarray, mask: np.ndarray, usual: float) -> float:
     """Expected Dice of an (H, W) bool mask, less where its area is another than the usual one in pixels."""
     area = float(mask.sum())
     if area == 0:
@@ -39,8 +39,7 @@ def outlined(probability: np.ndarray, mask: np.ndarray, usual: float) -> tuple[n
         usual: area of the drawings in pixels.
 
     Returns:
-        Probability and mask with the threshold at one half: the parts at the surest threshold that meet the
-        mask.
+        Probability and mask with the threshold at one half: the parts at the best threshold that meet the mask.
     """
     odds = logit(np.clip(probability, 1e-4, 1 - 1e-4))
     found: list[tuple[np.ndarray, np.ndarray]] = []
@@ -49,4 +48,4 @@ def outlined(probability: np.ndarray, mask: np.ndarray, usual: float) -> tuple[n
         parts, _ = ndimage.label(shifted > 0.5)
         kept = np.unique(parts[mask])
         found.append((shifted, np.isin(parts, kept[kept > 0])))
-    return max(found, key=lambda each: sureness(each[0], each[1], usual))
+    return max(found, key=lambda each: slice_confidence(each[0], each[1], usual))
