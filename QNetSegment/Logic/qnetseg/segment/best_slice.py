@@ -39,7 +39,8 @@ def outlined(probability: np.ndarray, mask: np.ndarray, usual: float) -> tuple[n
         usual: area of the drawings in pixels.
 
     Returns:
-        Probability and mask with the threshold at one half: the parts at the best threshold that meet the mask.
+        Probability and mask with the threshold at one half: those parts at the best threshold that meet the
+        mask.
     """
     odds = logit(np.clip(probability, 1e-4, 1 - 1e-4))
     found: list[tuple[np.ndarray, np.ndarray]] = []
