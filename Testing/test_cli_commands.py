@@ -255,10 +255,10 @@ def test_evaluate_p_calls_the_protocol(bed, capsys, monkeypatch):
 
 
 def test_result_files_of_training_runs_are_told_apart():
-    from qnetseg.cli.evaluate import _run_name
+    from qnetseg.cli.evaluate import result_name
     from qnetseg.evaluation.protocol_p import ProtocolP
 
-    name = _run_name(ProtocolP("cmr", fold=1), Path("runs", "default-fold1", "model.safetensors"))
+    name = result_name("p", ProtocolP("cmr", fold=1), Path("runs", "default-fold1", "model.safetensors"))
     assert name == "p-cmr-setting1-fold1-released-none-default-fold1"
 
 

@@ -14,7 +14,7 @@ from .. import __version__
 from ..cores import let_waiting_threads_sleep
 from ..errors import Cancelled, QNetSegmentError, is_out_of_memory
 from ..worker.protocol import WorkerFailure
-from . import bench, compare, data, demo, doctor, evaluate, report, segment, train, weights
+from . import bench, compare, data, demo, doctor, evaluate, report, segment, tables, train, weights
 from .common import say
 from .parser import Parser
 from .streams import Ended, forgiving_streams
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qnetseg {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (segment, demo, doctor, weights, data, train, evaluate, compare, bench, report):
+    for module in (segment, demo, doctor, weights, data, train, evaluate, compare, bench, report, tables):
         module.add(commands)
     return parser
 

@@ -31,11 +31,18 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write index.md and experiments.md."""
     require_folder(arguments.folder)
-    from ..evaluation.report import write_experiments, write_index
+    from ..evaluation.report import write_experiments
 
-    queue = project_folder() / "Training" / "GPU_QUEUE.md"
     experiments = write_experiments(arguments.folder)
-    print(f"tables     {write_index(arguments.folder, queue if queue.is_file() else None)}")
+    print(f"tables     {write_tables(arguments.folder)}")
     if experiments is not None:
         print(f"tables     {experiments}")
     return 0
+
+
+def write_tables(folder: Path) -> Path:
+    """Write index.md, which looks up what is missing in the queue of a checkout; see `write_index`."""
+    from ..evaluation.report import write_index
+
+    queue = project_folder() / "Training" / "GPU_QUEUE.md"
+    return write_index(folder, queue if queue.is_file() else None)
