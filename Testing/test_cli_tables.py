@@ -146,7 +146,12 @@ class Laboratory:
 
     def score(self, protocol, weights, output, report):
         self.log.append(f"score {output.name}")
-        output.write_text(json.dumps(self.load(weights).provenance))
+        rows = [{"structure": "liver", "query": str(n), "support": "0", "dice": 0.1 * n} for n in range(1, 8)]
+        same = {key: getattr(protocol, key) for key in ("dataset", "setting", "scheme")}
+        own = {"protocol": "P", **same, "method": "qnet", "model": weights.parent.name, "rows": rows}
+        for row in rows:
+            row["query"] += f" of fold {protocol.fold}"
+        output.write_text(json.dumps({**self.load(weights).provenance, **own}))
 
     def call(self, *options):
         return main(["tables", "--runs", f"{self.root}/runs", "--output", f"{self.root}/results", *options])
@@ -169,11 +174,29 @@ def test_a_stopped_runner_goes_on_and_repeats_nothing(laboratory, capsys):
     trained, scored = laboratory.did("train"), laboratory.did("score")
     assert trained.count("tables-cpu-qnet-strict-fold1") == 2  # the stopped one
     assert len(set(trained)) == len(trained) - 1 and len(set(scored)) == len(scored)
-    assert {Path(name).stem for name in scored} == {p.stem for p in (laboratory.root / "results").iterdir()}
+    assert {Path(name).stem for name in scored} == {p.stem for p in (laboratory.root / "results").glob("p-*")}
     assert laboratory.log.count("report") == len(scored)
     before = len(laboratory.log)
     assert laboratory.call("--only", "table1", "table3", "qnet") == 0
     assert len(laboratory.log) == before
+
+
+def test_what_both_sides_have_is_compared(laboratory):
+    assert laboratory.call("--only", "table1", "qnet") == 0
+    results = laboratory.root / "results"
+    compared = {path.name for path in results.glob("compare-*.json")}
+    modes = [f"qnet-{mode}-qnet-none" for mode in plan.MODES]
+    where = ("chaos-setting1", "cmr-setting1", "chaos-setting2")
+    assert compared == {f"compare-{w}-strict-{m}-tables-cpu.json" for w in where for m in modes}
+    content = json.loads((results / f"compare-chaos-setting1-strict-{modes[0]}-tables-cpu.json").read_text())
+    assert content["pairs"] == 5 * 7 and content["unpaired"] == 0 and content["mean"]["difference"] == 0
+    assert laboratory.call("--only", "table1", "adnet") == 0
+    ((name, pairs),) = [
+        (name, pairs)
+        for name, pairs in plan.comparisons(plan.chosen(["table1", "adnet"])[0])
+        if "adnet-none" in name
+    ]
+    assert (results / f"compare-{name}-tables-cpu.json").is_file() and len(pairs) == 5
 
 
 def test_results_are_enough_where_the_models_are_gone(laboratory):
@@ -211,7 +234,7 @@ def test_what_another_recipe_made_is_refused(laboratory, capsys, kind):
 
 def test_a_damaged_result_is_named(laboratory, capsys):
     assert laboratory.call("--only", "table1", "panet") == 0
-    path = next((laboratory.root / "results").iterdir())
+    path = next((laboratory.root / "results").glob("p-*"))
     path.write_text("cut o")
     assert laboratory.call("--only", "table1", "panet") == 2
     assert path.name in capsys.readouterr().err

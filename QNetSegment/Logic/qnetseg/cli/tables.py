@@ -91,6 +91,8 @@ def _fill(bench: Bench, left: list[Scoring]) -> int:
         except TrainingError as error:
             say(str(error))
             astray.add(scoring.training)
+        else:
+            bench.compare(scoring)
         write_tables(bench.results)
     return 1 if astray else 0
 
@@ -155,6 +157,22 @@ class Bench:
         forms[scoring.form](self._protocol(scoring), weights, output, report=lambda line: None)
         self._remember(_kind(scoring), time.monotonic() - begun)
         return output
+
+    def compare(self, scoring: Scoring) -> None:
+        """Write the paired comparisons that a new result changes, on the folds that both sides have."""
+        from ..evaluation.comparison import compare, read_side
+        from ..evaluation.plan import comparisons
+        from ..evaluation.results import write_json
+
+        for name, pairs in comparisons(scoring):
+            files = [tuple(map(self.output, pair)) for pair in pairs]
+            there = [pair for pair in files if all(path.is_file() for path in pair)]
+            if there:
+                first, second = (
+                    [read_side(str(path))[0] for path in side] for side in zip(*there, strict=True)
+                )
+                content = compare(first, second)
+                write_json(self.results / f"compare-{name}-tables-{self.budget}.json", content)
 
     def _protocol(self, scoring: Scoring) -> ProtocolP:
         from ..evaluation.protocol_p import ProtocolP

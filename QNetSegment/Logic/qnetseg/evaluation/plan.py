@@ -46,6 +46,13 @@ UNSEEN: dict[str, dict[str, Any]] = {
     "no-kidneys": {"data.chaos.exclude": ["right kidney", "left kidney"]},
     "no-upper": {"data.chaos.exclude": ["liver", "spleen"], "data.cmr.share": 0},
 }
+# What is compared, patient by patient: first row and mode, second row and mode.
+COMPARED: tuple[tuple[str, str, str, str], ...] = (
+    ("qnet", "none", "adnet", "none"),  # the paper's claim
+    ("dp", "none", "64x64", "none"),  # what the second path brings
+    ("qnet", "none", "dp", "none"),  # what the threshold from the query brings
+    *(("qnet", mode, "qnet", "none") for mode in MODES),  # what refinement brings
+)
 TABLES = ("table1", "table2", "table3", "figure4")
 FIRST_FOLDS = (0, 1)
 
@@ -123,6 +130,28 @@ def chosen(only: Iterable[str]) -> list[Scoring]:
         for scoring in plan()
         if scoring.table in (tables or TABLES) and scoring.training.row in (rows or ROWS)
     ]
+
+
+def comparisons(scoring: Scoring) -> Iterator[tuple[str, list[tuple[Scoring, Scoring]]]]:
+    """What a result changes: for each comparison its name, and pairs of scorings of the same cases."""
+    own = scoring.training.row, scoring.mode
+    if scoring.form != "p":
+        return
+    for names in COMPARED:
+        sides = names[:2], names[2:]
+        if own in sides:
+            like = [
+                other
+                for other in plan()
+                if (other.form, other.dataset, other.setting, other.training.scheme)
+                == ("p", scoring.dataset, scoring.setting, scoring.training.scheme)
+            ]
+            first, second = (
+                {(s.training.fold, s.training.unseen): s for s in like if (s.training.row, s.mode) == side}
+                for side in sides
+            )
+            where = f"{scoring.dataset}-setting{scoring.setting}-{scoring.training.scheme}"
+            yield f"{where}-{'-'.join(names)}", [(first[k], second[k]) for k in first if k in second]
 
 
 def _table1(rows: Iterable[str], scheme: str, folds: Iterable[int]) -> Iterator[Scoring]:
