@@ -71,8 +71,11 @@ def has_seen(name: str, cases: Collection[str], model: Model[Any]) -> bool | Non
 def recorded_recipe(model: Model[Any]) -> dict[str, Any] | None:
     """The recipe in the weights, files and folders named without where they lie; None if there is none."""
     recipe = model.provenance.get("recipe")
-    if not recipe:
-        return None
+    return without_folders(recipe) if recipe else None
+
+
+def without_folders(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe whose files and folders are named without where they lie."""
     start = recipe.get("start", "")
     if not start.startswith("torchvision:") and Path(start).suffix:
         start = run_name(Path(start))

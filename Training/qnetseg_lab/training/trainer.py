@@ -25,6 +25,7 @@ from .scalars import Scalars
 LEARNERS: dict[type, type[Learner]] = {Recipe: EpisodeLearner, PropagationRecipe: PropagationLearner}
 
 CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "model.safetensors"
 CHECKPOINT_SECONDS = 110.0
 LOG_EVERY = 10
 
@@ -128,7 +129,7 @@ class Trainer:
                 while self.step < last:
                     self._learn()
         if self.leads and self.step == self.recipe.steps:
-            save_model(self.folder / "model.safetensors", self.learner.finished(), self.provenance())
+            save_model(self.folder / WEIGHTS, self.learner.finished(), self.provenance())
         self.processes.wait()
         return self.network
 
@@ -158,6 +159,11 @@ class Trainer:
         loss = self.learner.learn(self.step)
         self.step += 1
         return loss
+
+    def forget(self) -> None:
+        """Remove the checkpoint, several times as large as the weights, once these are written."""
+        if self.leads and (self.folder / WEIGHTS).is_file():
+            self._checkpoint_path().unlink(missing_ok=True)
 
     def provenance(self) -> dict[str, Any]:
         """What the weights file says about its making."""
@@ -229,8 +235,7 @@ class Trainer:
             raise WeightsError(
                 f"The checkpoint {path} is damaged.", "Delete it to start the run again."
             ) from error
-        kind = type(self.recipe)
-        if _telling(json.loads(state["recipe"]), kind) != _telling(json.loads(self._fingerprint()), kind):
+        if not same_run(json.loads(state["recipe"]), self.recipe.to_dict(), type(self.recipe)):
             raise RecipeError(
                 f"The folder {self.folder} holds a run of another recipe.",
                 "Choose another output folder or delete that one.",
@@ -268,6 +273,12 @@ class Trainer:
             ) from error
         finally:
             part.unlink(missing_ok=True)
+
+
+def same_run(one: dict[str, Any], other: dict[str, Any], kind: type[AnyRecipe]) -> bool:
+    """Whether two recipes decide the same run; as `to_dict` gives them, or read back from JSON."""
+    first, second = (json.loads(json.dumps(recipe, default=list)) for recipe in (one, other))
+    return _telling(first, kind) == _telling(second, kind)
 
 
 def _telling(recipe: dict[str, Any], kind: type[AnyRecipe]) -> dict[str, Any]:
