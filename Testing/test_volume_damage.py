@@ -308,6 +308,15 @@ def test_names_that_are_not_text_are_refused(tmp_path, ending):
                 write_volume(path, make_volume())
 
 
+@pytest.mark.parametrize("name", ["n" * 300 + ".nii", "a\0b.nii"])
+def test_names_that_no_file_can_have_are_refused(tmp_path, name):
+    for read in (read_volume, read_labelmap):
+        with pytest.raises(InputError):
+            read(tmp_path / name)
+    with pytest.raises(OutputError):
+        write_volume(tmp_path / name, make_volume())
+
+
 def test_metaimages_with_odd_headers_are_read(tmp_path):
     """Text instead of bytes, another word for true."""
     array = np.arange(120, dtype=np.float32).reshape(SHAPE)

@@ -147,6 +147,12 @@ def test_labels_are_not_merged():
     assert len(support_of((mask > 0) * 255).slices) == 1
 
 
+@pytest.mark.parametrize("kind", ["U1", "O", "c8"])
+def test_a_drawing_is_made_of_numbers(kind):
+    with pytest.raises(MaskError, match="not a real number"):
+        support_of(only(ball(), 5).astype(kind))
+
+
 @pytest.mark.parametrize("kind", ["stray", "tilted", "small"])
 def test_the_engine_warns_and_does_not_count_the_slice_as_drawn(kind):
     query, organ = body_phantom((10, 64, 64), (8.0, 4.0, 4.0), seed=1)

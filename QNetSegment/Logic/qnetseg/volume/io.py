@@ -34,6 +34,7 @@ def read_volume(path: PathLike, series: str | None = None) -> Volume:
     by a FileWarning.
     """
     path = Path(path)
+    require_text(path, VolumeError)
     if path.is_dir():
         raw, name = read_series(path, series)
     elif series is not None:
@@ -54,6 +55,7 @@ def read_labelmap(path: PathLike, segment: str | int | None = None, *, drawn: bo
     not there, or for overlapping segments when none is chosen.
     """
     path = Path(path)
+    require_text(path, InputError)
     if path.is_dir():
         raise InputError(f"'{path}' is a folder.", "Choose a label image or a .seg.nrrd file.")
     if is_dicom(path):

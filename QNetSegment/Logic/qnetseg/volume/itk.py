@@ -114,7 +114,8 @@ def is_dicom(path: Path) -> bool:
 
 
 def require_text(path: Path, error: type[QNetSegmentError]) -> None:
-    """Raise `error` for a name that is not valid text, which would end the process inside the library."""
+    """Raise `error` for a name that is not valid text, which would end the process inside the library, or
+    that no file can have."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as cause:
@@ -123,6 +124,13 @@ def require_text(path: Path, error: type[QNetSegmentError]) -> None:
             f"The name '{printable}' has letters in another encoding than UTF-8.",
             "Rename the file or its folder.",
         ) from cause
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # said by who opens it
+    except (OSError, ValueError) as cause:  # it is too long, or holds a zero byte
+        reason = getattr(cause, "strerror", None) or cause
+        raise error(f"'{path.name}' cannot be used: {reason}.", "Choose another name.") from cause
 
 
 def _format(path: Path, error: type[InputError]) -> str:
