@@ -245,3 +245,16 @@ def test_an_ending_that_gets_stuck_ends_all_the_same():
     environment = {**os.environ, "PYTHONPATH": str(LOGIC)}
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment, timeout=PATIENCE)
     assert done.returncode == 128 + signal.SIGTERM
+
+
+def test_cancelling_while_the_modules_are_loaded_is_a_sentence(tmp_path):
+    loading = tmp_path / "numpy.py"  # the first heavy module
+    loading.write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "qnetseg", "--version"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(LOGIC)])},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stderr) == (130, "qnetseg: Cancelled; nothing was written.\n")

@@ -7,13 +7,12 @@ import json
 import os
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FileWarning, InputError
+from ..errors import InputError, heard_oddities
 
 if TYPE_CHECKING:
     from ..worker.protocol import Progress
@@ -154,13 +153,13 @@ def say(line: str) -> None:
 @contextmanager
 def telling_oddities() -> Iterator[None]:
     """Say in a line each what is odd about the files that are read meanwhile."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", FileWarning)
-        try:
+    said: list[str] = []
+    try:
+        with heard_oddities() as said:
             yield
-        finally:
-            for sentence in dict.fromkeys(str(one.message) for one in caught if one.category is FileWarning):
-                say(f"warning: {sentence}")
+    finally:
+        for sentence in said:
+            say(f"warning: {sentence}")
 
 
 def print_json(content: Any) -> None:

@@ -15,7 +15,17 @@ from .. import __version__, models
 from ..errors import QNetSegmentError
 from .common import add_command, add_json, print_json
 
-NEEDED = ("numpy", "scipy", "scikit-image", "SimpleITK", "safetensors", "torch", "torchvision", "tqdm")
+NEEDED = (
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "SimpleITK",
+    "pydicom",
+    "safetensors",
+    "torch",
+    "torchvision",
+    "tqdm",
+)
 OPTIONAL = {"matplotlib": "demo", "nilearn": "demo", "numba": "training", "tensorboard": "training"}
 LITTLE_SPACE = 1 << 30  # bytes; a large volume with its confidence passes through the temporary folder
 

@@ -213,6 +213,8 @@ def support_from_mask(
             f"The drawing has the shape {mask.shape} but the volume {volume.shape} (k, j, i).",
             "Use a mask that was drawn on this volume.",
         )
+    if mask.dtype.kind not in "biuf":
+        raise MaskError(f"The drawing has values of type {mask.dtype}, which is not a real number.")
     if mask.dtype.kind == "f" and not np.isfinite(mask).all():
         raise MaskError("The drawing contains values that are not finite numbers.")
     _require_one_label(mask)
