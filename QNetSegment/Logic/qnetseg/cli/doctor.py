@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .. import __version__, models
-from ..errors import QNetSegmentError
+from ..errors import QNetSegmentError, why
 from .common import add_command, add_json, print_json
 
 NEEDED = ("numpy", "scipy", "scikit-image", "SimpleITK", "safetensors", "torch", "torchvision", "tqdm")
@@ -160,7 +160,7 @@ def _space() -> Check:
         folder = tempfile.gettempdir()
         free = shutil.disk_usage(folder).free
     except OSError as error:  # no folder can be written to
-        return Check("temporary folder", False, str(error.strerror or error), mend)
+        return Check("temporary folder", False, why(error), mend)
     return Check(
         "temporary folder",
         free >= LITTLE_SPACE,

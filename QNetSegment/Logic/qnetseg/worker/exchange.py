@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..errors import OutputError
+from ..errors import OutputError, why
 from .protocol import FOLDER_PREFIX, WorkerFailure
 
 
@@ -81,7 +81,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise OutputError(
-            f'An array could not be written to "{path.parent}": {error.strerror or error}.', _ROOM
+            f'An array could not be written to "{path.parent}": {why(error)}.', _ROOM
         ) from error
 
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import WorkerError
+from ..errors import WorkerError, why
 from . import exchange, protocol
 
 TAIL_BYTES = 16 << 10
@@ -41,7 +41,7 @@ class WorkerProcess:
             )
         except OSError as error:
             exchange.remove_folder(self.folder)
-            raise start_failure(command[0], str(error.strerror)) from error
+            raise start_failure(command[0], why(error)) from error
         self._events: queue.Queue[protocol.Event | protocol.ProtocolError | None] = queue.Queue()
         self._log = Tail()
         self._drains = [
