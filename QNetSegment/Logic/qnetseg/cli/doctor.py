@@ -13,7 +13,8 @@ from typing import Any
 
 from .. import __version__, models
 from ..errors import QNetSegmentError, why
-from .common import add_command, add_json, print_json
+from ..worker.exchange import temporary_folder
+from .common import add_command, add_json, print_json, print_text
 
 NEEDED = ("numpy", "scipy", "scikit-image", "SimpleITK", "safetensors", "torch", "torchvision", "tqdm")
 OPTIONAL = {"matplotlib": "demo", "nilearn": "demo", "numba": "training", "tensorboard": "training"}
@@ -53,11 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for check in checks:
             sign = "ok" if check.ok else ("!!" if check.needed else "--")
-            print(
+            print_text(
                 f"{sign}  {check.name:19s} {check.found}"
                 + ("" if check.ok or not check.mend else f"\n    {check.mend}")
             )
-        print(
+        print_text(
             "Volumes can be segmented."
             if works
             else "Volumes cannot be segmented yet: mend what is marked !!."
@@ -157,7 +158,9 @@ def _other_model(entry: models.ModelEntry) -> Check:
 def _space() -> Check:
     mend = "Free some space, or set TMPDIR to another folder."
     try:
-        folder = tempfile.gettempdir()
+        folder = temporary_folder()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
         free = shutil.disk_usage(folder).free
     except OSError as error:  # no folder can be written to
         return Check("temporary folder", False, why(error), mend)
