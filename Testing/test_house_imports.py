@@ -15,7 +15,19 @@ from cmake_list import ROOT
 LOGIC = ROOT / "QNetSegment" / "Logic"
 ROOMS = {
     "QNetSegment/Logic/qnetseg": (
-        ("cli", "worker", "segment", "models", "model", "volume", "cores", "errors", "provenance")
+        (
+            "cli",
+            "worker",
+            "segment",
+            "models",
+            "model",
+            "volume",
+            "atomic",
+            "cores",
+            "errors",
+            "processes",
+            "provenance",
+        )
     ),
     "Training/qnetseg_lab": ("commands", "report", "training", "evaluation", "data", "baselines"),
 }
