@@ -16,7 +16,7 @@ LOGIC = ROOT / "QNetSegment" / "Logic"
 ROOMS = {
     "QNetSegment/Logic/qnetseg": (
         *("__main__", "cli", "worker", "segment", "models", "model", "volume"),
-        *("cores", "errors", "provenance"),
+        *("atomic", "cores", "errors", "processes", "provenance"),
     ),
     "QNetSegment/Logic/QNetSegmentLib": (
         *("panel", "selftest", "runs", "sample_data", "scene", "process", "setup", "library"),

@@ -82,7 +82,7 @@ def test_a_stream_that_somebody_closed_takes_what_it_is_given(tmp_path):
 
 
 @posix_only
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT"])
 def test_a_signal_to_the_whole_group_leaves_no_image_behind(bed, name):
     temporary = bed.folder / "temporary"
     temporary.mkdir()

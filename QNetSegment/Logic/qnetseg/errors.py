@@ -94,6 +94,11 @@ class TrainingError(QNetSegmentError):
     """A training run that cannot go on; its last checkpoint is still there."""
 
 
+def why(error: OSError) -> str:
+    """The reason in words; an OSError that a library raises may have its sentence elsewhere, or none."""
+    return error.strerror or str(error) or type(error).__name__
+
+
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qnetseg.errors import InputError
+from qnetseg.errors import InputError, why
 
 from .metrics import bootstrap_mean_interval
 from .summary import FACTORS
@@ -56,7 +56,7 @@ def _read(path: Path) -> dict[str, Any]:
                 _key(row), float(row["dice"])
             return dict(content)
     except OSError as error:
-        raise InputError(f"The result file {path} cannot be read ({error.strerror}).", "Check it.") from error
+        raise InputError(f"The result file {path} cannot be read ({why(error)}).", "Check it.") from error
     except (ValueError, KeyError, TypeError):
         pass
     raise InputError(

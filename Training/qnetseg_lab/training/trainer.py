@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import torch
 
-from qnetseg.errors import OutputError, RecipeError, TrainingError, WeightsError
+from qnetseg.atomic import replacing
+from qnetseg.errors import OutputError, RecipeError, TrainingError, WeightsError, why
 from qnetseg.model import Network, save_model
 from qnetseg.provenance import revision
 
@@ -202,7 +202,7 @@ class Trainer:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                f"The folder {self.folder} cannot be made ({error.strerror}).",
+                f"The folder {self.folder} cannot be made ({why(error)}).",
                 "Choose another output folder.",
             ) from error
 
@@ -246,14 +246,11 @@ class Trainer:
         return json.dumps(self.recipe.to_dict(), sort_keys=True, default=list)
 
     def _write_checkpoint(self) -> None:
-        """Replace the checkpoint, unless the run has gone astray.
-
-        The name of the unfinished file is fixed, so that a run that is killed often leaves one at most.
-        """
+        """Replace the checkpoint, unless the run has gone astray."""
         self._require_numbers()
         if not all(bool(torch.isfinite(p.detach()).all()) for p in self.network.parameters()):
             raise self._diverged(self.step)
-        path, part = self._checkpoint_path(), self.folder / (CHECKPOINT + ".part")
+        path = self._checkpoint_path()
         state = {
             "network": self.network.state_dict(),
             "optimiser": self.learner.optimiser.state_dict(),
@@ -264,15 +261,13 @@ class Trainer:
             "setting": self._setting(),
         }
         try:
-            torch.save(state, part)
-            os.replace(part, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            with replacing(path) as part:
+                torch.save(state, part)
+        except RuntimeError as error:  # torch reports a full disk as RuntimeError
             raise OutputError(
                 f"The checkpoint {path} cannot be written.",
                 "Free some space and start again; it goes on from the last one.",
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def same_run(one: dict[str, Any], other: dict[str, Any], kind: type[AnyRecipe]) -> bool:

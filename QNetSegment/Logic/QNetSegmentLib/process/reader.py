@@ -68,7 +68,7 @@ class Reader:
     def read(self, path: str | os.PathLike[str]) -> None:
         """Begin. A process that cannot be started may be told of inside this call."""
         assert self._connection is None, "a reader is used once"
-        command = self._command or [*worker_command()[:-1], "qnetseg.worker.reader"]
+        command = self._command or worker_command("qnetseg.worker.reader")
         environment = worker_environment() if self._environment is None else self._environment
         try:
             connection = Connection([*command, quoted(path)], environment, decode)

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,7 +148,22 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def say(line: str) -> None:
     """A line for the person at the terminal, kept apart from results."""
-    print(f"qnetseg: {line}", file=sys.stderr, flush=True)
+    print(f"qnetseg: {plain(line)}", file=sys.stderr, flush=True)
+
+
+def print_text(text: str) -> None:
+    """Text of a result, for stdout."""
+    print(plain(text), flush=True)
+
+
+def plain(text: str) -> str:
+    """The text with escapes for control characters, with which a name could steer the terminal."""
+    return "".join(
+        one.encode("unicode_escape").decode()
+        if unicodedata.category(one) == "Cc" and one not in "\n\t"
+        else one
+        for one in text
+    )
 
 
 @contextmanager
@@ -174,6 +190,7 @@ class Bar:
         """name: of the work. unit: what is counted. scale: write large numbers as k, M or G."""
         from tqdm import tqdm
 
+        name = plain(name)
         self._name, self._lines = name, not sys.stderr.isatty()
         self._began = time.monotonic()
         self._told = (0.0, self._began)  # share and time of the last line

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import replacing
 from ..errors import FileWarning, InputError, MaskError, OutputError, VolumeError
-from .atomic import replacing
 from .dicom import read_file, read_series
 from .itk import RawImage, is_dicom, read_image, require_text, to_image, write_image
 from .labels import require_drawing
