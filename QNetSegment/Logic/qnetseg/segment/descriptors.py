@@ -64,6 +64,10 @@ class Descriptors:
         """units: (S, D, h, w) from `Basis.unit`; images: (S, H, W) float32; size: h and w."""
         return cls(units, neighbourhoods(images, size))
 
+    def chosen(self, slices: list[int]) -> Descriptors:
+        """Of some of the slices."""
+        return Descriptors(self.features[slices], self.intensities[slices])
+
     @property
     def size(self) -> tuple[int, int]:
         """Rows and columns of places."""

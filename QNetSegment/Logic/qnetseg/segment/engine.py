@@ -60,6 +60,7 @@ def segment_volume(
     cancel: CancelCallback | None = None,
     cache: FeatureCache | None = None,
     background: np.ndarray | None = None,
+    drawn_on: Volume | None = None,
 ) -> Segmentation:
     """Segment a volume from one or more drawn slices.
 
@@ -76,6 +77,8 @@ def segment_volume(
         cache: keeps what Q-Net sees of the volume for the next call; None keeps nothing.
         background: (K, J, I) on the query's grid, not 0 where something else is known to be, such as other
             segments; the structure is never found there. None for nothing known.
+        drawn_on: another patient's whole volume, whose slices were drawn on: with it the structure is found
+            in the right place more often. None where only the slices are at hand.
 
     Returns:
         Mask and confidence on the query's own grid, and a report.
@@ -94,7 +97,7 @@ def segment_volume(
     if options.method == "volume" and stack.same_volume:
         ran = _drawn_volume(networks, stack, drawing, options, job)
     else:
-        ran = _by_qnet(networks, stack, support, looked_at, options, job, cache)
+        ran = _by_qnet(networks, stack, support, looked_at, options, job, cache, drawn_on)
     mask, probability = decided(ran.predicted, drawing if stack.same_volume else None, options.clean_up)
     if drawing.others is not None:
         mask &= ~drawing.others
@@ -134,6 +137,7 @@ def _by_qnet(
     options: SegmentOptions,
     job: Job,
     cache: FeatureCache | None,
+    drawn_on: Volume | None,
 ) -> _Ran:
     """Another patient, or slice by slice: the two ways that need Q-Net."""
     model = networks.qnet
@@ -149,9 +153,21 @@ def _by_qnet(
         predicted = predict(runner, stack, grid, support, looked_at, options, job)
     else:
         propagator = Propagator(networks.propagation.network, options)
-        predicted = other_volume(Searcher(runner, propagator, grid, cache), stack, support, options, job)
+        example = None if drawn_on is None else _example(support, drawn_on)
+        searcher = Searcher(runner, propagator, grid, cache)
+        predicted = other_volume(searcher, stack, support, options, job, example)
         warnings += propagator.warnings
     return _Ran(predicted, model.name, runner.device.type, runner.precision, (*warnings, *runner.warnings))
+
+
+def _example(support: SupportSet, drawn_on: Volume) -> Stack:
+    """The whole volume that was drawn on. Raises InputError for another one."""
+    example = build_stack(support, drawn_on)
+    if not example.same_volume:
+        raise InputError(
+            f"The drawing was not made on the volume '{drawn_on.name}'.", "Give the one that it was drawn on."
+        )
+    return example
 
 
 def _drawing(support: SupportSet, stack: Stack, background: np.ndarray | None, query: Volume) -> Drawing:

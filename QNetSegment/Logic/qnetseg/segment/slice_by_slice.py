@@ -47,11 +47,13 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """Descriptors of the query's S slices and of the n drawn ones, whose masks are (n, h, w) float32."""
+    """Descriptors of the query's S slices and of the n drawn ones, whose masks are (n, h, w) float32, and the
+    axes of both."""
 
     query: Descriptors
     support: Descriptors
     masks: torch.Tensor
+    basis: Basis
 
 
 def predict(
@@ -108,7 +110,7 @@ def predict(
         Descriptors.of(torch.cat(units), images, places),
         Descriptors.of(prepared.units, torch.from_numpy(drawn), places),
     )
-    return replace(found, described=Described(*both, known))
+    return replace(found, described=Described(*both, known, prepared.basis))
 
 
 class _Prepared:

@@ -18,7 +18,8 @@ _FEATURES = FeatureCache()
 def segment(task: Task, networks: Networks, options: SegmentOptions) -> Answer:
     """`segment_volume` on the whole native volume."""
     support = drawing(task.support or task)
-    result = segment_volume(support, task.study.volume, networks, options, cache=_FEATURES)
+    example = None if task.support is None else task.support.study.volume
+    result = segment_volume(support, task.study.volume, networks, options, cache=_FEATURES, drawn_on=example)
     mask = task.as_drawn(np.asarray(task.study.stack(result.mask) > 0))
     confidence = {entry.index: entry.score for entry in result.report.slices}
     doubted = bool({NOT_FOUND, FOUND_VAGUELY} & set(result.report.warnings))
