@@ -213,7 +213,7 @@ def test_a_full_disk_leaves_the_old_file(small, tmp_path, monkeypatch):
 
 
 def test_a_missing_folder_is_an_output_error(small, tmp_path):
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="could not be written"):
         save_model(tmp_path / "none" / "model.safetensors", small, PROVENANCE)
 
 
