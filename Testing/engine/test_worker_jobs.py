@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from qnetseg import errors
+from qnetseg.volume import Volume
 from qnetseg.worker import exchange
 from qnetseg.worker.backend import read_job
 from qnetseg.worker.jobs import read_answer, write_request
-from qnetseg.worker.protocol import Error, ProtocolError, Ready, Result, WorkerFailure
+from qnetseg.worker.protocol import Error, ProtocolError, Ready, Result, WorkerFailure, decode_request, encode
 from support.worker_bed import sample
 
 REPORT = {
@@ -40,6 +41,16 @@ def test_structures_of_one_volume_share_its_file(tmp_path):
     assert names(tmp_path) == ["1-query.npy", "1-support.npz", "2-support.npz"]
     exchange.clear_folder(tmp_path, keep=first.query)
     assert names(tmp_path) == [first.query]
+
+
+def test_the_volume_that_was_drawn_on_goes_along(tmp_path):
+    support, query = sample()
+    other = Volume(query.array + 1, query.ijk_to_ras @ np.diag([2.0, 2, 2, 1]), "another patient")
+    request = write_request(tmp_path, "1", support, query, drawn_on=other)
+    assert decode_request(encode(request)) == request
+    job = read_job(request, tmp_path)
+    assert np.array_equal(job.drawn_on.array, other.array)
+    assert np.array_equal(job.drawn_on.ijk_to_ras, other.ijk_to_ras)
 
 
 def test_a_background_of_any_type_goes_along_as_a_mask(tmp_path):

@@ -104,6 +104,8 @@ class RawWorker:
             "options": {"do": do},
             "device": "cpu",
             "background": None,
+            "drawn_on": None,
+            "drawn_on_to_ras": None,
         }
         self.say("segment", id, **{**fields, **changes})
 

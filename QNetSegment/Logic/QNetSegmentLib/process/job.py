@@ -26,5 +26,6 @@ class Job:
     device: str
     last: bool
     background: np.ndarray | None = None
+    drawn_on: Volume | None = None
     request: protocol.Segment | None = None
     cancelled: bool = False

@@ -117,19 +117,21 @@ class Worker:
         device: str = "auto",
         last: bool = True,
         background: np.ndarray | None = None,
+        drawn_on: Volume | None = None,
     ) -> str:
         """Segment `query` after the example of `support`; the token that its signals carry.
 
         `model` is a file or a name of the catalogue, None for the default one; a `device` other than "auto"
         goes before the one in `options`, which are those of `SegmentOptions`. With last=False the query's
         file stays for the next job of the same Volume object. `background`, (k, j, i) on the query's grid, is
-        not 0 where something else is known to be. Raises WorkerError while another job runs.
+        not 0 where something else is known to be; `drawn_on` is the volume that was drawn on, where that is
+        another patient's. Raises WorkerError while another job runs.
         """
         if self._job is not None:
             raise WorkerError(_("A segmentation is running already."), _("Wait for its end, or cancel it."))
         self._at_quit.start()
         self._idle_limit.stop()
-        self._job = Job(next(self._ids), support, query, model, options, device, last, background)
+        self._job = Job(next(self._ids), support, query, model, options, device, last, background, drawn_on)
         self._soon.start(0)
         return self._job.token
 
@@ -247,6 +249,7 @@ class Worker:
                 device=job.device,
                 query_file=shared,
                 background=job.background,
+                drawn_on=job.drawn_on,
             )
         except Exception as error:
             self._end_job(self.failed, _typed(error))

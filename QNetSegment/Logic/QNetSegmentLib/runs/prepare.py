@@ -48,9 +48,11 @@ def prepare_run(
     WeightsError.
     """
     _require_plane(plane)
+    example_volume = None
     if hasattr(example, "IsA") and example.IsA("vtkMRMLSegmentationNode"):
         drawn_on = support_node or volume_of_result(example) or query_node
         query, support, warnings = pair_of(query_node, drawn_on)
+        example_volume = None if support is query else support
         drawn_ids = drawn_segment_ids(example, drawn_on, segment_ids)
         supports = drawn_supports(example, drawn_on, support, segment_ids=drawn_ids, plane=plane)
     else:
@@ -74,6 +76,7 @@ def prepare_run(
         model=model,
         options=options,
         device=device,
+        drawn_on=example_volume,
     )
 
 

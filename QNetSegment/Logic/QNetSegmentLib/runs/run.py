@@ -83,6 +83,7 @@ class Run:
         options: Mapping[str, Any] | None = None,
         device: str = "auto",
         others: Sequence[Box] = (),
+        drawn_on: Volume | None = None,
     ) -> None:
         """Raises InputError without a support."""
         if not supports:
@@ -91,7 +92,12 @@ class Run:
             )
         self.progress, self.finished, self.failed = Signal(), Signal(), Signal()
         self._worker, self._supports, self._query = worker, list(supports), query
-        self._arguments: dict[str, Any] = {"model": model, "options": options, "device": device}
+        self._arguments: dict[str, Any] = {
+            "model": model,
+            "options": options,
+            "device": device,
+            "drawn_on": drawn_on,
+        }
         self._others = list(others)
         self._found: list[Segmentation] = []
         self._token = ""

@@ -47,9 +47,9 @@ class SceneRun:
 
     query_node is the node that `query` was copied from; name that of the result (default: from the volume's);
     preview marks the result as one to be accepted or discarded; warnings are handed on to the result, and
-    drawn_ids, of the segments that were drawn, to its reports. others: as of `Run`. rewrite is asked at the
-    end for an older result whose segments shall get the new voxels; it may say None, and one of other
-    structures stays as it is.
+    drawn_ids, of the segments that were drawn, to its reports. others and drawn_on are those of `Run`.
+    rewrite is asked at the end for an older result whose segments shall get the new voxels; it may say None,
+    and one of other structures stays as it is.
 
     Signals: progress(RunProgress), and at the end one of finished(SceneResult) and failed(error).
     """
@@ -70,10 +70,20 @@ class SceneRun:
         model: str | os.PathLike[str] | None = None,
         options: Mapping[str, Any] | None = None,
         device: str = "auto",
+        drawn_on: Volume | None = None,
     ) -> None:
         """Raises VolumeError for a node that is no volume, InputError without a support."""
         self.finished, self.failed = Signal(), Signal()
-        self._run = Run(worker, supports, query, model=model, options=options, device=device, others=others)
+        self._run = Run(
+            worker,
+            supports,
+            query,
+            model=model,
+            options=options,
+            device=device,
+            others=others,
+            drawn_on=drawn_on,
+        )
         self.progress = self._run.progress
         self._node, self._grid = query_node, grid_of(query_node)
         self._name = name or _("{volume} segmentation").format(volume=query_node.GetName())

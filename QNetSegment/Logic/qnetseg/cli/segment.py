@@ -131,7 +131,12 @@ def run(arguments: argparse.Namespace) -> int:
     for name in ("output", "confidence"):
         if name in targets:
             require_storable(targets[name], query.ijk_to_ras)
-    settings = {"model": arguments.model, "device": arguments.device, "options": options}
+    settings = {
+        "model": arguments.model,
+        "device": arguments.device,
+        "options": options,
+        "drawn_on": support if support is not query else None,
+    }
     picture = targets.pop("picture", None)
     with ended_by_signals():
         with WorkerClient() as client:

@@ -30,7 +30,8 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Job:
-    """A `segment` request with its arrays read; background: (K, J, I) uint8 or None."""
+    """A `segment` request with its arrays read; background: (K, J, I) uint8 or None; drawn_on: the volume
+    that was drawn on, where that is another one."""
 
     support: SupportSet
     query: Volume
@@ -38,6 +39,7 @@ class Job:
     options: dict[str, Any]
     device: str
     background: np.ndarray | None = None
+    drawn_on: Volume | None = None
 
 
 def read_job(request: Segment, folder: Path) -> Job:
@@ -45,6 +47,10 @@ def read_job(request: Segment, folder: Path) -> Job:
     from ..volume import SupportSet, Volume
 
     query = load_array(folder / request.query, np.float32)
+    drawn_on = None
+    if request.drawn_on is not None:
+        array = load_array(folder / request.drawn_on, np.float32)
+        drawn_on = Volume.checked(array, np.array(request.drawn_on_to_ras), "the drawing's volume")
     return Job(
         support=SupportSet.load(folder / request.support),
         query=Volume.checked(query, np.array(request.ijk_to_ras), request.name),
@@ -52,6 +58,7 @@ def read_job(request: Segment, folder: Path) -> Job:
         options=request.options,
         device=request.device,
         background=None if request.background is None else load_array(folder / request.background, np.uint8),
+        drawn_on=drawn_on,
     )
 
 
@@ -113,7 +120,7 @@ class Backend:
         options = SegmentOptions.from_dict({**job.options, **device})
         networks = self.networks(job.model)
         known = (job.support, job.query, networks, options, progress, cancel, self._features)
-        return segment_volume(*known, background=job.background)
+        return segment_volume(*known, background=job.background, drawn_on=job.drawn_on)
 
     def networks(self, name: str | None) -> Networks:
         """Those of this model's name or path, read again only when a file has changed.

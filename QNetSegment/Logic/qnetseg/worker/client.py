@@ -109,8 +109,9 @@ class WorkerClient:
         cancel: Callable[[], bool] | None = None,
         timeout: float | None = None,
         background: np.ndarray | None = None,
+        drawn_on: Volume | None = None,
     ) -> Segmentation:
-        """Segment `query` after the example of `support`; `background`: see `segment_volume`.
+        """Segment `query` after the example of `support`; `background` and `drawn_on`: see `segment_volume`.
 
         `model` is a file or a name of the catalogue, None for the default one. A `device` other than
         "auto" goes before the one in `options`. `progress` receives
@@ -135,6 +136,7 @@ class WorkerClient:
                 options=options,
                 device=device,
                 background=background,
+                drawn_on=drawn_on,
             )
             process.send(request)
             try:

@@ -30,23 +30,26 @@ def write_request(
     device: str = "auto",
     query_file: str | None = None,
     background: np.ndarray | None = None,
+    drawn_on: Volume | None = None,
 ) -> protocol.Segment:
     """The request, once its arrays lie in `folder`.
 
     `query_file` is the `query` of an earlier request for the same volume, whose file still lies there:
-    several structures share one copy. `background` (k, j, i): see `segment_volume`.
+    several structures share one copy. `background` (k, j, i) and `drawn_on`: see `segment_volume`.
     Raises OutputError, and InputError for options that are not JSON.
     """
     request = protocol.Segment(
         id=request_id,
         support=f"{request_id}-support.npz",
         query=query_file or f"{request_id}-query.npy",
-        ijk_to_ras=tuple(tuple(map(float, row)) for row in query.ijk_to_ras),
+        ijk_to_ras=_rows(query.ijk_to_ras),
         name=query.name,
         model=_model_name(model),
         options=_as_dict(options),
         device=device,
         background=None if background is None else f"{request_id}-background.npy",
+        drawn_on=None if drawn_on is None else f"{request_id}-drawn-on.npy",
+        drawn_on_to_ras=None if drawn_on is None else _rows(drawn_on.ijk_to_ras),
     )
     try:
         protocol.encode(request)
@@ -57,6 +60,8 @@ def write_request(
     support.save(folder / request.support)
     if query_file is None:
         save_array(folder / request.query, query.array)
+    if drawn_on is not None and request.drawn_on is not None:
+        save_array(folder / request.drawn_on, drawn_on.array)
     if background is not None and request.background is not None:
         save_array(folder / request.background, np.ascontiguousarray(background != 0, np.uint8))
     return request
@@ -88,6 +93,10 @@ def read_result(folder: Path, result: protocol.Result, shape: tuple[int, ...]) -
         confidence=load_array(folder / result.confidence, np.float32, shape),
         report=report,
     )
+
+
+def _rows(matrix: np.ndarray) -> protocol.Matrix:
+    return tuple(tuple(map(float, row)) for row in matrix)
 
 
 def _model_name(model: str | os.PathLike[str] | None) -> str | None:

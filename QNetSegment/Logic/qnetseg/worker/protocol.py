@@ -3,8 +3,8 @@
 Pure functions and dataclasses, independent of how the bytes travel, so that the same file serves
 a pipe (`client.py`) and Slicer's `QProcess`. Imports neither torch nor numpy nor qt.
 
-    request   {"request": "hello", "id": "1", "version": 3, "folder": "/.../qnetseg-worker-x"}
-    event     {"event": "ready", "id": "1", "version": 3, "pid": 4711, "torch": "2.9.0", "device": "cpu"}
+    request   {"request": "hello", "id": "1", "version": 4, "folder": "/.../qnetseg-worker-x"}
+    event     {"event": "ready", "id": "1", "version": 4, "pid": 4711, "torch": "2.9.0", "device": "cpu"}
 
 Requests are `hello`, `segment`, `cancel`, `shutdown`; events are `ready`, `progress`, `result`,
 `error`. Every event carries the id of the request that it answers. `hello` comes first and names
@@ -27,7 +27,7 @@ from typing import Any, ClassVar, TypeVar
 
 from .. import errors
 
-VERSION = 3
+VERSION = 4
 MAX_LINE = 4 << 20  # bytes; the report of a thousand slices needs a twentieth of it
 FOLDER_PREFIX = "qnetseg-worker-"  # the worker removes no folder with another name
 
@@ -72,7 +72,8 @@ class Segment:
     in the exchange folder; `ijk_to_ras` is the query's 4x4 matrix in mm. `model` is a name or a
     path of a model, None for the default one; `options` are those of `SegmentOptions`; a `device`
     other than "auto" goes before the one in them. `background` is an array (.npy, (k, j, i) uint8),
-    not 0 where something else is known to be, or None.
+    not 0 where something else is known to be, or None. `drawn_on` is the array of the volume that was drawn
+    on and `drawn_on_to_ras` its matrix, where that is another patient's; else both are None.
     """
 
     TYPE: ClassVar[str] = "segment"
@@ -85,6 +86,8 @@ class Segment:
     options: dict[str, Any]
     device: str
     background: str | None = None
+    drawn_on: str | None = None
+    drawn_on_to_ras: Matrix | None = None
 
 
 @dataclass(frozen=True)
@@ -258,8 +261,9 @@ def _decode(line: bytes, family: str, kinds: Mapping[str, type[_Message]]) -> _M
             raise ProtocolError(
                 f'The {family} "{name}" has an impossible "{key}": {_shown(value)}.', request_id
             )
-    if "ijk_to_ras" in content:
-        content["ijk_to_ras"] = tuple(tuple(float(x) for x in row) for row in content["ijk_to_ras"])
+    for key in ("ijk_to_ras", "drawn_on_to_ras"):
+        if content.get(key) is not None:
+            content[key] = tuple(tuple(float(x) for x in row) for row in content[key])
     values: dict[str, Any] = {"id": request_id, **content}
     return kind(**values)
 
@@ -320,6 +324,8 @@ _CHECKS: dict[str, Callable[[object], bool]] = {
     "query": _is_file_name,
     "background": lambda value: value is None or _is_file_name(value),
     "ijk_to_ras": _is_matrix,
+    "drawn_on": lambda value: value is None or _is_file_name(value),
+    "drawn_on_to_ras": lambda value: value is None or _is_matrix(value),
     "name": _is_text,
     "model": lambda value: value is None or _is_text(value),
     "options": lambda value: isinstance(value, dict),
