@@ -44,6 +44,8 @@ LAYERS = (
     "methods",
     "model",
     "volume",
+    "tensor_file",
+    "parsing",
     "cores",
     "errors",
     "provenance",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DatasetError
+from ..parsing import parse_json, read_text
 from ..volume.atomic import replacing
 
 DESCRIPTION = "dataset.json"
@@ -58,7 +59,7 @@ class Description:
         """Read `dataset.json`. Raises `DatasetError` where it is damaged."""
         path = folder / DESCRIPTION
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = parse_json(read_text(path))
             if content.pop("format") != _FORMAT:
                 raise ValueError("another format")
             cases = tuple(CaseDescription(**case) for case in content.pop("cases"))

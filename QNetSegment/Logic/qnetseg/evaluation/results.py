@@ -16,6 +16,7 @@ from ..errors import OutputError
 from ..model import Model
 from ..model.weights import lineage
 from ..models import sha256
+from ..parsing import parse_json
 from ..provenance import processor, revision
 
 
@@ -125,7 +126,7 @@ class RowLog:
             if lines and lines[0] == first:
                 for line in lines[1:]:
                     try:
-                        entry = json.loads(line)
+                        entry = parse_json(line)
                         self._rows[entry["key"]] = entry["row"]
                     except (ValueError, KeyError, TypeError):
                         continue  # damaged by a crash of the machine: scored again

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..parsing import number
 from .base import Network
 
 CHANNELS = 9
@@ -50,14 +51,14 @@ class PropagationConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PropagationConfig:
-        """Inverse of `to_dict`. Raises `WeightsError`, `KeyError` or `TypeError`."""
+        """Inverse of `to_dict`. Raises `WeightsError`, `KeyError`, `TypeError` or `ValueError`."""
         unknown = sorted(set(values) - {"widths", "confidence"})
         if unknown:
             raise WeightsError(
                 f"The model configuration has unknown entries: {', '.join(unknown)}.",
                 "It may come from a newer version; update QNetSegment.",
             )
-        return cls(tuple(values["widths"]), tuple(map(float, values.get("confidence", ()))))
+        return cls(tuple(values["widths"]), tuple(number(w, -1e6, 1e6) for w in values.get("confidence", ())))
 
 
 class Propagated(NamedTuple):

@@ -85,13 +85,7 @@ _RANGES: dict[type, dict[str, _Range]] = {
         "warmup": _NOT_NEGATIVE,
         "clip": _NOT_NEGATIVE,
     },
-    QNetConfig: {
-        **dict.fromkeys(("feature_channels", "threshold_hidden"), _AT_LEAST_1),
-        **dict.fromkeys(("cosine_scale", "sharpness", "input_scale", "spacing"), _ABOVE_0),
-        "alpha": _Range(0, 1),
-        "size": _Range(8),
-        "top_percent": _Range(0, 99),
-    },
+    QNetConfig: {},
 }
 
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ...parsing import parse_toml, read_text
 from ..comparison import compare, read_side
 from ..results import write_text
 from .markdown import table
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 KEYS = {"change": str, "expected": str, "baseline": str, "result": str, "kept": bool, "why": str}
 ADVICE = f"Give it the entries {', '.join(KEYS)}; baseline and result name result files of the same folder."
@@ -55,8 +50,8 @@ def write_experiments(folder: str | Path) -> Path | None:
 
 def _entry(path: Path) -> dict[str, Any]:
     try:
-        entry = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        entry = parse_toml(read_text(path))
+    except (OSError, ValueError) as error:
         raise InputError(f"The experiment {path.name} cannot be read ({error}).", ADVICE) from error
     wrong = [key for key, kind in KEYS.items() if not isinstance(entry.get(key), kind)]
     if wrong:

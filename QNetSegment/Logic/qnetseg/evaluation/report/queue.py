@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ...parsing import parse_toml, read_text
 from .recipes import entries
 from .runs import QNET, Question, Variant, base_name, common_to
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 HEAD = ["#", "job", "command", "minutes", "result"]
 FORM = f"Give it one table with the columns {' | '.join(HEAD)}, the minutes being a number."
@@ -136,8 +131,8 @@ def _recipe(folder: Path, trained: dict[str, Any], dataset: str | None) -> dict[
     """Entries of a `Variant` that training decides, from its options and its recipe in the folder."""
     name = trained.get("recipe", "default")
     try:
-        content = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        content = parse_toml(read_text(folder / f"{name}.toml"))
+    except (OSError, ValueError):
         content = {}
     _apply(content, trained)
     steps, model = content.get("steps"), content.get("model", {})
@@ -177,6 +172,6 @@ def _apply(content: dict[str, Any], trained: dict[str, Any]) -> None:
 def _value(text: str) -> Any:
     """A setting's value as TOML; a bare word is text."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text

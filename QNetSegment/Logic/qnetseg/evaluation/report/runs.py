@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import numpy as np
 
 from ...data import CATALOGUE
 from ...errors import InputError
+from ...parsing import parse_json, read_text
 from .recipes import Entries, differences, entries
 
 QNET = {"layer": 4, "paths": "dual", "threshold": "shared"}  # what files say that have no configuration
@@ -203,7 +203,7 @@ def read_results(folder: str | Path) -> list[dict[str, Any]]:
         if path.name in GENERATED:
             continue
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(read_text(path))
         except (OSError, ValueError) as error:
             raise InputError(
                 f"The result file {path.name} cannot be read ({error}).", "Make it again."
