@@ -19,7 +19,14 @@ from qnetseg.errors import DatasetError, RecipeError, WeightsError
 from qnetseg.model import PropagationNet, load_propagation, save_model
 from qnetseg.model.weights import read_safetensors
 from qnetseg.segment.confidence import FEATURES
-from qnetseg.training import PropagationRecipe, Trainer, bench, bench_propagation, supervoxels, trainer
+from qnetseg.training import (
+    PropagationRecipe,
+    Trainer,
+    bench,
+    bench_propagation,
+    checkpoint,
+    supervoxels,
+)
 from qnetseg.training.propagation import PropagationLearner
 from qnetseg.training.synthesis import load_tissues
 from support.propagation_bed import RECIPE, make, undisturbed
@@ -53,7 +60,7 @@ def data(tmp_path, monkeypatch):
 
 
 def states(folder):
-    state = torch.load(folder / trainer.CHECKPOINT, weights_only=True)
+    state = checkpoint.load(folder / checkpoint.NEWEST)
     return state, (folder / "scalars.csv").read_text(), read_safetensors(folder / "model.safetensors")
 
 
@@ -126,10 +133,10 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     make(tmp_path).run(stop_after=1)
-    path = tmp_path / trainer.CHECKPOINT
-    state = torch.load(path, weights_only=True)
+    path = tmp_path / checkpoint.NEWEST
+    state = checkpoint.load(path)
     state["network"]["more"] = state["network"].pop("outline.bias")
-    torch.save(state, path)
+    checkpoint.save(state, path)
     with pytest.raises(WeightsError, match="does not fit the recipe's network"):
         make(tmp_path)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,19 @@ import torch
 
 from ..errors import OutputError, RecipeError, TrainingError, WeightsError
 from ..model import Network, save_model
+from ..parsing import parse_json, parsing, whole
 from ..provenance import revision
+from .checkpoint import Checkpoints
 from .distributed import Processes
 from .episode_learner import EpisodeLearner
 from .learner import Learner, Loss, Place, learning_rate, tuned_convolutions
+from .lock import FolderLock
 from .propagation import PropagationLearner
 from .recipe import AnyRecipe, DataRecipe, PropagationRecipe, Recipe
 from .scalars import Scalars
 
 LEARNERS: dict[type, type[Learner]] = {Recipe: EpisodeLearner, PropagationRecipe: PropagationLearner}
 
-CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 110.0
 LOG_EVERY = 10
 
@@ -72,7 +74,8 @@ class Trainer:
             RecipeError: the folder holds a run of another recipe, or processes cannot share this one.
             OutputError: the folder cannot be made, or the processes do not share it.
             DatasetError, WeightsError: data or start are missing, data do not fit the model, or the
-                checkpoint is damaged.
+                checkpoints are damaged.
+            TrainingError: another process trains in the folder.
         """
         self.processes = Processes.current()
         self.leads = self.processes.rank == 0
@@ -80,6 +83,9 @@ class Trainer:
         self.report: Callable[[str], None] = report if self.leads else lambda line: None
         self.checkpoint_seconds = checkpoint_seconds
         self._make_folder()
+        self.checkpoints, self._lock = Checkpoints(self.folder), FolderLock(self.folder, self.report)
+        if self.leads:
+            self._lock.acquire()
         torch.manual_seed(recipe.seed)
         state = self._read_checkpoint()
         place = Place(self.folder, device, self.processes, self.report)
@@ -92,19 +98,15 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint. Raises `WeightsError` where it does not fit the network."""
-        try:
+        with self._fitting():
             self.learner.network.load_state_dict(state["network"])
             self.learner.optimiser.load_state_dict(state["optimiser"])
-        except (RuntimeError, ValueError) as error:
-            raise WeightsError(
-                f"The checkpoint {self._checkpoint_path()} does not fit the recipe's network.",
-                "Another version of the program wrote it; choose another output folder or delete that one.",
-            ) from error
-        self.learner.load_extra_state(state.get("extra", {}))
-        self.learner.ancestors = state.get("ancestors", [])
-        self.step = int(state["step"])
+            _require_same_shapes(self.learner.optimiser)
+            self.learner.load_extra_state(state["extra"])
+            self.learner.ancestors = list(state["ancestors"])
+            self.step, setting = state["step"], dict(state["setting"])
         self.report(f"Resuming after step {self.step} of {self.recipe.steps}.")
-        self._tell_changes(state.get("setting", {}))
+        self._tell_changes(setting)
 
     @property
     def network(self) -> Network:
@@ -118,7 +120,14 @@ class Trainer:
             TrainingError: the loss is no longer a number.
             OutputError: the disk is full; the last checkpoint is still there.
         """
-        last = min(self.recipe.steps, stop_after or self.recipe.steps)
+        try:
+            if self.leads:
+                self._lock.acquire()
+            return self._run(min(self.recipe.steps, stop_after or self.recipe.steps))
+        finally:
+            self._lock.release()
+
+    def _run(self, last: int) -> Network:
         self.learner.set_mode()
         with tuned_convolutions():
             if self.leads:
@@ -176,7 +185,7 @@ class Trainer:
         """What, beside the recipe, the last bits of the weights depend on."""
         threads = torch.get_num_threads() if self.device.type == "cpu" else None
         return {
-            "torch": str(torch.__version__),  # a plain string, because checkpoints are read without code
+            "torch": str(torch.__version__),
             "device": self.device.type,
             "threads": threads,
             "processes": self.processes.count,
@@ -209,64 +218,66 @@ class Trainer:
                     raise self._diverged(step)
 
     def _diverged(self, step: int) -> TrainingError:
-        kept = "; the checkpoint before it is still there" if self._checkpoint_path().is_file() else ""
+        kept = "; the checkpoint before it is still there" if self.checkpoints.newest.is_file() else ""
         return TrainingError(
             f"The loss is no longer a finite number at step {step}{kept}.",
             "Lower the rate, set clip, or use more warm-up steps, in another output folder.",
         )
 
-    def _checkpoint_path(self) -> Path:
-        return self.folder / CHECKPOINT
-
     def _read_checkpoint(self) -> dict[str, Any] | None:
-        path = self._checkpoint_path()
-        if not path.is_file():
+        state = self.checkpoints.read(self.report)
+        if state is None:
             return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch reports damaged files by many exception types
-            raise WeightsError(
-                f"The checkpoint {path} is damaged.", "Delete it to start the run again."
-            ) from error
-        kind = type(self.recipe)
-        if _telling(json.loads(state["recipe"]), kind) != _telling(json.loads(self._fingerprint()), kind):
+        with self._fitting():
+            before = parse_json(state["recipe"])
+            whole(state["step"], 0, self.recipe.steps)
+            same = _telling(before, type(self.recipe)) == _telling(
+                json.loads(self._fingerprint()), type(self.recipe)
+            )
+        if not same:
             raise RecipeError(
                 f"The folder {self.folder} holds a run of another recipe.",
                 "Choose another output folder or delete that one.",
             )
         return state
 
+    def _fitting(self) -> AbstractContextManager[None]:
+        """Turns what is raised on a checkpoint of unexpected content into a `WeightsError`."""
+        path = self.checkpoints.newest
+        return parsing(
+            path.name,
+            WeightsError,
+            f"The checkpoint {path} does not fit the recipe's network.",
+            "Another version of the program wrote it; choose another output folder or delete that one.",
+        )
+
     def _fingerprint(self) -> str:
         return json.dumps(self.recipe.to_dict(), sort_keys=True, default=list)
 
     def _write_checkpoint(self) -> None:
-        """Replace the checkpoint, unless the run has gone astray.
-
-        The name of the unfinished file is fixed, so that a run that is killed often leaves one at most.
-        """
+        """Write a checkpoint, unless the run has gone astray."""
         self._require_numbers()
         if not all(bool(torch.isfinite(p.detach()).all()) for p in self.network.parameters()):
             raise self._diverged(self.step)
-        path, part = self._checkpoint_path(), self.folder / (CHECKPOINT + ".part")
-        state = {
-            "network": self.network.state_dict(),
-            "optimiser": self.learner.optimiser.state_dict(),
-            "extra": self.learner.extra_state(),
-            "step": self.step,
-            "recipe": self._fingerprint(),
-            "ancestors": self.learner.ancestors,
-            "setting": self._setting(),
-        }
-        try:
-            torch.save(state, part)
-            os.replace(part, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise OutputError(
-                f"The checkpoint {path} cannot be written.",
-                "Free some space and start again; it goes on from the last one.",
-            ) from error
-        finally:
-            part.unlink(missing_ok=True)
+        self.checkpoints.write(
+            {
+                "network": self.network.state_dict(),
+                "optimiser": self.learner.optimiser.state_dict(),
+                "extra": self.learner.extra_state(),
+                "step": self.step,
+                "recipe": self._fingerprint(),
+                "ancestors": self.learner.ancestors,
+                "setting": self._setting(),
+            }
+        )
+
+
+def _require_same_shapes(optimiser: torch.optim.Optimizer) -> None:
+    """ValueError for a state whose tensors have other shapes than their parameters; torch does not look."""
+    for parameter, state in optimiser.state.items():
+        for value in state.values():
+            if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameter.shape:
+                raise ValueError("a state of another shape")
 
 
 def _telling(recipe: dict[str, Any], kind: type[AnyRecipe]) -> dict[str, Any]:
