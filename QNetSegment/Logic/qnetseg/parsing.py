@@ -30,12 +30,16 @@ def parsing(name: str, error: type[QNetSegmentError], message: str, advice: str)
         if type(cause) is error:
             raise
         if is_out_of_memory(cause):
-            message = f"There is not enough memory to read '{name}'."
-            advice = "Close other programs and try again."
+            message, advice = short_of_memory(name)
         elif isinstance(cause, OSError) and cause.errno not in (None, errno.EINVAL):  # of a damaged archive
             message = f"The file '{name}' cannot be read: {cause.strerror}."
             advice = "Check that it is there and may be read."
         raise error(message, advice) from cause
+
+
+def short_of_memory(name: str) -> tuple[str, str]:
+    """Message and advice for a file that memory was too short for: it may be as good as any."""
+    return f"There is not enough memory to read '{name}'.", "Close other programs and try again."
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DatasetError
-from ..parsing import parse_json, read_text
+from ..parsing import number, parse_json, parsing, read_text, short_text, whole
 from ..volume.atomic import replacing
 
 DESCRIPTION = "dataset.json"
 _FORMAT = 2
+_SPACINGS = (1e-6, 1e5)  # mm
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,26 @@ class Description:
     def read(cls, folder: Path) -> Description:
         """Read `dataset.json`. Raises `DatasetError` where it is damaged."""
         path = folder / DESCRIPTION
-        try:
+        with parsing(
+            path.name,
+            DatasetError,
+            f"The description {path} cannot be read.",
+            "Run qnetseg data prepare again.",
+        ):
             content: dict[str, Any] = parse_json(read_text(path))
             if content.pop("format") != _FORMAT:
                 raise ValueError("another format")
-            cases = tuple(CaseDescription(**case) for case in content.pop("cases"))
-            labels = {str(name): int(value) for name, value in content.pop("labels").items()}
+            cases = tuple(_case(**case) for case in content.pop("cases"))
+            labels = {str(name): whole(value, 0, 1 << 30) for name, value in content.pop("labels").items()}
+            short_text(content["name"])
+            number(content["spacing"], *_SPACINGS)
+            if content["supervoxel_size"] is not None:
+                whole(content["supervoxel_size"], 1, 1 << 30)
             return cls(labels=labels, cases=cases, **content)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DatasetError(
-                f"The description {path} cannot be read.", "Run qnetseg data prepare again."
-            ) from error
+
+
+def _case(name: Any, labelled: Any, spacing: Any) -> CaseDescription:
+    """A case from a file. Raises ValueError for an impossible one."""
+    if Path(short_text(name, 250)).name != name or not isinstance(labelled, bool):
+        raise ValueError("an impossible case")
+    return CaseDescription(name, labelled, number(spacing, *_SPACINGS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -111,6 +112,6 @@ class QNetConfig:
 
 def _impossible(name: str, value: object, allowed: str) -> WeightsError:
     return WeightsError(
-        f"The model configuration has {name}={str(value)[:40]}, which is not {allowed}.",
+        f"The model configuration has {name}={reprlib.repr(value)}, which is not {allowed}.",
         "Correct that entry.",
     )

@@ -6,6 +6,7 @@ it sees is made by `qnetseg.segment.evidence`; it knows no files and no millimet
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -42,7 +43,7 @@ class PropagationConfig:
         widths = self.widths
         if len(widths) != 5 or any(not isinstance(w, int) or w % 8 or not 8 <= w <= 512 for w in widths):
             raise WeightsError(
-                f"A network of the widths {widths} cannot be built.", "Five multiples of 8 can."
+                f"A network of the widths {reprlib.repr(widths)} cannot be built.", "Five multiples of 8 can."
             )
 
     def to_dict(self) -> dict[str, Any]:

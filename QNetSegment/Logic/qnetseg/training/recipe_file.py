@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def _require_volumes(source: str) -> None:
         dataset(source)
     except DatasetError as error:
         raise RecipeError(
-            f"There is no source of volumes {source!r}.",
+            f"There is no source of volumes {reprlib.repr(source)}.",
             "Use open, chaos, cmr, or a folder that qnetseg data prepare has finished.",
         ) from error
 
