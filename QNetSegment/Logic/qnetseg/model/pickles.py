@@ -14,7 +14,7 @@ from ..parsing import parsing
 
 SAFE_TORCH = (2, 10)
 """The first torch that reads pickles without running code from them: before 2.6 they could run some all the
-same (CVE-2025-32434), before 2.10 they could write into memory (CVE-2026-24747)."""
+same (CVE-2025-32434), before 2.10 they could damage memory (CVE-2026-24747)."""
 
 
 def require_safe_torch() -> None:

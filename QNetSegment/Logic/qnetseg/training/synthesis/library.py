@@ -13,6 +13,7 @@ import torch
 
 from ...data import dataset, open_volumes
 from ...errors import DatasetError, OutputError
+from ...parsing import parsing
 from ...volume import Volume, normalise, read_labelmap, read_volume
 from ...volume.atomic import replacing
 from .tissue import Division, Tissue
@@ -114,7 +115,16 @@ def _keep(study: _Study, folder: Path) -> None:
 def _tissue(study: _Study, folder: Path, device: torch.device) -> Tissue:
     volume = study.volume()
     segmented = [] if study.segmentation is None else [study.segmentation(volume)]
-    with np.load(_kept(study, folder), allow_pickle=False) as archive:
+    path = _kept(study, folder)
+    with (
+        parsing(
+            path.name,
+            DatasetError,
+            f"The supervoxels {path} are damaged.",
+            "Delete them; they are computed again.",
+        ),
+        np.load(path, allow_pickle=False) as archive,
+    ):
         computed = [archive[key] for key in sorted(archive.files)]
     for labels in segmented + computed:
         if labels.shape != volume.shape:
