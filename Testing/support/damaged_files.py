@@ -308,6 +308,24 @@ def options(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read
     return json.dumps(tree).encode(), lambda luck: as_json(luck, tree), read
 
 
+def account(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read]:
+    """The report of a segmentation, from a worker or a scene; its callers turn these errors into theirs."""
+    from qnetseg.errors import InputError
+    from qnetseg.segment import Report
+    from qnetseg.segment.result import SliceReport
+
+    part = SliceReport(1, True, 0.5, 2, 30.5, False)
+    whole = Report("Liver", "m", "cpu", "fp32", 1.5, 2.5, "axial", 0.0, (part,), ("Check it.",))
+
+    def read(path: Path) -> None:
+        try:
+            Report.from_json(json.loads(path.read_bytes()))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise InputError("It cannot be read.") from error
+
+    return json.dumps(whole.to_json()).encode(), lambda luck: as_json(luck, whole.to_json()), read
+
+
 RECIPES = (
     'steps = 5\nstart = "random"\n[model]\ndepth = 101\nalpha = 0.8\nsize = 256\n'
     '[[data]]\nname = "chaos"\nshare = 1\n'
@@ -346,7 +364,7 @@ def recipe(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read]
 
 KINDS = {
     each.__name__: each
-    for each in (support, weights, checkpoint, manifest, message, description, recipe, options)
+    for each in (support, weights, checkpoint, manifest, message, description, recipe, options, account)
 }
 
 

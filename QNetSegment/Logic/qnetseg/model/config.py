@@ -14,7 +14,7 @@ DEPTHS = (50, 101, 152)
 PATHS = ("dual", "fine", "coarse")
 THRESHOLDS = ("shared", "per_path", "fixed")
 _SMALLEST = 1e-6  # of what must be above 0
-_COUNTS = {"feature_channels": 4096, "threshold_hidden": 16384, "size": 4096}
+_COUNTS = {"feature_channels": 4096, "threshold_hidden": 16384, "size": 1024}
 _RANGES = {  # wide enough for every experiment
     "threshold_bias": (-1e4, 1e4),
     "cosine_scale": (_SMALLEST, 1e4),

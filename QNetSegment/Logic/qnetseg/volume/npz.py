@@ -15,6 +15,8 @@ from typing import IO
 
 import numpy as np
 
+from ..errors import InputError
+
 MOST_ARRAY = 64 << 20  # bytes of one array: a slice of 4096 x 4096 float32
 MOST_HEADER = 1 << 16  # bytes before an array's values
 MOST_TOGETHER = 256 << 20  # bytes of all arrays of a small file, and of a larger one
@@ -29,12 +31,12 @@ _PREAMBLE = 10  # bytes before the header: magic number, version 1.0, the header
 class Archive:
     """The arrays of an open .npz file by name; a context manager.
 
-    Opening and reading raise what `zipfile` and `zlib` raise, and ValueError for sizes and kinds of arrays
-    that are not allowed.
+    Opening and reading raise what `zipfile` and `zlib` raise, InputError for an archive that unpacks to too
+    much, and ValueError for arrays of another kind.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._zip = zipfile.ZipFile(path)
+        self._zip, self._name = zipfile.ZipFile(path), Path(path).name
         try:
             self._require_sizes(max(MOST_TOGETHER, MOST_INFLATED * Path(path).stat().st_size))
         except BaseException:
@@ -53,7 +55,10 @@ class Archive:
             raise ValueError("packed in another way")
         sizes = [entry.file_size for entry in entries]
         if max(sizes, default=0) > MOST_ARRAY + MOST_HEADER or sum(sizes) > most:
-            raise ValueError("larger when unpacked than allowed")
+            raise InputError(
+                f"'{self._name}' unpacks to more than a support file may hold.",
+                "Choose a file that was saved as a support.",
+            )
 
     def array(self, name: str) -> np.ndarray:
         """The array of this name: numbers or text of any shape, no objects."""
