@@ -12,7 +12,7 @@ import pytest
 
 from support.worker_bed import LOGIC
 
-PROGRAM = Path(__file__).parent / "support" / "damaged_files.py"
+TESTING = Path(__file__).parent
 MOST_MB = 500
 SECONDS = 300
 EACH = 560  # files of each of the nine kinds
@@ -31,11 +31,11 @@ EACH = 560  # files of each of the nine kinds
 )
 def test_damaged_files_are_read_or_refused_in_a_sentence(tmp_path, kinds, counted):
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(tmp_path), str(EACH), *kinds],
+        [sys.executable, "-m", "support.damaged_files", str(tmp_path), str(EACH), *kinds],
         capture_output=True,
         text=True,
         timeout=SECONDS,
-        env={**os.environ, "PYTHONPATH": str(LOGIC)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(LOGIC), str(TESTING)])},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)

@@ -214,3 +214,14 @@ def test_the_folder_lies_beside_the_models_and_can_be_named(monkeypatch, tmp_pat
 
 def test_file_names_are_short_enough_for_every_file_system():
     assert len(file_name("x" * 200).encode()) <= 255 and len(file_name("/" * 60).encode()) <= 255
+
+
+def test_no_flipped_bit_keeps_the_list_from_opening(library):
+    path = library.save("one", drawn()).path
+    good = path.read_bytes()
+    for place in range(0, len(good), 7):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        (entry,) = SupportLibrary(library.folder).entries()
+        assert entry.usable or "one.npz" in entry.problem
