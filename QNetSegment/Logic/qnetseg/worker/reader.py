@@ -29,6 +29,7 @@ from urllib.parse import quote, unquote_to_bytes
 import numpy as np
 
 from ..errors import QNetSegmentError, heard_oddities
+from ..parsing import parse_json
 from . import protocol
 from .exchange import remove_folder, remove_when_ended, save_array, write_all
 from .server import claim_streams
@@ -57,11 +58,11 @@ def quoted(path: str | os.PathLike[str]) -> str:
 def decode(line: bytes) -> Found | protocol.Error:
     """The answer on one line. Raises ProtocolError."""
     try:
-        found = Found(**json.loads(line))
+        found = Found(**parse_json(line))
         texts = "".join([found.name, found.fingerprint, *found.oddities])
         if np.shape(found.ijk_to_ras) == (4, 4) and isinstance(texts, str):
             return found
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError):
         pass
     event = protocol.decode_event(line)
     if not isinstance(event, protocol.Error):
