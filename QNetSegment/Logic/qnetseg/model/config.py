@@ -23,7 +23,6 @@ _RANGES = {  # wide enough for every experiment
     "input_scale": (_SMALLEST, 1e4),
     "input_shift": (-1e4, 1e4),
     "spacing": (1e-3, 1e3),
-    "top_percent": (0.0, 99.0),
 }
 
 
