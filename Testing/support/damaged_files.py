@@ -179,7 +179,7 @@ def message(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read
 
     matrix = tuple(tuple(map(float, row)) for row in np.eye(4))
     sent = (
-        protocol.Hello("1", protocol.VERSION, "/tmp/qnetseg-worker-x"),
+        protocol.Hello("1", protocol.VERSION, str(folder / "qnetseg-worker-x")),
         protocol.Segment("2", "s.npz", "q.npy", matrix, "scan", None, {"alpha": 0.5}, "auto"),
         protocol.Result("2", "m.npy", "c.npy", {"slices": [], "warnings": []}),
         protocol.Progress("2", 1, 5, "slices", 2.5),
