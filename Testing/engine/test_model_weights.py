@@ -186,7 +186,7 @@ def test_missing_and_foreign_files_are_refused(tmp_path):
         ({"config": json.dumps({"depth": 18}), "provenance": "{}"}, "depth=18"),
         ({"config": json.dumps({"size": 10**9}), "provenance": "{}"}, "size=1000000000"),
         ({"config": json.dumps({"depth": 50.0}), "provenance": "{}"}, "depth=50.0"),
-        ({"config": json.dumps({"spacing": "wide"}), "provenance": "{}"}, "spacing=wide"),
+        ({"config": json.dumps({"spacing": "wide"}), "provenance": "{}"}, "spacing='wide'"),
         ({"config": json.dumps({"sharpness": float("nan")}), "provenance": "{}"}, "sharpness=nan"),
         ({"config": json.dumps({"alpha": 10**400}), "provenance": "{}"}, "alpha=1000"),
         ({"config": "[" * 100_000, "provenance": "{}"}, "no readable configuration"),

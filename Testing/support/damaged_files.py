@@ -44,12 +44,15 @@ def support(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read
     with np.load(path) as archive:
         arrays = dict(archive)
     header = json.loads(str(arrays["header"]))
+    bomb = _bomb(header)
 
     def odd_archive(luck: random.Random) -> bytes:
         content: dict[str, Any] = dict(arrays)
         packed: dict[str, bytes] = {}
-        kind = luck.randrange(4)
+        kind = luck.randrange(5)
         name = luck.choice(list(arrays))
+        if kind == 4:
+            return bomb
         if kind < 2:
             content["header"] = np.array(as_json(luck, header).decode())
         elif kind == 2:
@@ -81,6 +84,24 @@ def support(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read
         return out.getvalue()
 
     return path.read_bytes(), odd_archive, SupportSet.load
+
+
+def _bomb(header: dict[str, Any]) -> bytes:
+    """A sound support file of two megabytes whose one slice takes half a gigabyte."""
+    side, out = 10_000, io.BytesIO()
+    header = header | {"slices": header["slices"][:1], "strays": []}
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        buffer = io.BytesIO()
+        np.save(buffer, np.array(json.dumps(header)))
+        archive.writestr("header.npy", buffer.getvalue())
+        for name, kind, size in (("image_0.npy", "<f4", 4), ("mask_0.npy", "|u1", 1)):
+            shape = {"descr": kind, "fortran_order": False, "shape": (side, side)}
+            with archive.open(name, "w") as file:
+                np.lib.format.write_array_header_1_0(file, shape)
+                file.write(bytes([size == 1]) + bytes(side * size - 1))
+                for _ in range(side - 1):
+                    file.write(bytes(side * size))
+    return out.getvalue()
 
 
 # --- weights and checkpoints ----------------------------------------------------------------------
@@ -179,7 +200,7 @@ def message(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read
 
     matrix = tuple(tuple(map(float, row)) for row in np.eye(4))
     sent = (
-        protocol.Hello("1", protocol.VERSION, "/tmp/qnetseg-worker-x"),
+        protocol.Hello("1", protocol.VERSION, str(folder / "qnetseg-worker-x")),
         protocol.Segment("2", "s.npz", "q.npy", matrix, "scan", None, {"alpha": 0.5}, "auto"),
         protocol.Result("2", "m.npy", "c.npy", {"slices": [], "warnings": []}),
         protocol.Progress("2", 1, 5, "slices", 2.5),

@@ -82,7 +82,7 @@ def mapped_volume(folder: Path, found: Found) -> Volume:
         array = np.asarray(np.lib.format.open_memmap(folder / ARRAY, mode="r"))
         if array.ndim != 3 or array.dtype != np.float32:
             raise ValueError(f"it has type {array.dtype} and shape {array.shape}")
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a broken header may raise anything
         raise protocol.WorkerFailure(
             f"The volume '{found.name}' was read, but not handed over: {error}.",
             "Start again; if it happens again, look for a program that cleans up temporary folders.",
