@@ -200,7 +200,7 @@ def test_a_folder_that_cannot_be_written_is_refused(light, tmp_path):
         Trainer(RECIPE, tmp_path / "file" / "run", CPU, lambda line: None)
     run = light()
     (tmp_path / "scalars.csv").mkdir()
-    with pytest.raises(OutputError, match=r"scalars\.csv ' could not be written"):
+    with pytest.raises(OutputError, match=r"scalars\.csv' could not be written"):
         run.run()
 
 
