@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..errors import GeometryError, InputError
+from ..errors import GeometryError, InputError, MaskError
 from ..model import Networks
 from ..volume import FileSlices, SupportSet, Volume, file_slices, obliqueness
 from . import matching
@@ -86,6 +86,7 @@ def segment_volume(
     Raises:
         Cancelled: `cancel` said so.
         MaskError, InputError, GeometryError, DeviceError, WeightsError: an input cannot be used.
+        NetworkError: a network's answer is no number.
     """
     began = time.monotonic()
     options, job = options or SegmentOptions(), Job(progress, cancel)
@@ -180,8 +181,14 @@ def _drawing(support: SupportSet, stack: Stack, background: np.ndarray | None, q
                 "Use a mask on the volume's own grid.",
             )
         others = stack.along(background != 0)
-    masks = {part.index: part.mask > 0 for part in support.slices} if stack.same_volume else {}
-    return Drawing(masks, others)
+    if not stack.same_volume:
+        return Drawing({}, others)
+    count, *shape = stack.slices.shape
+    if any(part.index >= count or list(part.mask.shape) != shape for part in support.slices):
+        raise MaskError(
+            "The drawing has slices that the volume it was drawn on does not have.", "Save the support again."
+        )
+    return Drawing({part.index: part.mask > 0 for part in support.slices}, others)
 
 
 def _voxel_ml(volume: Volume) -> float:

@@ -96,8 +96,9 @@ def predict(
             units[part.start :] = [prepared.basis.unit(features.finest.cpu())]
         own = Prototypes(*(p[chosen[part]].to(features.fine.device) for p in prepared.prototypes))
         scores = runner.network.scores(own, features, options.refinement, prepared.offset)
-        fused: np.ndarray = runner.network.fuse(scores, size, alpha=options.alpha)[:, 0].cpu().numpy()
-        return fused
+        fused = runner.network.fuse(scores, size, alpha=options.alpha)[:, 0].cpu()
+        runner.require_numbers(fused)
+        return fused.numpy()
 
     for part, fused in runner.batches(images, work, "slices", job, kept):
         probability[looked_at[part]] = grid.to_native(fused)

@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from ..errors import OutputError, why
+from ..parsing import parsing
 from ..processes import MARK, gone, mark
 from .protocol import FOLDER_PREFIX, WorkerFailure
 
@@ -122,13 +123,16 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 def load_array(path: Path, dtype: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Read an array of the exchange. Raises WorkerFailure unless it is 3-D with `dtype` and `shape`."""
-    try:
-        with open(path, "rb") as stream:  # np.load would open .npz files as well
-            array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise WorkerFailure(
-            f'The array "{path.name}" of the exchange with the worker cannot be read: {error}.', _AGAIN
-        ) from error
+    with (
+        parsing(
+            path.name,
+            WorkerFailure,
+            f'The array "{path.name}" of the exchange with the worker cannot be read.',
+            _AGAIN,
+        ),
+        open(path, "rb") as stream,  # np.load would open .npz files as well
+    ):
+        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
     if array.ndim != 3 or array.dtype != dtype or (shape is not None and array.shape != shape):
         raise WorkerFailure(
             f'The array "{path.name}" of the exchange with the worker has type {array.dtype} '

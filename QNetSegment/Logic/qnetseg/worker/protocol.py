@@ -26,6 +26,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from .. import errors
+from ..parsing import parse_json
 
 VERSION = 4
 MAX_LINE = 4 << 20  # bytes; the report of a thousand slices needs a twentieth of it
@@ -272,8 +273,8 @@ def _json_object(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE:
         raise ProtocolError(f"A message is longer than {MAX_LINE} bytes.")
     try:
-        content = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # invalid UTF-8 is a ValueError too
+        content = parse_json(line.decode("utf-8"))
+    except ValueError as error:  # invalid UTF-8 is one, too
         raise ProtocolError(f"A line is not JSON: {_shown(line)}.") from error
     if not isinstance(content, dict):
         raise ProtocolError(f"A line is not a JSON object: {_shown(line)}.")

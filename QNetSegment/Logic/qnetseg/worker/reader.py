@@ -29,6 +29,7 @@ from urllib.parse import quote, unquote_to_bytes
 import numpy as np
 
 from ..errors import QNetSegmentError, heard_oddities
+from ..parsing import parse_json
 from . import protocol
 from .exchange import remove_folder, remove_when_ended, save_array, write_all
 from .server import claim_streams
@@ -57,11 +58,11 @@ def quoted(path: str | os.PathLike[str]) -> str:
 def decode(line: bytes) -> Found | protocol.Error:
     """The answer on one line. Raises ProtocolError."""
     try:
-        found = Found(**json.loads(line))
+        found = Found(**parse_json(line))
         texts = "".join([found.name, found.fingerprint, *found.oddities])
         if np.shape(found.ijk_to_ras) == (4, 4) and isinstance(texts, str):
             return found
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError):
         pass
     event = protocol.decode_event(line)
     if not isinstance(event, protocol.Error):
@@ -81,7 +82,7 @@ def mapped_volume(folder: Path, found: Found) -> Volume:
         array = np.asarray(np.lib.format.open_memmap(folder / ARRAY, mode="r"))
         if array.ndim != 3 or array.dtype != np.float32:
             raise ValueError(f"it has type {array.dtype} and shape {array.shape}")
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a broken header may raise anything
         raise protocol.WorkerFailure(
             f"The volume '{found.name}' was read, but not handed over: {error}.",
             "Start again; if it happens again, look for a program that cleans up temporary folders.",
