@@ -153,8 +153,7 @@ def save_results(
                 "file": target.name,
                 "sha256": digest,
                 "segments": [
-                    {"label": label, **result.segmentation.report.to_json()}
-                    for label, result in enumerate(results, 1)
+                    {"label": label, **result.report.to_json()} for label, result in enumerate(results, 1)
                 ],
             }
             _write_json(staged_report, report)
@@ -200,7 +199,7 @@ def labelmap_of(query: Volume, results: Sequence[StructureResult]) -> LabelMap:
 
     from qnetseg.volume import LabelMap, SegmentInfo
 
-    labels = np.zeros(query.shape, np.int32)
+    labels = np.zeros(query.shape, np.uint16)
     segments = []
     for label, result in enumerate(results, 1):
         labels[result.mask > 0] = label
