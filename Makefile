@@ -44,12 +44,12 @@ $(BIN)/python:
 	  { echo "Python's venv module is not complete: install it (on Debian: apt install python3-venv) and call make again." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(DEMO): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+$(DEMO): pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[demo]'
 	@touch $@
 
-$(TEST): pyproject.toml Training/pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[demo,slicer,test]' --editable ./Training
+$(TEST): pyproject.toml Training/pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[demo,slicer,test]' --editable ./Training
 	@touch $@ $(DEMO)
 
 clean:
