@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := $(VENV)/installed-demo
 TEST := $(VENV)/installed-test
 
-.PHONY: demo test screenshots lint format cmake-list package clean distclean
+.PHONY: demo test kill-test screenshots lint format cmake-list package clean distclean
 
 demo: $(DEMO)
 	$(BIN)/qnetseg demo
@@ -15,6 +15,10 @@ test: lint
 	@$(BIN)/python -c 'import PySide6.QtWidgets, vtk' || { echo "Qt and VTK need libraries of the system for" \
 	  "drawing: on Debian and Ubuntu, apt install libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1." >&2; exit 1; }
 	$(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile -rs --cov --cov-report=term
+
+# Kills and signals at any time, with the real worker: what is left of a patient, and of the results?
+kill-test: $(TEST)
+	$(BIN)/python Testing/kill_test.py
 
 lint: $(TEST)
 	$(BIN)/ruff check .
@@ -44,12 +48,12 @@ $(BIN)/python:
 	  { echo "Python's venv module is not complete: install it (on Debian: apt install python3-venv) and call make again." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(DEMO): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+$(DEMO): pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[demo]'
 	@touch $@
 
-$(TEST): pyproject.toml Training/pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[demo,slicer,test]' --editable ./Training
+$(TEST): pyproject.toml Training/pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[demo,slicer,test]' --editable ./Training
 	@touch $@ $(DEMO)
 
 clean:

@@ -104,18 +104,39 @@ def test_index_entry_has_the_keys_of_the_schema_and_agrees_with_cmake():
     assert entry["scm_url"].removesuffix(".git") == cmake_variable("EXTENSION_HOMEPAGE")
 
 
-def test_slicer_installs_what_the_package_depends_on():
+OF_SLICER = {"numpy", "pydicom", "SimpleITK", "tomli", "torch", "torchvision"}  # or of its PyTorch extension
+
+
+def name_of(requirement):
+    return re.split(r"[<>=; \[]", requirement)[0]
+
+
+def imported_in(folder):
+    """Names of what the engine's files import, without those that only the command line runs."""
+    pattern = re.compile(r"^\s*(?:import|from) ([A-Za-z_]\w*)", re.MULTILINE)
+    files = [file for file in folder.rglob("*.py") if "cli" not in file.relative_to(folder).parts]
+    return {name for file in files for name in pattern.findall(file.read_text(encoding="utf-8"))}
+
+
+def test_slicer_installs_what_runs_there_imports_and_nothing_else():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    of_slicer = (
-        "numpy",
-        "pydicom",
-        "SimpleITK",
-        "tomli",
-        "torch",
-        "torchvision",
-    )  # or of its PyTorch extension
-    others = [d for d in project["dependencies"] if re.split(r"[<>=; ]", d)[0] not in of_slicer]
-    assert (ROOT / "QNetSegment/Resources/requirements.txt").read_text().splitlines() == others
+    found = imported_in(ROOT / "QNetSegment/Logic") - OF_SLICER
+    wanted = [line for line in project["dependencies"] if name_of(line) in found]
+    assert (ROOT / "QNetSegment/Resources/requirements.txt").read_text().splitlines() == wanted
+    assert all("<" in line for line in wanted), "a new major version may not work"
+    others = {name_of(line) for line in project["dependencies"]} - OF_SLICER - found
+    assert others == {"scikit-image", "tqdm"}, "only the command line imports these"
+
+
+def test_the_lock_has_every_dependency_and_names_no_place_to_get_them_from():
+    engine = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    laboratory = tomllib.loads((ROOT / "Training/pyproject.toml").read_text())["project"]
+    extras = [one for name in ("demo", "slicer", "test") for one in engine["optional-dependencies"][name]]
+    direct = {name_of(one).lower() for one in engine["dependencies"] + laboratory["dependencies"] + extras}
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    locked = {line.split("==")[0] for line in lines if not line.startswith("#")}
+    assert direct - {"qnetseg"} <= locked
+    assert not [line for line in lines if "://" in line or line.startswith("-")]
 
 
 def test_citation_names_this_version():

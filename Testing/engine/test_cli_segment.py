@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 from qnetseg.cli import main, outputs, segment
+from qnetseg.cli.results import write_results
 from qnetseg.errors import OutputError
-from qnetseg.volume import LabelMap, SegmentInfo, read_labelmap, read_volume, write_labelmap
+from qnetseg.segment.overlap import Overlay
+from qnetseg.volume import LabelMap, SegmentInfo, Volume, read_labelmap, read_volume, write_labelmap
 from support.cli_bed import bed, drawing_array, scan_array, write_image
 from support.dicom_bed import save, slice_of
 from support.worker_bed import FAKE, LOGIC, PATIENCE
@@ -152,19 +154,18 @@ def result_of(mask, confidence):
     )
 
 
-def test_a_voxel_of_two_segments_goes_to_the_more_confident_one():
-    query = SimpleNamespace(shape=(1, 1, 5), ijk_to_ras=np.eye(4), placement=None)
-    drawings = [
-        segment.Drawing(SegmentInfo(label, str(label), (0.0, 0.0, 0.0)), np.ones(1)) for label in (3, 5)
-    ]
-    results = [
-        result_of([1, 1, 1, 0, 0], [0.6, 0.9, 0.7, 0.4, 0.2]),
-        result_of([0, 1, 1, 1, 0], [0.3, 0.8, 0.95, 0.3, 0.1]),
-    ]
-    labelmap, confidence, overlap = segment.combine(drawings, results, query)
-    assert labelmap.array.tolist() == [[[3, 3, 5, 5, 0]]]
-    np.testing.assert_allclose(confidence.array.ravel(), [0.6, 0.9, 0.95, 0.4, 0.2], rtol=1e-6)
-    assert overlap == 2
+def test_a_voxel_of_two_segments_goes_to_the_more_confident_one(tmp_path):
+    query = Volume(np.zeros((1, 1, 5), np.float32), np.eye(4), "query")
+    segments = [SegmentInfo(label, str(label), (0.0, 0.0, 0.0)) for label in (3, 5)]
+    overlay = Overlay(keep_highest=True)
+    overlay.add(result_of([1, 1, 1, 0, 0], [0.6, 0.9, 0.7, 0.4, 0.2]))
+    overlay.add(result_of([0, 1, 1, 1, 0], [0.3, 0.8, 0.95, 0.3, 0.1]))
+    targets = {"output": tmp_path / "a.seg.nrrd", "confidence": tmp_path / "c.nrrd"}
+    write_results(targets, overlay, segments, query, {})
+    assert read_labelmap(targets["output"]).array.tolist() == [[[3, 3, 5, 5, 0]]]
+    confidence = read_volume(targets["confidence"]).array
+    np.testing.assert_allclose(confidence.ravel(), [0.6, 0.9, 0.95, 0.4, 0.2], rtol=1e-6)
+    assert overlay.contested == 2
 
 
 def test_empty_segments_of_the_mask_are_passed_over_unless_asked_for(bed, capsys):

@@ -102,7 +102,7 @@ def test_slices_without_the_structure_are_named_by_their_index_in_the_file(flip)
     volume = Volume.checked(np.random.default_rng(0).random((9, 20, 20)).astype(np.float32), matrix)
     drawn = np.zeros(volume.shape, bool)
     drawn[6, 5:10, 5:10] = True
-    drawing = segment.Drawing(SegmentInfo(1, "x", (1.0, 0.0, 0.0)), drawn)
+    drawing = segment.Drawing.of(SegmentInfo(1, "x", (1.0, 0.0, 0.0)), drawn)
     (support,) = segment.build_supports(volume, [drawing], [1, 8])
     slices = file_slices(volume, support.plane)
     assert sorted(slices.at(part.index) for part in support.slices) == [1, 6, 8]

@@ -19,7 +19,7 @@ from qnetseg.segment.calibration import OFFSETS, threshold_offset
 from qnetseg.segment.confidence import expected_overlap
 from qnetseg.segment.decide import connected_parts, within_reach
 from qnetseg.segment.inference import Runner
-from qnetseg.segment.overlap import share_voxels
+from qnetseg.segment.overlap import Overlay
 from qnetseg.segment.stack import build_stack, model_grid, support_images
 from qnetseg.volume import Volume, support_from_mask
 from support.intensity_model import intensity_model
@@ -174,16 +174,30 @@ def claims(mask, confidence):
 
 
 def test_a_voxel_goes_to_the_most_confident_structure_and_to_the_first_of_equals():
-    masks = share_voxels(
-        [
-            claims([1, 1, 0, 1, 1], [0.9, 0.6, 0.9, 0.7, 0.0]),
-            claims([0, 1, 0, 1, 1], [0.9, 0.8, 0.9, 0.7, 0.0]),
-            claims([0, 1, 1, 1, 1], [0.0, 0.7, 0.6, 0.6, 0.1]),
-        ]
-    )
+    overlay = Overlay()
+    overlay.add(claims([1, 1, 0, 1, 1], [0.9, 0.6, 0.9, 0.7, 0.0]))
+    overlay.add(claims([0, 1, 0, 1, 1], [0.9, 0.8, 0.9, 0.7, 0.0]))
+    overlay.add(claims([0, 1, 1, 1, 1], [0.0, 0.7, 0.6, 0.6, 0.1]))
+    masks = [overlay.mask(number) for number in (1, 2, 3)]
     assert [mask.ravel().tolist() for mask in masks] == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 1]]
     assert all(mask.dtype == np.uint8 and mask.shape == (1, 1, 5) for mask in masks)
-    assert share_voxels([]) == []
+    assert overlay.contested == 3 and overlay.labels([7, 300, 9]).tolist() == [[[7, 300, 9, 7, 9]]]
+
+
+def test_structures_laid_over_each_other_as_they_come_are_those_laid_over_each_other_at_once():
+    """Three hundred with many equal confidences; the last ones have numbers that a byte does not hold."""
+    random = np.random.default_rng(0)
+    masks = random.random((300, 4, 5, 6)) < 0.02
+    confidences = random.integers(0, 4, masks.shape).astype(np.float32) / 4
+    overlay = Overlay(keep_highest=True)
+    for mask, confidence in zip(masks, confidences, strict=True):
+        overlay.add(SimpleNamespace(mask=mask.astype(np.uint8), confidence=confidence.copy()))
+    first_of_highest = np.where(masks, confidences, -1).argmax(0) + 1  # argmax takes the first of equals
+    assert np.array_equal(overlay.owner, np.where(masks.any(0), first_of_highest, 0))
+    assert overlay.contested == np.count_nonzero(masks.sum(0) > 1)
+    labels, highest = overlay.finish(range(1001, 1301))
+    assert np.array_equal(labels, np.where(masks.any(0), first_of_highest + 1000, 0))
+    assert np.array_equal(highest, confidences.max(0))
 
 
 def test_sharing_voxels_needs_no_torch():

@@ -53,4 +53,4 @@ def test_a_run_finds_what_the_command_line_writes(tmp_path):
     worker.shutdown()
     for info, found in zip(segments, results, strict=True):
         assert found.mask.any() and np.array_equal(found.mask, written.array == info.label)
-        assert found.segmentation.report.device == "cpu"
+        assert found.report.device == "cpu"

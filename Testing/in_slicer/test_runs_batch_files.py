@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +15,11 @@ from slicer_session import session
 
 session()
 
+from qnetseg import models  # noqa: E402
 from qnetseg.errors import InputError, OutputError  # noqa: E402
 from qnetseg.volume import read_labelmap, read_volume  # noqa: E402
 from QNetSegmentLib.runs.batch import Summary, folder_studies, scene_studies  # noqa: E402
+from QNetSegmentLib.runs.study_files import fingerprint  # noqa: E402
 from QNetSegmentLib.sample_data import volume_node  # noqa: E402
 from support.batch_bed import (  # noqa: E402
     DONE,
@@ -149,12 +154,12 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_the_start(folder, sup
 
 
 def test_a_full_disk_leaves_neither_file_of_a_study_and_the_others_go_on(folder, supports, monkeypatch):
-    replace = os.replace
+    move = os.replace
 
     def full(source, target):
         if str(target).endswith("b.seg.nrrd"):
             raise OSError(28, "No space left on device")
-        replace(source, target)
+        move(source, target)
 
     monkeypatch.setattr(os, "replace", full)
     batch = run(folder_studies(folder), supports)
@@ -207,11 +212,73 @@ def test_another_model_drawing_or_option_is_run_again(folder, supports):
     run(folder_studies(folder), supports)
     assert states(run(folder_studies(folder), supports, model="m2")) == [DONE] * 3
     assert states(run(folder_studies(folder), supports, model="m2", options={"alpha": 1})) == [DONE] * 3
+    assert states(run(folder_studies(folder), redrawn_with(supports, 1))) == [DONE] * 3
+
+
+def redrawn_with(supports, rows):
+    """The drawing without its first rows."""
     part = supports[0].slices[0]
     fewer = part.mask.copy()
-    fewer[np.nonzero(fewer)[0][0]] = 0
-    redrawn = supports[0].__class__((part.__class__(**{**vars(part), "mask": fewer}),), supports[0].name)
-    assert states(run(folder_studies(folder), [redrawn])) == [DONE] * 3
+    fewer[: np.nonzero(fewer)[0][0] + rows] = 0
+    return [supports[0].__class__((part.__class__(**{**vars(part), "mask": fewer}),), supports[0].name)]
+
+
+def test_weights_that_were_trained_anew_under_the_same_name_are_run_again(folder, supports):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(b"first training")
+    assert states(run(folder_studies(folder), supports, model=str(weights))) == [DONE] * 3
+    assert states(run(folder_studies(folder), supports, model=str(weights))) == [KEPT] * 3
+    weights.write_bytes(b"second training")
+    assert states(run(folder_studies(folder), supports, model=str(weights))) == [DONE] * 3
+
+
+def test_a_default_model_that_was_registered_anew_is_run_again(folder, supports, monkeypatch):
+    run(folder_studies(folder), supports)
+    catalogue = models.read_catalogue()
+    other = [replace(entry, sha256="0" * 64) for entry in catalogue.models]
+    monkeypatch.setattr(models, "read_catalogue", lambda: replace(catalogue, models=tuple(other)))
+    assert states(run(folder_studies(folder), supports)) == [DONE] * 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is killed in the middle of its work")
+@pytest.mark.parametrize("earlier", [False, True], ids=["first", "repeated"])
+def test_a_batch_that_is_killed_at_a_rename_leaves_nothing_stale(folder, supports, earlier):
+    """After each kill the next batch runs the study again, and report and segmentation belong together."""
+    study = folder / "b.nii.gz"
+    for number in itertools.count(1):
+        for path in folder.glob("*.seg.*"):
+            path.unlink()
+        if earlier:
+            run(studies_of(study), supports)
+        wanted = redrawn_with(supports, 1)
+        survived = killed_at_rename(number, lambda: run(studies_of(study), wanted))  # noqa: B023
+        batch = run(studies_of(study), wanted)
+        assert states(batch) == [KEPT if survived else DONE], (number, batch.studies[0].detail)
+        report = json.loads((folder / "b.seg.json").read_text())
+        digest = hashlib.sha256((folder / "b.seg.nrrd").read_bytes()).hexdigest()
+        assert report["sha256"] == digest and "next" not in report
+        assert report["recipe"]["drawings"] == fingerprint(wanted)
+        assert survived or not [path for path in folder.iterdir() if path.name.startswith(".")]
+        if survived:
+            break
+    assert number > 3  # the announcement, the segmentation and the report got their names
+
+
+def studies_of(path):
+    return [study for study in folder_studies(path.parent) if study.source == path]
+
+
+def killed_at_rename(number, work):
+    """Do the work in a copy of this process, which dies at its rename of that number; whether it survived."""
+    child = os.fork()
+    if child == 0:
+        move, count = os.replace, itertools.count(1)
+        os.replace = lambda one, other: os._exit(9) if next(count) == number else move(one, other)
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def edit(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from types import SimpleNamespace
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from qnetseg import errors
-from qnetseg.cli import segment as command_line
-from qnetseg.volume import SegmentInfo, support_from_mask
+from qnetseg.cli.results import write_results
+from qnetseg.segment.overlap import Overlay
+from qnetseg.volume import SegmentInfo, Volume, read_labelmap, support_from_mask
 from support.qt_worker_bed import Worker, run_events, wait_until
 from support.worker_bed import FAKE, sample
 
@@ -64,11 +66,10 @@ def test_every_structure_gets_its_result_in_order(worker):
     assert run.active and worker.busy
     results = ended.wait()
     assert [found.support.name for found in results] == ["liver", "spleen", "kidney"]
-    assert [found.segmentation.report.structure for found in results] == ["liver", "spleen", "kidney"]
+    assert [found.report.structure for found in results] == ["liver", "spleen", "kidney"]
     bright = sample()[1].array > 1
     assert np.array_equal(results[0].mask, bright) and results[0].mask.dtype == np.uint8
     assert not results[1].mask.any() and not results[2].mask.any()  # the first of equals has them all
-    assert all(np.array_equal(found.segmentation.mask, bright) for found in results)
     assert list(worker.folder.iterdir()) == []
 
 
@@ -77,7 +78,7 @@ def test_the_volume_is_written_once(worker):
     worker.wait("")
     run = run_of(worker, "a", "b", "c", do="list", folder=str(worker.folder))
     run.start()
-    listings = [found.segmentation.report.warnings for found in run.wait()]
+    listings = [found.report.warnings for found in run.wait()]
     queries = [[name for name in listing if name.endswith("-query.npy")] for listing in listings]
     assert queries[0] == queries[1] == queries[2] and len(queries[0]) == 1
 
@@ -136,24 +137,26 @@ def news(done, total, stage, eta_s=None):
     return SimpleNamespace(done=done, total=total, stage=stage, eta_s=eta_s)
 
 
-def test_overlaps_are_shared_out_as_on_the_command_line():
+def test_overlaps_are_shared_out_as_on_the_command_line(tmp_path):
     answers = [
         found([1, 1, 1, 0, 0], [0.6, 0.9, 0.7, 0.4, 0.2]),
         found([0, 1, 1, 1, 0], [0.3, 0.8, 0.95, 0.3, 0.1]),
     ]
+    copies = copy.deepcopy(answers)  # an overlay takes the arrays over
     worker = ScriptedWorker()
     run = Run(worker, supports("a", "b"), sample()[1])
     ended = Ended(run)
     run.start()
     for token, answer in zip("12", answers, strict=True):
         worker.finished.emit(token, answer)
-    drawings = [
-        command_line.Drawing(SegmentInfo(label, str(label), (0.0, 0.0, 0.0)), np.ones(1)) for label in (1, 2)
-    ]
-    query = SimpleNamespace(shape=(1, 1, 5), ijk_to_ras=np.eye(4), placement=None)
-    labelmap, _, _ = command_line.combine(drawings, answers, query)
+    segments = [SegmentInfo(label, str(label), (0.0, 0.0, 0.0)) for label in (1, 2)]
+    query, overlay = Volume(np.zeros((1, 1, 5), np.float32), np.eye(4), "query"), Overlay()
+    for answer in copies:
+        overlay.add(answer)
+    write_results({"output": tmp_path / "a.nrrd"}, overlay, segments, query, {})
+    labels = read_labelmap(tmp_path / "a.nrrd").array
     for label, result in enumerate(ended.wait(), 1):
-        assert np.array_equal(result.mask, labelmap.array == label)
+        assert np.array_equal(result.mask, labels == label)
 
 
 def test_time_left_counts_the_structures_that_follow():

@@ -29,8 +29,7 @@ TOO_OLD_NUMPY = WorkerError(
 @pytest.fixture
 def versions(monkeypatch):
     """The installed packages by name; a test changes them."""
-    found = {"torch": "2.9.0+cu128", "torchvision": "0.24.0", "safetensors": "0.6", "scikit-image": "0.25"}
-    found |= {"scipy": "1.16", "tqdm": "4.67"}
+    found = {"torch": "2.9.0+cu128", "torchvision": "0.24.0", "safetensors": "0.6", "scipy": "1.16"}
 
     def version(name):
         if name not in found:
@@ -61,7 +60,7 @@ def test_all_is_there(versions, models):
     assert {one.action for one in found} == {""}
     lines = {one.key: one.detail for one in found}
     assert lines[TORCH] == "PyTorch 2.9.0+cu128"
-    assert lines[PACKAGES] == "safetensors 0.6, scikit-image 0.25, scipy 1.16, tqdm 4.67"
+    assert lines[PACKAGES] == "safetensors 0.6, scipy 1.16"
     assert lines[WEIGHTS].startswith("tiny, ") and "part of QNetSegment" in lines[WEIGHTS]
     assert lines[QNET_WEIGHTS].startswith("tiny-qnet, ")
     assert lines[DEVICE] == "GPU (cuda)"
@@ -80,7 +79,7 @@ def test_nothing_is_installed(versions, models):
     assert (found[TORCH].state, found[TORCH].detail) == (State.MISSING, "not installed")
     assert found[TORCH].action == "Install PyTorch" and "several hundred MB" in found[TORCH].note
     assert found[TORCH].size is None, "its size is not known, and none is invented"
-    assert found[PACKAGES].state is State.MISSING and "scipy>=1.11" in found[PACKAGES].detail
+    assert found[PACKAGES].state is State.MISSING and "scipy" in found[PACKAGES].detail
     assert found[DEVICE].state is State.UNKNOWN
 
 

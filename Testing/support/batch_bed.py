@@ -13,6 +13,7 @@ from slicer_session import session
 BED = session()
 
 from qnetseg.errors import Cancelled, QNetSegmentError, WorkerError, heard_oddities  # noqa: E402
+from qnetseg.segment.overlap import Overlay  # noqa: E402
 from qnetseg.segment.result import Report, Segmentation  # noqa: E402
 from qnetseg.volume import read_volume, volume_id  # noqa: E402
 from QNetSegmentLib.runs.batch import Batch, StudyState  # noqa: E402
@@ -52,12 +53,13 @@ class FakeRun:
         self.failed.emit(reason or Cancelled("The segmentation was cancelled."))
 
     def results(self):
-        found = []
+        found, overlay = [], Overlay()
         for number, support in enumerate(self.supports):
             mask = (self.query.array > 1 + 2 * number).astype(np.uint8)
             mask[self.query.array > 3 + 2 * number] = 0
             report = Report(support.name, "m", "cpu", "fp32", 0.1, 1.5, "axial", 0.0, (), ())
-            found.append(StructureResult(support, mask, Segmentation(mask, mask.astype(np.float32), report)))
+            overlay.add(Segmentation(mask, mask.astype(np.float32), report))
+            found.append(StructureResult(support, report, overlay, len(overlay)))
         return found
 
 

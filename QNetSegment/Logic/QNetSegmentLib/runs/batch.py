@@ -252,14 +252,14 @@ class Batch:
             self._on_result(study.source, results)
         volumes = [
             _("{structure} {volume:.1f} ml").format(
-                structure=result.support.name, volume=result.segmentation.report.volume_ml
+                structure=result.support.name, volume=result.report.volume_ml
             )
             for result in results
         ]
         warnings = [
             _("{structure}: {warning}").format(structure=result.support.name, warning=warning)
             for result in results
-            for warning in result.segmentation.report.warnings
+            for warning in result.report.warnings
         ]
         self._end_study(StudyState.DONE, " ".join([", ".join(volumes) + ".", *self._oddities, *warnings]))
 

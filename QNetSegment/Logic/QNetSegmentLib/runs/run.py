@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from qnetseg.errors import Cancelled, InputError, QNetSegmentError
-from qnetseg.segment.overlap import share_voxels
+from qnetseg.segment.overlap import Overlay
 from qnetseg.worker.protocol import Progress, WorkerFailure
 
 from ..signals import Signal
@@ -19,7 +19,7 @@ from ..signals import Signal
 if TYPE_CHECKING:
     import numpy as np
 
-    from qnetseg.segment.result import Segmentation
+    from qnetseg.segment.result import Report, Segmentation
     from qnetseg.volume import SupportSet, Volume
 
     from ..process.worker import Worker
@@ -56,13 +56,22 @@ class StructureResult:
     """What was found of one structure.
 
     support: the drawing that it was segmented from.
-    mask: (K, J, I) uint8 on the query's grid, 0 or 1, without the voxels that went to other structures.
-    segmentation: mask with all voxels, confidence and report, as the engine gave them.
+    report: what the engine says of it.
+    overlay, number: all structures of the run, and which of them this one is, from 1.
     """
 
     support: SupportSet
-    mask: np.ndarray
-    segmentation: Segmentation
+    report: Report
+    overlay: Overlay
+    number: int
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(K, J, I) uint8 on the query's grid, 0 or 1, without the voxels that went to other structures.
+
+        Made anew by every call: of many structures of a large volume not all masks are kept in memory.
+        """
+        return self.overlay.mask(self.number)
 
 
 class Run:
@@ -99,7 +108,8 @@ class Run:
             "drawn_on": drawn_on,
         }
         self._others = list(others)
-        self._found: list[Segmentation] = []
+        self._found: list[Report] = []
+        self._overlay = Overlay()
         self._token = ""
         self._started = self._active = False
         self._fraction = 0.0
@@ -175,7 +185,8 @@ class Run:
     def _on_finished(self, token: str, segmentation: Segmentation) -> None:
         if token != self._token:
             return
-        self._found.append(segmentation)
+        self._overlay.add(segmentation)
+        self._found.append(segmentation.report)
         if self._reason is not None:  # cancelled between two structures, when the worker had no job
             self._end(self._reason)
         elif len(self._found) < len(self._supports):
@@ -186,9 +197,9 @@ class Run:
             else:
                 self._tell(PREPARING, 0, 0, None)
         else:
-            masks = share_voxels(self._found)
+            found = zip(self._supports, self._found, strict=True)
             self._end(
-                [StructureResult(*parts) for parts in zip(self._supports, masks, self._found, strict=True)]
+                [StructureResult(*parts, self._overlay, number) for number, parts in enumerate(found, 1)]
             )
 
     def _on_failed(self, token: str, error: QNetSegmentError) -> None:
@@ -215,5 +226,5 @@ class Run:
             return None
         each = time.monotonic() - self._first_news + eta_s
         if self._found:
-            each = sum(found.report.seconds for found in self._found) / len(self._found)
+            each = sum(report.seconds for report in self._found) / len(self._found)
         return eta_s + each * (len(self._supports) - len(self._found) - 1)

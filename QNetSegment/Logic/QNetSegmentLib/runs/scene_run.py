@@ -170,4 +170,4 @@ class SceneRun:
 
 def _warnings_of(result: StructureResult, several: bool) -> list[str]:
     prefix = f"{result.support.name}: " if several else ""
-    return [f"{prefix}{warning}" for warning in result.segmentation.report.warnings]
+    return [f"{prefix}{warning}" for warning in result.report.warnings]

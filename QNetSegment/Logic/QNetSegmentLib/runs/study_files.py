@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,6 @@ def recipe_of(
     image: its `volume_id`; images of different patients often have the same name.
     """
     from qnetseg import __version__
-    from qnetseg.models import read_catalogue
 
     recipe = {
         "qnetseg": __version__,
@@ -38,7 +39,7 @@ def recipe_of(
         "structures": [support.name for support in supports],
         "drawings": fingerprint(supports),
         "model": None if model is None else os.fspath(model),
-        "default models": read_catalogue().defaults,  # one of them serves beside a model of choice, too
+        "weights": _weights(model),  # files are trained anew under the same name
         "options": options or {},
     }
     content: dict[str, Any] = json.loads(json.dumps(recipe, default=str))
@@ -54,6 +55,37 @@ def fingerprint(supports: Sequence[SupportSet]) -> str:
             digest.update(part.image.tobytes())
             digest.update(part.mask.tobytes())
     return digest.hexdigest()
+
+
+def _weights(model: str | None) -> list[str]:
+    """SHA-256 of the files that segment: that of the model, and those of the default ones beside it.
+
+    A file that cannot be read, with which no study will succeed, counts as empty.
+    """
+    from qnetseg.models import read_catalogue
+
+    catalogue = read_catalogue()
+    known = {entry.name: entry.sha256 for entry in catalogue.models}
+    digests = [known.get(name, "") for name in catalogue.defaults.values()]
+    if model is None:
+        return digests
+    return [known[model] if model in known else _sha256_of_model(model), *digests]
+
+
+def _sha256_of_model(path: str) -> str:
+    try:
+        found = os.stat(path)
+        return _sha256_of_state(os.fspath(path), found.st_size, found.st_mtime_ns, found.st_ino)
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=4)
+def _sha256_of_state(path: str, _size: int, _changed: int, _number: int) -> str:
+    """Once for all studies, as long as the file stays the same. Raises OSError."""
+    from qnetseg.models import sha256
+
+    return sha256(path)
 
 
 def finished_before(study: Study, recipe: dict[str, Any], redo: bool) -> str:
@@ -75,6 +107,9 @@ def finished_before(study: Study, recipe: dict[str, Any], redo: bool) -> str:
         )
     if not target.exists():
         return ""
+    digest = _sha256(target)
+    if report.get("next") == [digest, recipe["image"]]:
+        return ""  # an earlier batch was killed between segmentation and report
     made_of = report["recipe"]
     if made_of.get("image") != recipe["image"] and _is_segmentation(target):
         raise OutputError(
@@ -83,7 +118,7 @@ def finished_before(study: Study, recipe: dict[str, Any], redo: bool) -> str:
         )
     if redo:
         return ""
-    edited = _sha256(target) != report.get("sha256")
+    edited = digest != report.get("sha256")
     if edited and not _is_segmentation(target):
         return ""  # broken, by a full disk or a power failure
     if made_of == recipe:
@@ -107,20 +142,55 @@ def save_results(
 
     target, path = study.target, study.report
     assert target is not None and path is not None
-    endings = [".json", RESULT_ENDING]  # the segmentation is last: it marks the study as finished
-    with replacing_together([path, target], endings) as (staged_report, staged):
-        write_labelmap(staged, labelmap_of(query, results))
-        report = {
-            "query": origin(study),
-            "recipe": recipe,
-            "file": target.name,
-            "sha256": _sha256(staged),
-            "segments": [
-                {"label": label, **result.segmentation.report.to_json()}
-                for label, result in enumerate(results, 1)
-            ],
-        }
-        staged_report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    before = path.read_bytes() if path.exists() else None
+    try:
+        with replacing_together([target, path], [RESULT_ENDING, ".json"]) as (staged, staged_report):
+            write_labelmap(staged, labelmap_of(query, results))
+            digest = _sha256(staged)
+            report = {
+                "query": origin(study),
+                "recipe": recipe,
+                "file": target.name,
+                "sha256": digest,
+                "segments": [
+                    {"label": label, **result.report.to_json()} for label, result in enumerate(results, 1)
+                ],
+            }
+            _write_json(staged_report, report)
+            _announce(path, recipe, digest)
+    except BaseException:
+        _restore(path, before)
+        raise
+
+
+def _announce(path: Path, recipe: dict[str, Any], digest: str) -> None:
+    """Say in the old report, or in one without a result, which segmentation comes next.
+
+    Two files cannot be replaced in one step. A batch that is killed after the first one leaves a segmentation
+    that nobody has edited, and that no report tells of; by this note the next batch knows it.
+    """
+    from qnetseg.atomic import replacing
+
+    made_of = {"qnetseg": recipe["qnetseg"], "image": recipe["image"]}
+    report = (_our_report(path) if path.exists() else None) or {"recipe": made_of, "sha256": ""}
+    with replacing(path) as temporary:
+        _write_json(temporary, {**report, "next": [digest, recipe["image"]]})
+
+
+def _restore(path: Path, content: bytes | None) -> None:
+    """Take the announcement back."""
+    from qnetseg.atomic import replacing
+
+    with suppress(OSError, OutputError):
+        if content is None:
+            path.unlink(missing_ok=True)
+        elif path.read_bytes() != content:
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+
+
+def _write_json(path: Path, report: dict[str, Any]) -> None:
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def labelmap_of(query: Volume, results: Sequence[StructureResult]) -> LabelMap:
@@ -129,7 +199,7 @@ def labelmap_of(query: Volume, results: Sequence[StructureResult]) -> LabelMap:
 
     from qnetseg.volume import LabelMap, SegmentInfo
 
-    labels = np.zeros(query.shape, np.int32)
+    labels = np.zeros(query.shape, np.uint16)
     segments = []
     for label, result in enumerate(results, 1):
         labels[result.mask > 0] = label

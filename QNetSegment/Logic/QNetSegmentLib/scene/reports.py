@@ -45,7 +45,7 @@ def store_reports(
     entries = []
     for number, (result, segment_id) in enumerate(zip(results, segment_ids_of(node), strict=True)):
         report = replace(
-            in_own_planes(result.segmentation.report, result.support.axes, volume_node),
+            in_own_planes(result.report, result.support.axes, volume_node),
             volume_ml=float(result.mask.sum()) * voxel_ml,
         )
         drawn = drawn_ids[number] if len(drawn_ids) == len(results) else ""

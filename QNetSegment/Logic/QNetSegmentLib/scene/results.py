@@ -21,7 +21,7 @@ from .segments import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from qnetseg.segment import Segmentation
+    from qnetseg.segment import Report
     from qnetseg.volume import SupportSet
 
 PREVIEW = "QNetSegment.Preview"
@@ -38,7 +38,7 @@ class StructureResult(Protocol):
     def mask(self) -> np.ndarray: ...
 
     @property
-    def segmentation(self) -> Segmentation: ...
+    def report(self) -> Report: ...
 
 
 def write_result(

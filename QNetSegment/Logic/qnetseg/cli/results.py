@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from .common import print_json, print_text, say
 from .outputs import appearing_together
 
 if TYPE_CHECKING:
-    from ..segment.result import Report, Segmentation
-    from ..volume import FileSlices, LabelMap, Volume
-    from .segment import Drawing
+    from ..segment.overlap import Overlay
+    from ..segment.result import Report
+    from ..volume import FileSlices, SegmentInfo, Volume
 
 
 def in_file_terms(report: Report, slices: FileSlices, drawn: FileSlices | None) -> dict[str, Any]:
@@ -30,47 +29,30 @@ def in_file_terms(report: Report, slices: FileSlices, drawn: FileSlices | None) 
     return {**content, "plane": slices.name, "axis": slices.axis}
 
 
-def combine(
-    drawings: list[Drawing], results: list[Segmentation], query: Volume
-) -> tuple[LabelMap, Volume, int]:
-    """One label map, the highest confidence of any segment, and how many voxels several segments claimed.
-
-    Such a voxel goes to one of them, see `share_voxels`.
-    """
-    from ..segment.overlap import share_voxels
-    from ..volume import LabelMap, Volume
-
-    labels = np.zeros(query.shape, np.int32)
-    highest = np.zeros(query.shape, np.float32)
-    claims = np.zeros(query.shape, np.uint16)
-    for drawing, result, own in zip(drawings, results, share_voxels(results), strict=True):
-        labels[own > 0] = drawing.info.label
-        claims += result.mask > 0
-        np.maximum(highest, result.confidence, out=highest)
-    segments = tuple(drawing.info for drawing in drawings)
-    return (
-        LabelMap(labels, query.ijk_to_ras, segments, query.placement),
-        Volume(highest, query.ijk_to_ras, "confidence", query.placement),
-        int((claims > 1).sum()),
-    )
-
-
 def write_results(
     targets: dict[str, Path],
-    labelmap: LabelMap,
-    confidence: Volume,
+    overlay: Overlay,
+    segments: Sequence[SegmentInfo],
+    query: Volume,
     report: dict[str, Any],
 ) -> None:
-    """Write all files, or none. Raises OutputError."""
-    from ..volume import write_labelmap, write_volume
+    """Write all files, or none; of the query only the grid counts.
+
+    overlay: of the query's voxels, with as many structures as segments; it is finished here.
+    Raises OutputError.
+    """
+    from ..volume import LabelMap, Volume, write_labelmap, write_volume
     from ..volume.io import ENDINGS
 
+    labels, highest = overlay.finish([segment.label for segment in segments])
+    labelmap = LabelMap(labels, query.ijk_to_ras, tuple(segments), query.placement)
     with appearing_together(list(targets.values()), ENDINGS) as staged:
         for name, path in zip(targets, staged, strict=True):
             if name == "output":
                 write_labelmap(path, labelmap)
             elif name == "confidence":
-                write_volume(path, confidence)
+                assert highest is not None, "the overlay was told to keep it"
+                write_volume(path, Volume(highest, query.ijk_to_ras, name, query.placement))
             else:
                 path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

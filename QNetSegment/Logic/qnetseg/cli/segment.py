@@ -27,12 +27,13 @@ from .common import (
 )
 from .outputs import require_writable
 from .pictures import drawn_last
-from .results import combine, in_file_terms, tell, write_results
+from .results import in_file_terms, tell, write_results
 from .saved import is_saved, read_saved
 from .streams import ended_by_signals
 
 if TYPE_CHECKING:
-    from ..segment.result import Segmentation
+    from ..segment.overlap import Overlay
+    from ..segment.result import Report, Segmentation
     from ..volume import FileSlices, LabelMap, SegmentInfo, SupportSet, Volume
     from ..worker import WorkerClient
 
@@ -112,84 +113,125 @@ def add(commands: Any) -> None:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One structure of the mask; drawn: (K, J, I) bool on the support's grid."""
+    """One structure of the mask, of which only the box around what is drawn is kept.
+
+    shape: of the support's grid (K, J, I). box: of the drawing in it. cut: bool, what is drawn in the box.
+    """
 
     info: SegmentInfo
-    drawn: np.ndarray
+    shape: tuple[int, ...]
+    box: tuple[slice, ...]
+    cut: np.ndarray
+
+    @classmethod
+    def of(cls, info: SegmentInfo, drawn: np.ndarray) -> Drawing:
+        """drawn: (K, J, I) bool on the support's grid."""
+        extents = (np.flatnonzero(drawn.any(tuple({0, 1, 2} - {axis}))) for axis in range(3))
+        box = tuple(slice(int(one[0]), int(one[-1]) + 1) if one.size else slice(0) for one in extents)
+        return cls(info, drawn.shape, box, drawn[box].copy())
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """(K, J, I) bool on the support's grid."""
+        whole = np.zeros(self.shape, bool)
+        whole[self.box] = self.cut
+        return whole
+
+
+@dataclass
+class Inputs:
+    """What a command was given.
+
+    query: the volume to segment. drawn_on: the one that was drawn on, which may be the query; None for a
+    saved drawing. drawings: what is drawn; supports: the same packed up.
+    """
+
+    query: Volume
+    drawn_on: Volume | None
+    drawings: list[Drawing]
+    supports: list[SupportSet]
+
+    @property
+    def apart(self) -> Volume | None:
+        """The volume that was drawn on, if it is known and another one than the query."""
+        return None if self.drawn_on is self.query else self.drawn_on
+
+    def forget_images(self) -> None:
+        """Everybody who needs them has seen them; the query's grid stays."""
+        self.query, self.drawn_on = replace(self.query, array=np.empty(0, np.float32)), None
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment every chosen label and write the results."""
     from ..models import weights_for
+    from ..segment.overlap import Overlay
     from ..volume.io import require_storable
     from ..worker import WorkerClient
 
     targets, options = checked_targets(arguments), chosen_options(arguments)
     kinds = asked_networks(arguments)
     weights_for(kinds, arguments.model)
-    query, support, drawings, supports, background = read_inputs(arguments)
+    inputs = read_inputs(arguments)
     for name in ("output", "confidence"):
         if name in targets:
-            require_storable(targets[name], query.ijk_to_ras)
-    settings = {
-        "model": arguments.model,
-        "device": arguments.device,
-        "options": options,
-        "drawn_on": support if support is not query else None,
-    }
+            require_storable(targets[name], inputs.query.ijk_to_ras)
+    settings = {"model": arguments.model, "device": arguments.device, "options": options}
     picture = targets.pop("picture", None)
+    overlay = Overlay(keep_highest="confidence" in targets)
     with ended_by_signals():
         with WorkerClient() as client:
-            results = segment_all(client, supports, query, background, settings)
-        labelmap, confidence, overlap = combine(drawings, results, query)
-        report = {
-            "qnetseg": __version__,
-            "query": arguments.query.name,
-            **({"series": query.name} if arguments.query.is_dir() else {}),
-            "support": (arguments.mask if support is None else arguments.support or arguments.query).name,
-            "mask": arguments.mask.name,
-            "outputs": {name: str(path) for name, path in targets.items()},
-            "overlapping_voxels": overlap,
-            "segments": [
-                {"label": drawing.info.label, **in_file_terms(result.report, *counted(query, support, part))}
-                for drawing, result, part in zip(drawings, results, supports, strict=True)
-            ],
-        }
-        write_results(targets, labelmap, confidence, report)
-    if picture is not None and drawn_last(picture, partial(_picture, query, results[0], supports[0])):
-        report["outputs"]["picture"] = str(picture)
+            reports, shown = segment_all(client, inputs, overlay, settings, keep_first=picture is not None)
+        report = account(arguments, targets, inputs, reports, overlay.contested)
+        if shown is None:
+            inputs.forget_images()
+        segments = [drawing.info for drawing in inputs.drawings]
+        write_results(targets, overlay, segments, inputs.query, report)
+    if picture is not None and shown is not None:
+        draw = partial(_picture, inputs.query, shown, inputs.supports[0])
+        if drawn_last(picture, draw):
+            report["outputs"]["picture"] = str(picture)
     tell(report, arguments.json)
     return 0
 
 
-def read_inputs(
+def account(
     arguments: argparse.Namespace,
-) -> tuple[Volume, Volume | None, list[Drawing], list[SupportSet], list[np.ndarray | None]]:
-    """The query; the volume that was drawn on, None for a saved drawing; what was drawn; the same packed up;
-    and what is known to be something else, for each of them.
-    """
+    targets: dict[str, Path],
+    inputs: Inputs,
+    reports: list[Report],
+    contested: int,
+) -> dict[str, Any]:
+    """What the report's file says; contested: voxels that several segments claimed."""
+    query, saved = inputs.query, inputs.drawn_on is None
+    return {
+        "qnetseg": __version__,
+        "query": arguments.query.name,
+        **({"series": query.name} if arguments.query.is_dir() else {}),
+        "support": (arguments.mask if saved else arguments.support or arguments.query).name,
+        "mask": arguments.mask.name,
+        "outputs": {name: str(path) for name, path in targets.items()},
+        "overlapping_voxels": contested,
+        "segments": [
+            {"label": drawing.info.label, **in_file_terms(found, *counted(query, inputs.drawn_on, part))}
+            for drawing, found, part in zip(inputs.drawings, reports, inputs.supports, strict=True)
+        ],
+    }
+
+
+def read_inputs(arguments: argparse.Namespace) -> Inputs:
+    """Read what the arguments name."""
     from ..volume import read_volume
 
     with telling_oddities():
         query = read_volume(arguments.query, arguments.series)
     if is_saved(arguments.mask):
-        supports = [read_saved(arguments)]
-        support = None
-        drawings = [drawing_of(supports[0])]
-        background: list[np.ndarray | None] = [None]
-    else:
-        with telling_oddities():
-            support = (
-                query
-                if arguments.support is None
-                else read_volume(arguments.support, arguments.support_series)
-            )
-            drawings = read_drawings(
-                arguments.mask, arguments.label, support, own_support=arguments.support is not None
-            )
-        supports = build_supports(support, drawings, arguments.not_here)
-        background = others_of(drawings, on_query=arguments.support is None)
-    return query, support, drawings, supports, background
+        saved = read_saved(arguments)
+        return Inputs(query, None, [drawing_of(saved)], [saved])
+    own = arguments.support is None
+    with telling_oddities():
+        support = query if own else read_volume(arguments.support, arguments.support_series)
+        drawings = read_drawings(arguments.mask, arguments.label, support, own_support=not own)
+    return Inputs(query, support, drawings, build_supports(support, drawings, arguments.not_here))
 
 
 def asked_networks(arguments: argparse.Namespace) -> list[str]:
@@ -206,9 +248,8 @@ def drawing_of(support: SupportSet) -> Drawing:
     """The structure of a saved drawing; on what voxels it was drawn is not known."""
     from ..volume import SegmentInfo
 
-    return Drawing(
-        SegmentInfo(1, support.name, support.color, support.terminology), np.zeros((0, 0, 0), bool)
-    )
+    info = SegmentInfo(1, support.name, support.color, support.terminology)
+    return Drawing.of(info, np.zeros((0, 0, 0), bool))
 
 
 def counted(
@@ -258,12 +299,9 @@ def read_drawings(path: Path, labels: list[str] | None, support: Volume, own_sup
     """
     from ..volume import read_labelmap
 
-    if labels is None:
-        maps = [read_labelmap(path, drawn=True)]
-    else:  # one by one, because the segments of a file may overlap
-        maps = [read_labelmap(path, label, drawn=True) for label in dict.fromkeys(labels)]
     drawings: list[Drawing] = []
-    for labelmap in maps:
+    for wanted in [None] if labels is None else dict.fromkeys(labels):  # the segments of a file may overlap
+        labelmap = read_labelmap(path, wanted, drawn=True)
         if not labelmap.array.any():
             what = (
                 f"mask '{path.name}'"
@@ -277,7 +315,7 @@ def read_drawings(path: Path, labels: list[str] | None, support: Volume, own_sup
             if drawn.any():
                 used = {drawing.info.label for drawing in drawings}
                 label = info.label if info.label not in used else max(used) + 1
-                drawings.append(Drawing(replace(info, label=label), drawn))
+                drawings.append(Drawing.of(replace(info, label=label), drawn))
     return drawings
 
 
@@ -317,25 +355,35 @@ def build_supports(support: Volume, drawings: list[Drawing], not_here: list[int]
     return supports
 
 
-def others_of(drawings: list[Drawing], on_query: bool) -> list[np.ndarray | None]:
-    """For each structure where the others are drawn, (K, J, I) bool; None where it is the only one, and where
-    they are drawn on another volume than the query."""
-    if len(drawings) < 2 or not on_query:
-        return [None] * len(drawings)
-    every = np.sum([drawing.drawn for drawing in drawings], axis=0)
-    return [(every > 0) & ~drawing.drawn for drawing in drawings]
+def others_of(drawing: Drawing, drawings: list[Drawing]) -> np.ndarray | None:
+    """Where the other structures are drawn, (K, J, I) bool; None where it is the only one."""
+    if len(drawings) < 2:
+        return None
+    found = np.zeros(drawing.shape, bool)
+    for other in drawings:
+        found[other.box] |= other.cut
+    found[drawing.box] &= ~drawing.cut
+    return found
 
 
 def segment_all(
-    client: WorkerClient,
-    supports: list[SupportSet],
-    query: Volume,
-    background: list[np.ndarray | None],
-    settings: dict[str, Any],
-) -> list[Segmentation]:
-    """One request to the same warm worker for every structure."""
-    results = []
-    for drawn, others in zip(supports, background, strict=True):
-        with Bar(drawn.name) as bar:
-            results.append(client.segment(drawn, query, background=others, progress=bar, **settings))
-    return results
+    client: WorkerClient, inputs: Inputs, overlay: Overlay, settings: dict[str, Any], keep_first: bool
+) -> tuple[list[Report], Segmentation | None]:
+    """One request to the same warm worker for every structure; each result goes into the overlay at once.
+
+    Returns all reports and, if it is to be kept, the first result without its confidence.
+    """
+    reports: list[Report] = []
+    first = None
+    for drawing, support in zip(inputs.drawings, inputs.supports, strict=True):
+        others = others_of(drawing, inputs.drawings) if inputs.drawn_on is inputs.query else None
+        with Bar(support.name) as bar:
+            result = client.segment(
+                support, inputs.query, background=others, drawn_on=inputs.apart, progress=bar, **settings
+            )
+        overlay.add(result)
+        reports.append(result.report)
+        if keep_first and first is None:
+            first = replace(result, confidence=np.empty(0, np.float32))
+        del result, others  # or both would be there when the next ones come
+    return reports, first
