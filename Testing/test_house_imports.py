@@ -15,7 +15,7 @@ from cmake_list import ROOT
 LOGIC = ROOT / "QNetSegment" / "Logic"
 ROOMS = {
     "QNetSegment/Logic/qnetseg": (
-        ("cli", "worker", "segment", "models", "model", "volume", "cores", "errors", "provenance")
+        ("cli", "worker", "segment", "models", "model", "volume", "boxes", "cores", "errors", "provenance")
     ),
     "Training/qnetseg_lab": ("commands", "report", "training", "evaluation", "data", "baselines"),
 }

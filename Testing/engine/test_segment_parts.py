@@ -18,9 +18,10 @@ from qnetseg.segment import SegmentOptions, device, matching
 from qnetseg.segment.calibration import OFFSETS, threshold_offset
 from qnetseg.segment.confidence import expected_overlap
 from qnetseg.segment.decide import connected_parts, within_reach
+from qnetseg.segment.images import model_grid, support_images
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.overlap import share_voxels
-from qnetseg.segment.stack import build_stack, model_grid, support_images
+from qnetseg.segment.query import Query
 from qnetseg.volume import Volume, support_from_mask
 from support.intensity_model import intensity_model
 from support.worker_bed import LOGIC
@@ -202,7 +203,7 @@ def test_q_net_sees_small_fields_of_view_enlarged(pixel, across):
     mask[2, 20:40, 10:30] = 1
     volume = Volume.checked(array, matrix)
     support = support_from_mask(volume, mask)
-    grid = model_grid(support, build_stack(support, volume), QNetConfig())
+    grid = model_grid(support, Query.of(volume).stack(support), QNetConfig())
     assert 64 * pixel / grid.spacing == pytest.approx(across)
     _, masks = support_images(support, grid)
     assert masks.sum() == pytest.approx(400 * (pixel / grid.spacing) ** 2, rel=0.1)

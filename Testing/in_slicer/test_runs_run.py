@@ -272,7 +272,7 @@ def test_scripts_wait_for_results_and_errors(worker):
 
 
 def test_each_structure_is_told_what_stands_beside_it(worker, monkeypatch):
-    from QNetSegmentLib.scene.boxes import Box
+    from qnetseg.boxes import Box
 
     asked = []
     submit = worker.submit

@@ -19,11 +19,11 @@ from ..signals import Signal
 if TYPE_CHECKING:
     import numpy as np
 
+    from qnetseg.boxes import Box
     from qnetseg.segment.result import Segmentation
     from qnetseg.volume import SupportSet, Volume
 
     from ..process.worker import Worker
-    from ..scene.boxes import Box
 
 STARTING, PREPARING = "starting", "preparing"
 SLICES = "slices"

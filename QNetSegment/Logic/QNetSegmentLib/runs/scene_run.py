@@ -19,11 +19,11 @@ from ..signals import Signal
 from .run import Run, StructureResult
 
 if TYPE_CHECKING:
+    from qnetseg.boxes import Box
     from qnetseg.errors import QNetSegmentError
     from qnetseg.volume import SupportSet, Volume
 
     from ..process.worker import Worker
-    from ..scene.boxes import Box
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from .boxes import Box
+from qnetseg.boxes import Box
+
 from .lattice import VolumeLattice, transform_between
 from .segments import lattice_of
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from .boxes import Box
+from qnetseg.boxes import Box
+
 from .canonical import CanonicalGrid
 from .layers import own_box, read_box, require_labelmaps, require_segment, segment_ids_of, write_box
 from .marks import marks_of
@@ -84,7 +85,7 @@ def _described(
 ) -> list[DrawnSlice]:
     """The drawn slices of one segment; box: on the canonical grid."""
     from qnetseg.volume import PLANES
-    from qnetseg.volume.support import occupied_slices
+    from qnetseg.volume.drawing import occupied_slices
 
     plane, indices = occupied_slices(box.mask, grid.turned.spacing, plane)
     axis = PLANES[plane]
@@ -203,7 +204,7 @@ def _plane_and_marks(
 ) -> tuple[str, list[int]]:
     """The plane of a drawing and its marked slices, both as the copy `volume` of the node counts them."""
     from qnetseg.volume import PLANES
-    from qnetseg.volume.support import occupied_slices
+    from qnetseg.volume.drawing import occupied_slices
 
     own, _drawn = occupied_slices(grid.apply(box).mask, grid.turned.spacing, plane)
     marks = marks_of(segment, own, grid.turned.shape[PLANES[own]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +13,14 @@ from ..volume import InPlaneGrid, SupportSet
 from .best_slice import outlined, slice_confidence, usual_area
 from .correspondence import Correspondence, correspond
 from .decide import connected_parts, within_reach
-from .descriptors import FeatureCache
 from .drawn import propagate
 from .inference import Runner
 from .job import Job
 from .options import SegmentOptions
 from .propagator import Propagator
-from .scenes import Drawing
+from .query import Query, Stack
+from .scenes import Known
 from .slice_by_slice import Prediction, predict
-from .stack import Stack
 
 # Chosen on pairs of CMR patients, with and without the structure, and on CMR drawings in Sunnybrook.
 FOUND_AGAIN = 0.86  # similarity of the drawn places from which nobody doubts that the structure is there
@@ -32,12 +30,12 @@ SIMILARITY = 0.05  # of a whole slice to the drawn one, over which its confidenc
 
 @dataclass(frozen=True)
 class Searcher:
-    """Both networks on their devices, and what Q-Net sees of the volume."""
+    """Both networks on their devices, and the volume in which they search."""
 
     qnet: Runner[QNet]
     propagator: Propagator
     grid: InPlaneGrid
-    cache: FeatureCache | None
+    query: Query
 
 
 def other_volume(
@@ -50,9 +48,11 @@ def other_volume(
     again and they themselves less so, the structure is not there.
     """
     every = np.arange(len(stack.slices))
-    kept = _kept(searcher, stack, support)
+    qnet = searcher.qnet
+    seen_as = (support.plane, support.axes.tobytes(), searcher.grid, qnet.device.type, qnet.precision)
+    kept = searcher.query.features(qnet.original, seen_as, len(stack.slices))
     predicted = predict(
-        *(searcher.qnet, stack, searcher.grid, support, every, options, job), described=True, kept=kept
+        *(qnet, stack, searcher.grid, support, every, options, job), described=True, kept=kept
     )
     described = predicted.described
     assert described is not None
@@ -70,18 +70,9 @@ def other_volume(
         # At most even odds: nothing is found, and the slices on which it might be are those to check.
         return replace(predicted, probability=np.minimum(probability, 0.5))
     likely, drawn = outlined(probability[best], mask[best], usual)
-    found = propagate(searcher.propagator, stack.slices, stack.spacing, Drawing({best: drawn}), job)
+    found = propagate(searcher.propagator, stack.slices, stack.spacing, Known({best: drawn}), job)
     found.probability[best] = likely * drawn  # nobody drew it: it is as sure as predicted
     return replace(predicted, probability=found.probability, trust=found.trust)
-
-
-def _kept(searcher: Searcher, stack: Stack, support: SupportSet) -> list[Any] | None:
-    """Features of the volume's slices from the last call, where they are kept."""
-    if searcher.cache is None:
-        return None
-    turned = (support.plane, support.axes.tobytes(), searcher.grid)
-    key = ("features", stack.volume_id, *turned, searcher.qnet.device.type, searcher.qnet.precision)
-    return searcher.cache.slices(searcher.qnet.original, key, len(stack.slices))
 
 
 def _together(probability: np.ndarray, odds: torch.Tensor, grid: InPlaneGrid) -> np.ndarray:

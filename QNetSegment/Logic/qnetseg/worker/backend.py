@@ -21,7 +21,6 @@ from .protocol import Segment
 
 if TYPE_CHECKING:
     from ..model import Networks
-    from ..segment.descriptors import FeatureCache
     from ..segment.result import Segmentation
     from ..volume import SupportSet, Volume
 
@@ -96,24 +95,23 @@ def auto_device() -> str:
 
 
 class Backend:
-    """Segments with the real engine; keeps the last networks loaded, and the features of the last volume."""
+    """Segments with the real engine; keeps the last networks loaded."""
 
     def __init__(self) -> None:
         self._key: tuple[str | None, tuple[tuple[int, int], ...]] | None = None
         self._networks: Networks | None = None
-        self._features: FeatureCache | None = None
 
     def __call__(self, job: Job, progress: Progress, cancel: Callable[[], bool]) -> Segmentation:
         """Raises the errors of `SegmentOptions.from_dict`, `load_networks` and `segment_volume`."""
-        from ..segment import FeatureCache, SegmentOptions, segment_volume
+        from ..boxes import Box
+        from ..segment import Job as Told
+        from ..segment import SegmentOptions, segment_volume
 
-        if self._features is None:
-            self._features = FeatureCache()
         device = {} if job.device == "auto" else {"device": job.device}
         options = SegmentOptions.from_dict({**job.options, **device})
         networks = self.networks(job.model)
-        known = (job.support, job.query, networks, options, progress, cancel, self._features)
-        return segment_volume(*known, background=job.background)
+        background = None if job.background is None else Box.around(job.background)
+        return segment_volume(job.support, job.query, networks, options, Told(progress, cancel), background)
 
     def networks(self, name: str | None) -> Networks:
         """Those of this model's name or path, read again only when a file has changed.
