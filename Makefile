@@ -19,7 +19,7 @@ test: lint
 lint: $(TEST)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=QNetSegment/Logic:Training $(BIN)/lint-imports
 
 # The pictures in docs/screenshots; the panel runs on stand-ins for Slicer's widgets.
 screenshots: $(TEST)

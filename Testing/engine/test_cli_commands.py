@@ -254,10 +254,10 @@ def test_evaluate_p_calls_the_protocol(bed, capsys, monkeypatch):
 
 
 def test_result_files_of_training_runs_are_told_apart():
-    from qnetseg_lab.commands.evaluate import _run_name
+    from qnetseg_lab.commands.evaluate import result_name
     from qnetseg_lab.evaluation.protocol_p import ProtocolP
 
-    name = _run_name(ProtocolP("cmr", fold=1), Path("runs", "default-fold1", "model.safetensors"))
+    name = result_name("p", ProtocolP("cmr", fold=1), Path("runs", "default-fold1", "model.safetensors"))
     assert name == "p-cmr-setting1-fold1-released-none-default-fold1"
 
 

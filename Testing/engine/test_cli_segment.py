@@ -107,6 +107,28 @@ def test_what_is_odd_about_a_file_is_said_and_a_series_can_be_chosen(bed, capsys
     assert bed.segment(*more, mask=mask) == 0
 
 
+def test_a_format_that_cannot_hold_the_result_is_refused_before_anything_is_computed(
+    bed, capsys, monkeypatch
+):
+    """The gantry was tilted, and NIfTI knows only axes that are perpendicular."""
+    pixels = (scan_array() * 100).astype(np.int16)
+    for k, part in enumerate(pixels):
+        tilted = slice_of(k, part, ImagePositionPatient=[10.0, 10.0 + k, 10.0 + 4.0 * k])
+        save(tilted, bed.folder / "study" / f"{k}.dcm")
+    mask = bed.folder / "m.seg.nrrd"
+    matrix = read_volume(bed.folder / "study").ijk_to_ras
+    write_labelmap(mask, LabelMap(drawing_array().astype(np.int32), matrix, ()))
+    study = bed.folder / "study"
+    monkeypatch.setattr("qnetseg.worker.client.default_command", lambda: pytest.fail("something is computed"))
+    confidence = ("--confidence", bed.results / "c.nii.gz")
+    for code in (
+        bed.segment(query=study, mask=mask, output=bed.results / "o.nii.gz"),
+        bed.segment(*confidence, query=study, mask=mask),
+    ):
+        assert code == 2
+    assert capsys.readouterr().err.count("NIfTI cannot hold axes that are not perpendicular") == 2
+
+
 def test_a_cropped_mask_that_is_empty_is_called_empty(bed, capsys):
     mask = bed.folder / "empty.seg.nrrd"
     info = (SegmentInfo(1, "box", (1.0, 0.0, 0.0)),)

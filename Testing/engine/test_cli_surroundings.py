@@ -82,7 +82,7 @@ def test_a_stream_that_somebody_closed_takes_what_it_is_given(tmp_path):
 
 
 @posix_only
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT"])
 def test_a_signal_to_the_whole_group_leaves_no_image_behind(bed, name):
     temporary = bed.folder / "temporary"
     temporary.mkdir()
@@ -245,3 +245,16 @@ def test_an_ending_that_gets_stuck_ends_all_the_same():
     environment = {**os.environ, "PYTHONPATH": str(LOGIC)}
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment, timeout=PATIENCE)
     assert done.returncode == 128 + signal.SIGTERM
+
+
+def test_cancelling_while_the_modules_are_loaded_is_a_sentence(tmp_path):
+    loading = tmp_path / "numpy.py"  # the first heavy module
+    loading.write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "qnetseg", "--version"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(LOGIC)])},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stderr) == (130, "qnetseg: Cancelled; nothing was written.\n")

@@ -36,6 +36,7 @@ def test_options_survive_json_and_refuse_what_they_do_not_know():
         {"speed": 1},
         {"method": "magic"},
         {"threads": -1},
+        {"threads": 99_999},
         {"slices": [1, 2]},  # only Q-Net looks at some slices alone
         {"matching": "magic"},
         {"batch_size": 0},

@@ -147,6 +147,26 @@ def test_padding_far_below_the_image_changes_little(padding):
     assert (padded[outside] < padded[inside].min() + 0.2).all() and padded[outside].min() > plain.min() - 1
 
 
+@pytest.mark.parametrize(
+    ("padding", "second"),
+    [*((value, None) for value in (32767, 65535, 3e38, -32768)), (-32768, -2000), (-1e30, -2000)],
+)
+def test_padding_of_any_kind_leaves_the_image_its_range(padding, second):
+    image, outside = body()
+    image[outside] = padding
+    if second is not None:  # written by another program
+        image[:4][outside[:4]] = second
+    inside, whole = normalise(image)[~outside], normalise(image)
+    assert np.ptp(inside) > 0.8 * np.ptp(whole)
+
+
+def test_what_is_bright_is_no_padding():
+    image, _ = body()
+    image[:, 30:36, 30:36] = 3071  # metal, cut by the scanner: more than what is cut of any image
+    expected = (image - image.mean()) / image.std()
+    np.testing.assert_allclose(normalise(image), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("offset", [0, 1024])
 def test_an_image_without_padding_is_normalised_as_ever(offset):
     image, _ = body()

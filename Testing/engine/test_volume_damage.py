@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import sys
 from pathlib import Path
@@ -122,6 +123,9 @@ def test_missing_or_cut_data_beside_a_header_is_refused(tmp_path, ending, capfd)
         (b"DimSize = 6 5 4\n", b""),
         (b"DimSize = 6 5 4", b"DimSize = 6 5 0"),
         (b"DimSize = 6 5 4", b"DimSize = 6 five 4"),
+        (b"NDims = 3", b"NDims = 99"),  # which ends the process in MetaIO
+        (b"NDims = 3", b"NDims = 0"),
+        (b"DimSize = 6 5 4", b"DimSize = 6 5 4\nHeaderSize = 40"),  # of which MetaIO makes voxels
         (b"MET_FLOAT", b"MET_NOTHING"),
     ],
 )
@@ -132,6 +136,17 @@ def test_metaimage_headers_that_make_no_sense_are_refused(tmp_path, old, new, ca
     path.write_bytes(content.replace(old, new))
     with pytest.raises(VolumeError, match="damaged"):
         read_volume(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("size", [b"CompressedDataSize = 10\n", b""])
+def test_compressed_metaimages_hold_what_they_say(tmp_path, size, capfd):
+    """MetaIO inflates what the header names, and leaves the rest as the memory was."""
+    write_volume(tmp_path / "x.mha", make_volume())
+    content = (tmp_path / "x.mha").read_bytes()
+    (tmp_path / "x.mha").write_bytes(re.sub(rb"CompressedDataSize = \d+\n", size, content))
+    with pytest.raises(VolumeError, match="damaged"):
+        read_volume(tmp_path / "x.mha")
     assert capfd.readouterr() == ("", "")
 
 
@@ -228,6 +243,7 @@ def metaimage(folder: Path, data: str) -> Path:
     [
         *("Dias 77 % v.raw", "s(%Max=5).raw", "x%.raw", "x%n.raw", "x%s.raw", "x%%.raw"),
         *("x%d%n.raw 0 3 1", "%999999d.raw 0 3 1", "x%d.raw 0 3 0", "x%d y%d.raw 0 3 1"),
+        *("x%d.raw 0 3", "x%d.raw 0 99999999999 1"),  # a step of 0; a last number that does not fit
     ],
 )
 def test_a_percent_sign_in_the_name_of_a_metaimages_data_is_refused(tmp_path, data, capfd):
@@ -248,9 +264,30 @@ def test_a_percent_sign_elsewhere_does_no_harm(tmp_path):
     (tmp_path / "x.raw").rename(tmp_path / "77 % x.raw")
     header.write_text(header.read_text().replace("x.raw", "77 % x.raw"))
     assert np.array_equal(read_volume(header).array, make_volume().array)
-    header.write_text(header.read_text().replace("77 % x.raw", "x%n%d.raw 0 3 1"))
-    with pytest.raises(VolumeError, match="names its data file"):
-        read_volume(header)
+    for name in ("x%n%d.raw 0 3 1", "%999999999d.raw 0 3 1"):
+        other = tmp_path / "y.nhdr"
+        other.write_text(header.read_text().replace("77 % x.raw", name))
+        with pytest.raises(VolumeError, match="names its data file"):
+            read_volume(other)
+
+
+@pytest.mark.parametrize("many", [True, False])
+@pytest.mark.parametrize("name", ["LIST", "LIST 2D", "x%d.raw 0 {last} 1", "x%d.raw 0", "LIST 3"])
+def test_a_metaimage_of_many_files_needs_one_for_each_slice(tmp_path, name, many, capfd):
+    """MetaIO takes fewer without a word, and gives what the memory held instead of the other slices."""
+    header = write_raw(tmp_path / "x.mhd", make_volume().array)
+    count = SHAPE[0] if many else SHAPE[0] - 1
+    slices = [f"x{number}.raw" for number in range(count)]
+    for slice_name, values in zip(slices, make_volume().array, strict=False):
+        (tmp_path / slice_name).write_bytes(values.tobytes())
+    text = header.read_text().replace("x.raw", name.format(last=count - 1))
+    header.write_text(text + "".join(f"{one}\n" for one in slices if name.startswith("LIST")))
+    if many and name != "LIST 3":  # which is one file for everything
+        assert np.array_equal(read_volume(header).array, make_volume().array)
+    else:
+        with pytest.raises(VolumeError, match="damaged"):
+            read_volume(header)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has only Unicode names")
@@ -269,6 +306,15 @@ def test_names_that_are_not_text_are_refused(tmp_path, ending):
         if ending in VOLUME_ENDINGS:
             with pytest.raises(OutputError, match="another encoding"):
                 write_volume(path, make_volume())
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".nii", "a\0b.nii"])
+def test_names_that_no_file_can_have_are_refused(tmp_path, name):
+    for read in (read_volume, read_labelmap):
+        with pytest.raises(InputError):
+            read(tmp_path / name)
+    with pytest.raises(OutputError):
+        write_volume(tmp_path / name, make_volume())
 
 
 def test_metaimages_with_odd_headers_are_read(tmp_path):

@@ -60,7 +60,7 @@ def test_a_series_that_is_not_there_is_refused(tmp_path):
     for name in ("T3", "", "echo time 10"):
         with pytest.raises(InputError, match="no series") as caught:
             read_volume(two_series(tmp_path / "a"), name)
-        assert "'T1, drawn' (6 images)" in caught.value.advice
+        assert "'T1, drawn' (number 4, 6 images)" in caught.value.advice
     with pytest.raises(InputError, match="no series can be chosen"):
         read_volume(tmp_path / "a" / "a1.dcm", "T2")
 
@@ -96,6 +96,7 @@ KINDS = [
     ({"EchoNumbers": 1}, {"EchoNumbers": 2}, "echo 2"),
     ({"TemporalPositionIdentifier": 1}, {"TemporalPositionIdentifier": 2}, "time 2"),
     ({"AcquisitionNumber": 1}, {"AcquisitionNumber": 2}, "acquisition 2"),
+    ({"AcquisitionTime": "100000"}, {"AcquisitionTime": "100010"}, "acquisition time 100010"),
     ({"ImageType": ["ORIGINAL", "M"]}, {"ImageType": ["ORIGINAL", "P"]}, "type ORIGINAL\\P"),
 ]
 
@@ -226,3 +227,52 @@ def test_a_plain_series_is_no_news(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert same(read_volume(series(tmp_path / "a"))) and position(0) == [10.0] * 3
+
+
+def test_segmentations_and_plans_beside_a_series_are_no_series_to_choose_from(tmp_path):
+    folder = series(tmp_path / "a")
+    segmentation = enhanced(ORDER)
+    segmentation.SeriesInstanceUID = "1.2.99"
+    segmentation.SOPClassUID = segmentation.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.4"
+    save(segmentation, folder / "z.dcm")
+    assert same(read_volume(folder))
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_fewer_pixels_than_the_header_says_are_damage(tmp_path, frames):
+    """GDCM fills up with what the memory held."""
+    part = enhanced(ORDER) if frames else slice_of(3)
+    part.PixelData = part.PixelData[:-40]
+    folder = tmp_path / "a"
+    save(part, (folder if frames else series(folder)) / "a3.dcm")
+    with pytest.raises(VolumeError, match="damaged"):
+        read_volume(folder)
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"PixelSpacing": None}, "does not say how large its pixels are"),
+        ({"ImageOrientationPatient": None}, "directions"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0.3, 0.954, 0]}, "directions"),
+        ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "directions"),
+    ],
+)
+def test_geometry_that_the_reader_makes_up_is_warned_of(tmp_path, tags, words):
+    folder = series(tmp_path / "a", **tags)
+    with pytest.warns(FileWarning, match=words):
+        read_volume(folder)
+
+
+def test_slices_that_lie_nowhere_are_refused(tmp_path):
+    with pytest.raises(VolumeError, match="does not say where its slices lie"):
+        read_volume(series(tmp_path / "a", ImagePositionPatient=None))
+
+
+@pytest.mark.parametrize("mm", [1e-3, 2e-4])
+def test_series_of_micrometres_are_read(tmp_path, mm):
+    for k in ORDER:
+        place = [0.01, 0.01, mm * k]
+        save(slice_of(k, PixelSpacing=[mm, mm], ImagePositionPatient=place), tmp_path / "a" / f"{k}")
+    volume = read_volume(tmp_path / "a")
+    assert np.array_equal(volume.array, ARRAY) and np.allclose(volume.spacing, mm, rtol=1e-4)

@@ -7,6 +7,7 @@ import pytest
 
 from qnetseg.errors import MaskError
 from qnetseg.segment import segment_volume
+from qnetseg.segment.engine import slices_text
 from qnetseg.volume import SupportSet, Volume, support_from_mask
 from qnetseg_lab.evaluation.body_phantom import body_phantom
 from support.walker_network import simple_networks
@@ -146,6 +147,12 @@ def test_labels_are_not_merged():
     assert len(support_of((mask > 0) * 255).slices) == 1
 
 
+@pytest.mark.parametrize("kind", ["U1", "O", "c8"])
+def test_a_drawing_is_made_of_numbers(kind):
+    with pytest.raises(MaskError, match="not a real number"):
+        support_of(only(ball(), 5).astype(kind))
+
+
 @pytest.mark.parametrize("kind", ["stray", "tilted", "small"])
 def test_the_engine_warns_and_does_not_count_the_slice_as_drawn(kind):
     query, organ = body_phantom((10, 64, 64), (8.0, 4.0, 4.0), seed=1)
@@ -169,3 +176,24 @@ def test_the_engine_warns_and_does_not_count_the_slice_as_drawn(kind):
     assert all(
         part.score <= 0.5 for part in result.report.slices if kind == "tilted" and part.index == middle
     )
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_warnings_name_slices_as_the_file_counts_them(flipped):
+    query, organ = body_phantom((10, 64, 64), (8.0, 4.0, 4.0), seed=1)
+    middle = int(organ.sum((1, 2)).argmax())
+    mask = np.zeros(organ.shape, bool)
+    mask[middle] = organ[middle] > 0
+    mask[middle + 3, 30, 30] = True
+    if flipped:  # the same voxels, counted from the other end
+        turn = np.diag([1.0, 1.0, -1.0, 1.0])
+        turn[2, 3] = len(mask) - 1
+        query = Volume(query.array[::-1].copy(), query.ijk_to_ras @ turn, query.name)
+        mask = mask[::-1]
+    (stray,) = (index for index in range(len(mask)) if mask[index].sum() == 1)
+    result = segment_volume(support_from_mask(query, mask, plane="axial"), query, simple_networks())
+    assert f"On slice {stray} only a few" in " ".join(result.report.warnings)
+
+
+def test_slices_of_a_file_that_is_not_known_are_counted():
+    assert [slices_text(indices, None) for indices in ((4,), (4, 7))] == ["one slice", "2 slices"]

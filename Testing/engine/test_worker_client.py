@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import textwrap
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import pytest
 from qnetseg import errors
 from qnetseg.worker import exchange
 from qnetseg.worker.client import WorkerClient
-from qnetseg.worker.process import _reason, default_command
+from qnetseg.worker.process import _reason, default_command, running
 from qnetseg.worker.protocol import FOLDER_PREFIX, VERSION, InternalError, ProtocolError, WorkerFailure
 from support.worker_bed import FAKE, LOGIC, PATIENCE, sample, speaking
 
@@ -31,7 +30,7 @@ def temporary(tmp_path, monkeypatch):
     """A temporary folder of our own, with a blank and an umlaut; no exchange folder stays in it."""
     folder = tmp_path / "a folder with ü"
     folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
     yield folder
     assert list(folder.glob(f"{FOLDER_PREFIX}*")) == []
 
@@ -335,7 +334,7 @@ def test_a_client_loads_no_torch_even_for_a_result(temporary):
 def test_no_room_for_arrays(tmp_path, monkeypatch):
     with pytest.raises(errors.OutputError):
         exchange.save_array(tmp_path / "absent" / "a.npy", np.zeros((1, 1, 1)))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
     with pytest.raises(errors.OutputError):
         exchange.make_folder()
 
@@ -357,4 +356,4 @@ def test_pickles_are_never_opened(tmp_path):
 
 def test_reasons():
     assert _reason(3) == "exit code 3" and _reason(-11) == "signal SIGSEGV" and _reason(-250) == "signal 250"
-    assert default_command() == [sys.executable, "-m", "qnetseg.worker"]
+    assert default_command() == [sys.executable, *running("qnetseg.worker")]

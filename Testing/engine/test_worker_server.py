@@ -34,16 +34,26 @@ def mortal():
         yield worker
 
 
-def test_hello_is_answered_with_version_and_process(lasting):
-    ready = lasting.hello()
-    assert ready == {
-        "event": "ready",
-        "id": "h",
-        "version": VERSION,
-        "pid": lasting.popen.pid,
-        "torch": "0.0-fake",
-        "device": "cpu",
-    }
+def test_hello_is_answered_with_version_and_process():
+    with RawWorker() as worker:
+        assert worker.hello() == {
+            "event": "ready",
+            "id": "h",
+            "version": VERSION,
+            "pid": worker.popen.pid,
+            "torch": "0.0-fake",
+            "device": "cpu",
+        }
+
+
+def test_a_second_hello_and_its_id_for_other_requests_are_refused(lasting):
+    second = lasting.hello()
+    assert (second["event"], second["kind"]) == ("error", "ProtocolError") and "one hello" in second[
+        "message"
+    ]
+    lasting.segment("h")
+    taken = lasting.event()
+    assert (taken["event"], taken["kind"], taken["id"]) == ("error", "ProtocolError", "h")
 
 
 def test_hello_of_another_version_is_refused():

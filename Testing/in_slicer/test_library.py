@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from slicer_session import session
@@ -214,3 +216,16 @@ def test_the_folder_lies_beside_the_models_and_can_be_named(monkeypatch, tmp_pat
 
 def test_file_names_are_short_enough_for_every_file_system():
     assert len(file_name("x" * 200).encode()) <= 255 and len(file_name("/" * 60).encode()) <= 255
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_what_shows_patients_is_private(tmp_path, monkeypatch):
+    monkeypatch.delenv("QNETSEG_SUPPORTS", raising=False)
+    monkeypatch.setenv("QNETSEG_MODELS", str(tmp_path / "models"))
+    library = SupportLibrary()
+    path = library.save("liver", drawn()).path
+    assert (library.folder.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
+    library.folder.chmod(0o755)
+    path.chmod(0o644)
+    library.save("liver", drawn(), replace=True)
+    assert (library.folder.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)

@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qnetseg import errors
+from qnetseg.worker.process import running
 from qnetseg.worker.protocol import FOLDER_PREFIX, VERSION, InternalError, ProtocolError, WorkerFailure
 from support.qt_worker_bed import (
     Heard,
@@ -224,17 +224,17 @@ def test_a_full_disk_while_the_request_is_written(worker, heard, monkeypatch):
     assert isinstance(error, errors.OutputError) and "space" in error.message and error.advice
     assert list(worker.folder.iterdir()) == []
     monkeypatch.undo()
-    monkeypatch.setattr(tempfile, "tempdir", str(worker.folder.parent))
+    monkeypatch.setenv("TMPDIR", str(worker.folder.parent))
     pid = worker.pid
     assert heard.end(submit(worker)).report.warnings == (str(pid),)
 
 
 def test_no_exchange_folder_can_be_made(temporary, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary / "absent"))
+    monkeypatch.setenv("TMPDIR", str(temporary / "absent"))
     worker = Worker(FAKE)
     heard = Heard(worker)
     assert isinstance(heard.end(submit(worker)), errors.OutputError)
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
     assert heard.end(submit(worker)).mask.any()
     worker.shutdown()
 
@@ -278,7 +278,7 @@ def test_slicers_own_python_runs_the_worker(there, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     program, *arguments = python.worker_command()
     assert Path(program).stem == (there[0] if there else Path(sys.executable).stem)
-    assert arguments == ["-m", "qnetseg.worker"]
+    assert arguments == running("qnetseg.worker")
 
 
 @posix_only

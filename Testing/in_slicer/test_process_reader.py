@@ -67,7 +67,7 @@ def image(tmp_path):
 
 def test_a_file_is_read_as_in_this_process(temporary, image):
     reading = Reading(image)
-    volume, fingerprint = reading.end()
+    volume, fingerprint, _ = reading.end()
     expected = read_volume(image)
     assert volume.name == expected.name == "a scan β" and fingerprint == volume_id(expected)
     assert volume.array.dtype == np.float32 and type(volume.array) is np.ndarray
@@ -84,10 +84,18 @@ def test_a_file_is_read_as_in_this_process(temporary, image):
     assert len(reading.ends) == 1
 
 
+def test_what_is_odd_about_a_file_is_handed_over(temporary, image):
+    image.write_bytes(image.read_bytes() + b"more")
+    reading = Reading(image)
+    _volume, _fingerprint, (sentence,) = reading.end()
+    assert "'a scan β.nii.gz' has something behind its compressed data" in sentence
+    reading.reader.release()
+
+
 def test_a_folder_with_a_series_is_read(temporary, tmp_path):
     array = write_series(tmp_path / "series ü")
     reading = Reading(tmp_path / "series ü")
-    volume, fingerprint = reading.end()
+    volume, fingerprint, _ = reading.end()
     assert np.array_equal(volume.array, array) and volume.name == "T2 axial"
     assert fingerprint == volume_id(read_volume(tmp_path / "series ü"))
     reading.reader.release()
@@ -158,7 +166,8 @@ np.save(folder + "/volume.npy", np.zeros((3, 4, 5), np.float32))
         "flat": "np.save(folder + '/volume.npy', np.zeros((3, 4)))",
     }.get(file, f"open(folder + '/volume.npy', 'wb').write({file!r})")
     code += """
-print(json.dumps({"ijk_to_ras": np.eye(4).tolist(), "name": "scan", "fingerprint": "f"}), flush=True)
+found = {"ijk_to_ras": np.eye(4).tolist(), "name": "scan", "fingerprint": "f", "oddities": []}
+print(json.dumps(found), flush=True)
 sys.stdin.read()
 """
     error = Reading(image, [sys.executable, "-c", code]).end()
@@ -185,7 +194,7 @@ def test_killed_while_it_reads(temporary, image):
 @posix_only
 def test_killed_after_it_has_read(temporary, image):
     reading = Reading(image)
-    volume, _ = reading.end()
+    volume, *_ = reading.end()
     os.kill(reading.pid, signal.SIGKILL)
     wait_until(lambda: not folders(temporary))
     assert np.array_equal(volume.array, read_volume(image).array)
@@ -220,7 +229,7 @@ def test_the_application_quits_after_and_while_a_file_is_read(temporary, image, 
 def test_released_by_the_slot_that_gets_the_volume(temporary, image):
     reader, names = Reader(), []
 
-    def take(volume, _fingerprint):
+    def take(volume, *_):
         names.append(volume.name)
         reader.release()
 

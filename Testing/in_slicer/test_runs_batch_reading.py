@@ -35,7 +35,7 @@ from support.batch_bed import (  # noqa: E402
     scans,
     states,
 )
-from support.cli_bed import scan_array  # noqa: E402
+from support.cli_bed import scan_array, write_image  # noqa: E402
 from support.qt_worker_bed import is_gone, wait_until, watched_folder  # noqa: E402
 from support.worker_bed import FAKE, sample  # noqa: E402
 
@@ -73,6 +73,17 @@ def test_a_study_says_that_it_is_read_and_no_longer_when_it_is_segmented(folder,
     batch.cancel()
 
 
+def test_what_is_odd_about_a_file_stands_beside_its_result(tmp_path, supports):
+    plain, odd = (write_image(tmp_path / name, scan_array()) for name in ("a.nii.gz", "b.nii.gz"))
+    odd.write_bytes(odd.read_bytes() + b"more")
+    batch = batch_of(folder_studies(tmp_path), supports)
+    batch.start()
+    batch.loop.run()
+    assert states(batch) == [DONE, DONE] and batch.studies[0].detail == "box 1.5 ml."
+    assert batch.studies[1].detail.startswith("box 1.5 ml. 'b.nii.gz' has something behind its compressed")
+    assert plain.exists()
+
+
 def test_volumes_of_the_scene_are_not_read(tmp_path, supports):
     node, heard = volume_node(scan_array(), np.eye(4), "one"), []
     batch = batch_of(scene_studies([node]), supports, tmp_path)
@@ -98,7 +109,7 @@ def test_cancelling_while_a_study_is_read(folder, supports):
     assert not late.released
     batch.cancel()
     assert not batch.active and late.released and batch.heard[-1] == Summary(1, 0, 0, 2)
-    late.finished.emit(*sample())
+    late.finished.emit(*sample(), [])
     late.failed.emit(WorkerError("late"))
     batch.loop.run()
     assert states(batch) == [DONE, CANCELLED, CANCELLED] and len(FakeRun.started) == 1
@@ -204,7 +215,7 @@ def test_the_image_is_gone_when_its_file_is_removed(folder, supports, temporary,
 
     def make_reader():
         reader = Reader()
-        reader.finished.connect(lambda volume, _fingerprint: images.append(weakref.ref(volume)))
+        reader.finished.connect(lambda volume, *_: images.append(weakref.ref(volume)))
         return reader
 
     def watched(reader):

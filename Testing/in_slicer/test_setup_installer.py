@@ -14,6 +14,7 @@ from slicer_session import session
 BED = session()
 
 from qnetseg.errors import OutputError, WeightsError  # noqa: E402
+from qnetseg.processes import mark  # noqa: E402
 from QNetSegmentLib import compat  # noqa: E402
 from QNetSegmentLib.setup import installer, pytorch, requirements  # noqa: E402
 from QNetSegmentLib.setup.weights_file import check_weights_file  # noqa: E402
@@ -177,7 +178,10 @@ def test_a_download_tells_how_far_it_is_and_can_be_removed(catalogue, tmp_path):
     path = installer.download_weights(entry, lambda done, total: steps.append((done, total)))
     assert steps[-1] == (entry.size, entry.size)
     assert [(one.name, size) for one, size in installer.downloads()] == [("tiny", entry.size)]
-    (tmp_path / "downloads" / "other.safetensors.part").write_bytes(b"12345")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    gone = mark(ended.pid)
+    ended.wait()
+    (tmp_path / "downloads" / f".{gone}-01234567.part").write_bytes(b"12345")
     assert installer.remove_downloads() == entry.size + 5
     assert not path.exists() and installer.downloads() == []
     assert list((tmp_path / "downloads").iterdir()) == []

@@ -12,7 +12,7 @@ from slicer_session import session
 
 BED = session()
 
-from qnetseg.errors import Cancelled, QNetSegmentError, WorkerError  # noqa: E402
+from qnetseg.errors import Cancelled, QNetSegmentError, WorkerError, heard_oddities  # noqa: E402
 from qnetseg.segment.result import Report, Segmentation  # noqa: E402
 from qnetseg.volume import read_volume, volume_id  # noqa: E402
 from QNetSegmentLib.runs.batch import Batch, StudyState  # noqa: E402
@@ -79,11 +79,12 @@ class FakeReader:
                 if error is None:
                     return
                 raise error
-            volume = read_volume(path)
+            with heard_oddities() as oddities:
+                volume = read_volume(path)
         except QNetSegmentError as error:
             self.failed.emit(error)
         else:
-            self.finished.emit(volume, volume_id(volume))
+            self.finished.emit(volume, volume_id(volume), oddities)
 
     def release(self):
         self.released = True

@@ -136,7 +136,9 @@ def nrrd(luck: np.random.Generator, folder: Path) -> Odd:
     path = folder / odd_name(luck, ".nrrd")
     if luck.random() < 0.4:
         name = str(
-            luck.choice(["d.raw", "77 % v.raw", "a%n.raw", "a%n%d.raw 0 4 1", "a%d.raw 0 4 1", "gone.raw"])
+            luck.choice(
+                ["d.raw", "77 % v.raw", "a%n.raw", "a%n%d.raw 0 4 1", "%999999999d.raw 0 4 1", "gone.raw"]
+            )
         )
         lines.append(f"data file: {name}")
         if name != "gone.raw":
@@ -166,6 +168,9 @@ def metaimage(luck: np.random.Generator, folder: Path) -> Odd:
                 ),
                 *(
                     "p%d.raw 0 4 0",
+                    "p%d.raw 0 4",
+                    "p%03d.raw 0 3 1",
+                    "LIST 3",
                     "LIST",
                     "/dev/zero",
                     "../gone.raw",
@@ -192,11 +197,11 @@ def metaimage(luck: np.random.Generator, folder: Path) -> Odd:
     ]
     if cut:
         data, outcome = data[: int(luck.integers(len(data)))], REFUSED
-    if name in ("LIST", "p%03d.raw 0 4 1"):
+    if name.startswith(("LIST", "p%03d")):
         names = [f"p{k:03d}.raw" for k in range(SHAPE[0])]
         for k, part in enumerate(names):
             (folder / part).write_bytes(array[k].astype("<i2").tobytes())
-        header += names if name == "LIST" else []
+        header += names if name.startswith("LIST") else []
     elif name == "x.raw" or "%" in name:
         (folder / name.split(" 0 ")[0]).write_bytes(data)
     if name not in ("LOCAL", "x.raw", "LIST", "p%03d.raw 0 4 1"):

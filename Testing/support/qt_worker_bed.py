@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,7 +45,7 @@ def watched_folder(tmp_path: Path, monkeypatch: Any) -> Iterator[Path]:
     """A temporary folder of our own, with a blank and an umlaut; no exchange folder may stay in it."""
     folder = tmp_path / "a folder with ü"
     folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
     yield folder
     assert list(folder.glob(f"{FOLDER_PREFIX}*")) == []
 

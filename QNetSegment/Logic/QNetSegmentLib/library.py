@@ -16,12 +16,13 @@ from urllib.parse import unquote
 
 from slicer.i18n import tr as _
 
-from qnetseg.errors import InputError, OutputError
+from qnetseg.errors import InputError, OutputError, why
 
 if TYPE_CHECKING:
     from qnetseg.volume import SupportSet
 
 ENDING = ".npz"
+PRIVATE = 0o600  # permissions of the files: they hold slices of patients
 LONGEST_NAME = 200  # bytes of a file name without its ending; file systems take 255
 UNSAFE = re.compile(r'[<>:"/\\|?*%\x00-\x1f\x7f]|^\.|[. ]$')
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # devices of Windows
@@ -65,6 +66,10 @@ def default_folder() -> Path:
     """Where the support sets of this user lie; the folder may not exist yet."""
     if folder := os.environ.get("QNETSEG_SUPPORTS"):
         return Path(folder)
+    return _own_folder()
+
+
+def _own_folder() -> Path:
     from qnetseg.models import data_folder
 
     return data_folder().parent / "Supports"
@@ -108,15 +113,18 @@ class SupportLibrary:
                 )
             target = taken
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self.folder.exists():
+                self.folder.mkdir(0o700, parents=True, exist_ok=True)
+            elif self.folder == _own_folder():  # a folder of the user's choice keeps its permissions
+                self.folder.chmod(0o700)
         except OSError as error:
             raise OutputError(
                 _("The folder '{folder}' of the support library cannot be made: {reason}.").format(
-                    folder=self.folder, reason=error.strerror
+                    folder=self.folder, reason=why(error)
                 ),
                 _("Set QNETSEG_SUPPORTS to another folder."),
             ) from error
-        support.save(target)
+        support.save(target, PRIVATE)
         return self._entry(target)
 
     def load(self, name: str) -> SupportSet:
@@ -133,7 +141,7 @@ class SupportLibrary:
         except OSError as error:
             raise OutputError(
                 _("The support set '{name}' could not be removed: {reason}.").format(
-                    name=name, reason=error.strerror
+                    name=name, reason=why(error)
                 )
             ) from error
 
@@ -189,7 +197,7 @@ class SupportLibrary:
         except OSError as error:
             raise InputError(
                 _("The folder '{folder}' of the support library cannot be read: {reason}.").format(
-                    folder=self.folder, reason=error.strerror
+                    folder=self.folder, reason=why(error)
                 ),
                 _("Check its permissions, or set QNETSEG_SUPPORTS to another folder."),
             ) from error

@@ -7,6 +7,10 @@ Every error that a user can cause derives from `QNetSegmentError`. The command l
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class QNetSegmentError(Exception):
     """Base of all errors shown to a user.
@@ -40,6 +44,18 @@ class VolumeError(InputError):
 
 class FileWarning(UserWarning):
     """Something odd about a file that is used all the same; one sentence for the user."""
+
+
+@contextmanager
+def heard_oddities() -> Iterator[list[str]]:
+    """Collect the sentences of all `FileWarning`s within it, each once; the list is filled at its end."""
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FileWarning)
+        try:
+            yield said
+        finally:
+            said += dict.fromkeys(str(one.message) for one in caught if one.category is FileWarning)
 
 
 class MaskError(InputError):
@@ -76,6 +92,11 @@ class RecipeError(QNetSegmentError):
 
 class TrainingError(QNetSegmentError):
     """A training run that cannot go on; its last checkpoint is still there."""
+
+
+def why(error: OSError) -> str:
+    """The reason in words; an OSError that a library raises may have its sentence elsewhere, or none."""
+    return error.strerror or str(error) or type(error).__name__
 
 
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")

@@ -15,13 +15,13 @@ import os
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, OutputError, WeightsError
+from .atomic import replacing
+from .errors import InputError, OutputError, WeightsError, why
 
 if TYPE_CHECKING:
     from .model import Networks
@@ -224,13 +224,13 @@ def verify(path: Path, entry: ModelEntry) -> Path:
             return path
         digest = sha256(path) if stat.st_size == entry.size else ""
     except OSError as error:
-        raise WeightsError(f"The weights file '{path}' cannot be read: {error.strerror}.") from error
+        raise WeightsError(f"The weights file '{path}' cannot be read: {why(error)}.") from error
     if digest != entry.sha256:
-        why = f"it has {stat.st_size} bytes, not {entry.size}"
+        found = f"it has {stat.st_size} bytes, not {entry.size}"
         if digest:
-            why = f"its SHA-256 is {digest[:12]}..., not {entry.sha256[:12]}..."
+            found = f"its SHA-256 is {digest[:12]}..., not {entry.sha256[:12]}..."
         raise WeightsError(
-            f"The weights file '{path}' is damaged or was replaced: {why}.", "Get it again from its source."
+            f"The weights file '{path}' is damaged or was replaced: {found}.", "Get it again from its source."
         )
     _verified.add(key)
     return path
@@ -259,7 +259,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
             header = json.loads(file.read(length))
         metadata = dict(header.get("__metadata__") or {})
     except OSError as error:
-        raise WeightsError(f"The weights file '{path}' cannot be read: {error.strerror}.") from error
+        raise WeightsError(f"The weights file '{path}' cannot be read: {why(error)}.") from error
     except (ValueError, AttributeError, TypeError) as error:
         raise WeightsError(
             f"The file '{name}' is not a safetensors file or is damaged.",
@@ -286,26 +286,29 @@ def download(entry: ModelEntry, progress: Callable[[int, int], None] | None = No
     if not entry.url:
         raise WeightsError(f"The model '{entry.name}' cannot be downloaded: the catalogue names no address.")
     target = data_folder() / entry.file
-    part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            digest = _fetch(entry, file.write, progress)
+    except OSError as error:
+        raise _unsaved(entry, target, why(error)) from error
+    with replacing(target) as part:
+        try:
+            with part.open("wb") as file:
+                digest = _fetch(entry, file.write, progress)
+        except OSError as error:
+            raise _unsaved(entry, target, why(error)) from error
         if digest != entry.sha256:
             raise WeightsError(
                 f"The download of '{entry.name}' is not the file of the catalogue (wrong SHA-256).",
                 "Try again later.",
             )
-        os.replace(part, target)
-    except OSError as error:
-        raise OutputError(
-            f"The model '{entry.name}' could not be saved in '{target.parent}': {error.strerror}.",
-            "Free some space, or set QNETSEG_MODELS to another folder.",
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     return target
+
+
+def _unsaved(entry: ModelEntry, target: Path, reason: str) -> OutputError:
+    return OutputError(
+        f"The model '{entry.name}' could not be saved in '{target.parent}': {reason}.",
+        "Free some space, or set QNETSEG_MODELS to another folder.",
+    )
 
 
 def _fetch(
@@ -346,14 +349,14 @@ def remove(name: str) -> Path:
     entry = read_catalogue().entry(name)
     path = data_folder() / entry.file
     if not path.is_file():
-        why = "it ships with QNetSegment" if state(entry) == SHIPPED else "it is not on this machine"
+        reason = "it ships with QNetSegment" if state(entry) == SHIPPED else "it is not on this machine"
         raise WeightsError(
-            f"The model '{name}' was not removed: {why}.", "Only downloaded models can be removed."
+            f"The model '{name}' was not removed: {reason}.", "Only downloaded models can be removed."
         )
     try:
         path.unlink()
     except OSError as error:
-        raise OutputError(f"The model '{name}' could not be removed: {error.strerror}.") from error
+        raise OutputError(f"The model '{name}' could not be removed: {why(error)}.") from error
     return path
 
 
@@ -386,5 +389,5 @@ def register(path: str | os.PathLike[str]) -> ModelEntry:
     try:
         manifest.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"The manifest '{manifest}' could not be written: {error.strerror}.") from error
+        raise OutputError(f"The manifest '{manifest}' could not be written: {why(error)}.") from error
     return entry

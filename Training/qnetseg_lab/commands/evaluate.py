@@ -158,11 +158,7 @@ def run_p(arguments: argparse.Namespace) -> int:
         if arguments.fold == "all":
             raise InputError("A gallery shows one fold.", "Give --fold a number.")
 
-    def variant(protocol: ProtocolP) -> str:
-        alpha = "" if protocol.alpha is None else f"-alpha{protocol.alpha:g}"
-        return f"p-{{where}}-{protocol.refinement.mode}{alpha}"
-
-    contents = _run(arguments, variant, protocol_p.run)
+    contents = _run(arguments, "p", protocol_p.run)
     if len(contents) > 1 and not arguments.json:
         for line in _together(arguments.dataset, contents):
             print(line)
@@ -178,7 +174,7 @@ def run_alpha(arguments: argparse.Namespace) -> int:
     """Sweep alpha."""
     from ..evaluation import sweeps
 
-    _run(arguments, lambda protocol: f"p-alpha-{{where}}-{protocol.refinement.mode}", sweeps.run_alpha)
+    _run(arguments, "p-alpha", sweeps.run_alpha)
     return 0
 
 
@@ -189,7 +185,7 @@ def run_iterations(arguments: argparse.Namespace) -> int:
     def run(protocol: ProtocolP, weights: Path, output: Path | None, report: Any) -> dict[str, Any]:
         return sweeps.run_iterations(protocol, weights, output, report, arguments.iterations)
 
-    _run(arguments, lambda protocol: "p-iterations-{where}", run)
+    _run(arguments, "p-iterations", run)
     return 0
 
 
@@ -212,7 +208,7 @@ def run_floor(arguments: argparse.Namespace) -> int:
 
 
 def _run(
-    arguments: argparse.Namespace, name: Callable[[ProtocolP], str], score: Callable[..., dict[str, Any]]
+    arguments: argparse.Namespace, form: str, score: Callable[..., dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Score every planned fold and model; all weights are looked for before the first is scored."""
     if arguments.output is not None:
@@ -221,7 +217,7 @@ def _run(
     for protocol, weights in list(_planned(arguments)):
         output = None
         if arguments.output is not None:
-            output = arguments.output / f"{_run_name(protocol, weights, name(protocol))}.json"
+            output = arguments.output / f"{result_name(form, protocol, weights)}.json"
         content = score(protocol, weights, output, report=say if arguments.json else print)
         contents.append(content)
         if output is not None and not arguments.json:
@@ -272,12 +268,17 @@ def _together(chosen: str, contents: list[dict[str, Any]]) -> Iterator[str]:
                 )
 
 
-def _run_name(protocol: ProtocolP, weights: Path, pattern: str = "p-{where}-none") -> str:
-    """Name of a result file."""
+def result_name(form: str, protocol: ProtocolP, weights: Path) -> str:
+    """Name of a result file without its ending. form: "p", "p-alpha" or "p-iterations"."""
     from ..data import dataset
     from ..evaluation.results import run_name
 
     name = dataset(protocol.dataset).name
-    where = f"{name}-setting{protocol.setting}-fold{protocol.fold}-{protocol.scheme}"
-    only = "".join(f"-{structure.replace(' ', '_')}" for structure in protocol.structures)
-    return f"{pattern.format(where=where)}{'-only' + only if only else ''}-{run_name(weights)}"
+    parts = [f"{form}-{name}-setting{protocol.setting}-fold{protocol.fold}-{protocol.scheme}"]
+    if form != "p-iterations":  # which has every mode
+        parts.append(protocol.refinement.mode)
+    if protocol.alpha is not None:
+        parts[-1] += f"-alpha{protocol.alpha:g}"
+    if protocol.structures:
+        parts.append("only-" + "-".join(structure.replace(" ", "_") for structure in protocol.structures))
+    return "-".join([*parts, run_name(weights)])

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from qnetseg.atomic import replacing
 from qnetseg.errors import DatasetError
-from qnetseg.volume.atomic import replacing
 
 DESCRIPTION = "dataset.json"
 _FORMAT = 2

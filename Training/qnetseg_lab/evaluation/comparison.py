@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import glob
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qnetseg.errors import InputError
+from qnetseg.errors import InputError, why
 
 from .metrics import bootstrap_mean_interval
 from .summary import FACTORS
@@ -55,7 +56,7 @@ def _read(path: Path) -> dict[str, Any]:
                 _key(row), float(row["dice"])
             return dict(content)
     except OSError as error:
-        raise InputError(f"The result file {path} cannot be read ({error.strerror}).", "Check it.") from error
+        raise InputError(f"The result file {path} cannot be read ({why(error)}).", "Check it.") from error
     except (ValueError, KeyError, TypeError):
         pass
     raise InputError(
@@ -152,11 +153,14 @@ def difference(table: np.ndarray) -> dict[str, Any]:
 
 
 def _name(side: list[dict[str, Any]]) -> str:
-    """Models of a side and what was done at test time."""
+    """Models of a side, several folds as one, and what was done at test time."""
     options = side[0].get("options") or {}
     mode = (options.get("refinement") or {}).get("mode", "none")
     alpha = options.get("alpha")
-    name = " + ".join(dict.fromkeys(str(content.get("model")) for content in side))
+    models = [str(content.get("model")) for content in side]
+    if len(models) > 1:
+        models = [re.sub(r"-fold\d$", "", model) for model in models]
+    name = " + ".join(dict.fromkeys(models))
     return (
         name + (f", {mode}" if mode != "none" else "") + (f", alpha {alpha:g}" if alpha is not None else "")
     )

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from qnetseg.errors import OutputError
+from qnetseg.atomic import replacing
+from qnetseg.errors import OutputError, why
 from qnetseg.model import Model
 from qnetseg.model.storage import lineage
 from qnetseg.models import sha256
@@ -71,8 +72,11 @@ def has_seen(name: str, cases: Collection[str], model: Model[Any]) -> bool | Non
 def recorded_recipe(model: Model[Any]) -> dict[str, Any] | None:
     """The recipe in the weights, files and folders named without where they lie; None if there is none."""
     recipe = model.provenance.get("recipe")
-    if not recipe:
-        return None
+    return without_folders(recipe) if recipe else None
+
+
+def without_folders(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe whose files and folders are named without where they lie."""
     start = recipe.get("start", "")
     if not start.startswith("torchvision:") and Path(start).suffix:
         start = run_name(Path(start))
@@ -93,17 +97,15 @@ def write_json(path: str | Path, content: dict[str, Any]) -> Path:
 def write_text(path: str | Path, text: str) -> Path:
     """Write a text file whole or not at all. Raises `OutputError`."""
     path = Path(path)
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputError(
-            f"The result file {path} cannot be written ({error.strerror}).",
+            f"The result file {path} cannot be written ({why(error)}).",
             "Choose another folder or free some space.",
         ) from error
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
     return path
 
 
@@ -157,7 +159,7 @@ class RowLog:
                 file.write(json.dumps({"key": name, "row": row}) + "\n")
         except OSError as error:
             raise OutputError(
-                f"The rows of an unfinished run cannot be kept in {self.path} ({error.strerror}).",
+                f"The rows of an unfinished run cannot be kept in {self.path} ({why(error)}).",
                 "Choose another folder or free some space.",
             ) from error
 

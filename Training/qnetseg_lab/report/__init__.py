@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qnetseg.errors import InputError
+from qnetseg.errors import InputError, why
 
 from ..evaluation.results import write_text
 from . import experiments
@@ -90,7 +90,7 @@ def _between_markers(path: Path, text: str) -> str:
         before, rest = page.split(BEGIN)
         _, after = rest.split(END)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).", "Name the README.") from error
+        raise InputError(f"{path} cannot be read ({why(error)}).", "Name the README.") from error
     except ValueError as error:
         raise InputError(
             f"{path.name} has no place for the key figures.", f"Put the lines {BEGIN} and {END} there, once."

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from qnetseg.atomic import replacing
 from qnetseg.errors import DatasetError, InputError, OutputError, QNetSegmentError
 from qnetseg.volume import (
     InPlaneGrid,
@@ -23,7 +24,6 @@ from qnetseg.volume import (
     write_labelmap,
     write_volume,
 )
-from qnetseg.volume.atomic import replacing
 from qnetseg.volume.normalise import TOP_PERCENT, padding_floor
 from qnetseg.volume.volume import axis_directions
 

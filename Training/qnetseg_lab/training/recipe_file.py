@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qnetseg.errors import DatasetError, RecipeError
+from qnetseg.errors import DatasetError, RecipeError, why
 from qnetseg.model import PropagationConfig, PropagationNet, QNetConfig
 
 from ..data import dataset
@@ -80,9 +80,7 @@ def read_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> An
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecipeError(
-            f"The recipe {path} cannot be read ({error.strerror}).", "Check the path."
-        ) from error
+        raise RecipeError(f"The recipe {path} cannot be read ({why(error)}).", "Check the path.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.", "Correct that line.") from error
     overrides = overrides or {}

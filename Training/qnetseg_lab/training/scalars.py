@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from qnetseg.errors import OutputError
+from qnetseg.atomic import replacing
+from qnetseg.errors import OutputError, why
 
 
 class Scalars:
@@ -58,12 +58,11 @@ class Scalars:
             for line in lines
             if line.endswith("\n") and (line.startswith("step") or int(line.split(",")[0]) <= self.done)
         ]
-        part = self.path.with_name(self.path.name + ".part")
-        part.write_text("".join(kept), encoding="utf-8")
-        os.replace(part, self.path)
+        with replacing(self.path) as part:
+            part.write_text("".join(kept), encoding="utf-8")
 
     def _problem(self, error: OSError) -> OutputError:
         return OutputError(
-            f"The file {self.path} cannot be written ({error.strerror}).",
+            f"The file {self.path} cannot be written ({why(error)}).",
             "Free some space or change the folder's permissions and start again; a checkpoint goes on.",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import torch
 
-from qnetseg.errors import OutputError, RecipeError, TrainingError, WeightsError
+from qnetseg.atomic import replacing
+from qnetseg.errors import OutputError, RecipeError, TrainingError, WeightsError, why
 from qnetseg.model import Network, save_model
 from qnetseg.provenance import revision
 
@@ -25,6 +25,7 @@ from .scalars import Scalars
 LEARNERS: dict[type, type[Learner]] = {Recipe: EpisodeLearner, PropagationRecipe: PropagationLearner}
 
 CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "model.safetensors"
 CHECKPOINT_SECONDS = 110.0
 LOG_EVERY = 10
 
@@ -128,7 +129,7 @@ class Trainer:
                 while self.step < last:
                     self._learn()
         if self.leads and self.step == self.recipe.steps:
-            save_model(self.folder / "model.safetensors", self.learner.finished(), self.provenance())
+            save_model(self.folder / WEIGHTS, self.learner.finished(), self.provenance())
         self.processes.wait()
         return self.network
 
@@ -158,6 +159,11 @@ class Trainer:
         loss = self.learner.learn(self.step)
         self.step += 1
         return loss
+
+    def forget(self) -> None:
+        """Remove the checkpoint, several times as large as the weights, once these are written."""
+        if self.leads and (self.folder / WEIGHTS).is_file():
+            self._checkpoint_path().unlink(missing_ok=True)
 
     def provenance(self) -> dict[str, Any]:
         """What the weights file says about its making."""
@@ -196,7 +202,7 @@ class Trainer:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                f"The folder {self.folder} cannot be made ({error.strerror}).",
+                f"The folder {self.folder} cannot be made ({why(error)}).",
                 "Choose another output folder.",
             ) from error
 
@@ -229,8 +235,7 @@ class Trainer:
             raise WeightsError(
                 f"The checkpoint {path} is damaged.", "Delete it to start the run again."
             ) from error
-        kind = type(self.recipe)
-        if _telling(json.loads(state["recipe"]), kind) != _telling(json.loads(self._fingerprint()), kind):
+        if not same_run(json.loads(state["recipe"]), self.recipe.to_dict(), type(self.recipe)):
             raise RecipeError(
                 f"The folder {self.folder} holds a run of another recipe.",
                 "Choose another output folder or delete that one.",
@@ -241,14 +246,11 @@ class Trainer:
         return json.dumps(self.recipe.to_dict(), sort_keys=True, default=list)
 
     def _write_checkpoint(self) -> None:
-        """Replace the checkpoint, unless the run has gone astray.
-
-        The name of the unfinished file is fixed, so that a run that is killed often leaves one at most.
-        """
+        """Replace the checkpoint, unless the run has gone astray."""
         self._require_numbers()
         if not all(bool(torch.isfinite(p.detach()).all()) for p in self.network.parameters()):
             raise self._diverged(self.step)
-        path, part = self._checkpoint_path(), self.folder / (CHECKPOINT + ".part")
+        path = self._checkpoint_path()
         state = {
             "network": self.network.state_dict(),
             "optimiser": self.learner.optimiser.state_dict(),
@@ -259,15 +261,19 @@ class Trainer:
             "setting": self._setting(),
         }
         try:
-            torch.save(state, part)
-            os.replace(part, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            with replacing(path) as part:
+                torch.save(state, part)
+        except RuntimeError as error:  # torch reports a full disk as RuntimeError
             raise OutputError(
                 f"The checkpoint {path} cannot be written.",
                 "Free some space and start again; it goes on from the last one.",
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
+
+
+def same_run(one: dict[str, Any], other: dict[str, Any], kind: type[AnyRecipe]) -> bool:
+    """Whether two recipes decide the same run; as `to_dict` gives them, or read back from JSON."""
+    first, second = (json.loads(json.dumps(recipe, default=list)) for recipe in (one, other))
+    return _telling(first, kind) == _telling(second, kind)
 
 
 def _telling(recipe: dict[str, Any], kind: type[AnyRecipe]) -> dict[str, Any]:

@@ -7,14 +7,16 @@ import shutil
 import sys
 
 
-def worker_command() -> list[str]:
-    """Program and arguments of the worker.
+def worker_command(module: str = "qnetseg.worker") -> list[str]:
+    """Program and arguments of the worker, or of another module.
 
     Slicer's `python-real` comes first: `PythonSlicer`, which is `sys.executable` in the application, is a
     launcher whose child survives when the launcher is killed.
     """
+    from qnetseg.worker.process import running
+
     program = shutil.which("python-real") or shutil.which("PythonSlicer") or sys.executable
-    return [program, "-m", "qnetseg.worker"]
+    return [program, *running(module)]
 
 
 def worker_environment() -> dict[str, str]:

@@ -22,8 +22,9 @@ class Reader:
     (Not in a thread: Python's seldom get their turn in Slicer, and SimpleITK lets no other one run.)
 
     Signals, exactly one of them unless `release` came before:
-        finished(volume, fingerprint): the Volume, and what `volume_id` says of it. The array is read-only and
-            lies in a file of the exchange folder, which stays until `release`.
+        finished(volume, fingerprint, oddities): the Volume, what `volume_id` says of it, and a list of
+            sentences that say what is odd about the file. The array is read-only and lies in a file of the
+            exchange folder, which stays until `release`.
         failed(error): what `read_volume` raises, or why the process could not do it.
 
     `release` must be called in the end. Drop the Volume before: Windows removes no file that is mapped into
@@ -67,7 +68,7 @@ class Reader:
     def read(self, path: str | os.PathLike[str]) -> None:
         """Begin. A process that cannot be started may be told of inside this call."""
         assert self._connection is None, "a reader is used once"
-        command = self._command or [*worker_command()[:-1], "qnetseg.worker.reader"]
+        command = self._command or worker_command("qnetseg.worker.reader")
         environment = worker_environment() if self._environment is None else self._environment
         try:
             connection = Connection([*command, quoted(path)], environment, decode)
@@ -103,7 +104,7 @@ class Reader:
             self._fail(error)
         else:
             self._told = True
-            self.finished.emit(volume, answer.fingerprint)
+            self.finished.emit(volume, answer.fingerprint, answer.oddities)
 
     def _fail(self, error: QNetSegmentError) -> None:
         if not self._told:

@@ -98,6 +98,7 @@ class Batch:
         self._reader: Reader | None = None  # of the present study until its end: it keeps the image's file
         self._query: Volume | None = None
         self._recipe: dict[str, Any] = {}
+        self._oddities: list[str] = []  # sentences about the present study's file
         self._run: Run | None = None
         self._active = False
         self._cancelled = False
@@ -176,8 +177,9 @@ class Batch:
     def _read_file(self) -> None:
         reader = self._reader = self._make_reader()
 
-        def take(query: Volume, image: str) -> None:
+        def take(query: Volume, image: str, oddities: list[str]) -> None:
             def go_on() -> None:
+                self._oddities = oddities
                 self._change(self._index, StudyState.RUNNING)
                 if self._reader is reader:  # else a slot has cancelled
                     self._segment(query, image)
@@ -254,7 +256,12 @@ class Batch:
             )
             for result in results
         ]
-        self._end_study(StudyState.DONE, ", ".join(volumes))
+        warnings = [
+            _("{structure}: {warning}").format(structure=result.support.name, warning=warning)
+            for result in results
+            for warning in result.segmentation.report.warnings
+        ]
+        self._end_study(StudyState.DONE, " ".join([", ".join(volumes) + ".", *self._oddities, *warnings]))
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Whatever goes wrong in a study ends that study and no other."""
@@ -278,7 +285,7 @@ class Batch:
 
     def _drop_image(self) -> None:
         """First the image, then its file: Windows removes none that is mapped into memory."""
-        self._query = None
+        self._query, self._oddities = None, []
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.release()

@@ -14,7 +14,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from qnetseg.errors import InputError, OutputError
+from qnetseg.errors import InputError, OutputError, why
 
 RESULT_ENDING = ".seg.nrrd"
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
@@ -75,7 +75,7 @@ def folder_studies(folder: str | os.PathLike[str]) -> list[Study]:
         sources = [path for path in paths if _is_study(path)]
     except OSError as error:
         raise InputError(
-            _("The folder '{folder}' cannot be read: {reason}.").format(folder=folder, reason=error.strerror),
+            _("The folder '{folder}' cannot be read: {reason}.").format(folder=folder, reason=why(error)),
             _("Choose another folder."),
         ) from error
     return [Study(path.name[: len(path.name) - len(_ending(path))], path) for path in sources]
@@ -120,7 +120,7 @@ def require_writable(studies: Iterable[Study]) -> None:
         except OSError as error:
             raise OutputError(
                 _("Nothing can be written to the folder '{folder}': {reason}.").format(
-                    folder=folder, reason=error.strerror
+                    folder=folder, reason=why(error)
                 ),
                 _("Choose another folder for the results."),
             ) from error

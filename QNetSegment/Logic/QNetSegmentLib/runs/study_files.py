@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,15 +101,13 @@ def save_results(
     study: Study, query: Volume, results: Sequence[StructureResult], recipe: dict[str, Any]
 ) -> None:
     """Write segmentation and report, or leave both as they were. Raises OutputError."""
+    from qnetseg.atomic import replacing_together
     from qnetseg.volume import write_labelmap
 
     target, path = study.target, study.report
     assert target is not None and path is not None
-    token = secrets.token_hex(8)
-    staged = target.with_name(f".{token}.part{RESULT_ENDING}")
-    staged_report = target.with_name(f".{token}.part.json")
-    old_report = path.read_bytes() if path.exists() else None
-    try:
+    endings = [".json", RESULT_ENDING]  # the segmentation is last: it marks the study as finished
+    with replacing_together([path, target], endings) as (staged_report, staged):
         write_labelmap(staged, labelmap_of(query, results))
         report = {
             "query": origin(study),
@@ -124,24 +120,6 @@ def save_results(
             ],
         }
         staged_report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        os.replace(staged_report, path)
-        try:
-            os.replace(staged, target)  # last: it marks the study as finished
-        except OSError:
-            _restore(path, old_report)
-            raise
-    except (OSError, OutputError) as error:  # OutputError would name the hidden file
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise OutputError(
-            _("The result '{file}' could not be written: {reason}.").format(
-                file=target, reason=reason or _("the folder is full or gone, or may not be written to")
-            ),
-            _("Check the folder, its free space and its write permission."),
-        ) from error
-    finally:
-        for file in (staged, staged_report):
-            with suppress(OSError):
-                file.unlink(missing_ok=True)
 
 
 def labelmap_of(query: Volume, results: Sequence[StructureResult]) -> LabelMap:
@@ -178,14 +156,6 @@ def _is_segmentation(path: Path) -> bool:
     except QNetSegmentError:
         return False
     return True
-
-
-def _restore(path: Path, content: bytes | None) -> None:
-    with suppress(OSError):
-        if content is None:
-            path.unlink()
-        else:
-            path.write_bytes(content)
 
 
 def _sha256(path: Path) -> str:

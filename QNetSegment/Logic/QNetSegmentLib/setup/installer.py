@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
-from qnetseg.errors import OutputError, QNetSegmentError, WeightsError
+from qnetseg.errors import OutputError, QNetSegmentError, WeightsError, why
 
 from .. import compat
 from . import pytorch
@@ -143,20 +143,21 @@ def remove_downloads() -> int:
 
     Raises OutputError for a file that cannot be deleted; the others are gone all the same.
     """
+    from qnetseg.atomic import sweep
     from qnetseg.models import read_catalogue
 
     freed, failures = 0, []
     for entry in read_catalogue().models:
         whole = _downloaded(entry)
-        for file in (whole, whole.with_name(whole.name + ".part")):
-            try:
-                size = file.stat().st_size
-                file.unlink()
-                freed += size
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                failures.append(f"'{file}' ({error.strerror})")
+        freed += sweep(whole.parent)
+        try:
+            size = whole.stat().st_size
+            whole.unlink()
+            freed += size
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            failures.append(f"'{whole}' ({why(error)})")
     if failures:
         raise OutputError(
             _("Some downloads could not be removed: {files}.").format(files=", ".join(failures)),

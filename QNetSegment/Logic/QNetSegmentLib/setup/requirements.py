@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
-from qnetseg.errors import QNetSegmentError, WeightsError
+from qnetseg.errors import QNetSegmentError, WeightsError, why
 
 from .. import compat
 from . import pytorch
@@ -124,7 +124,7 @@ def _packages() -> Requirement:
         wanted = compat.load_requirements(packages_file())
     except OSError as error:
         detail = _("The list of packages cannot be read ({reason}). Install QNetSegment again.").format(
-            reason=error.strerror
+            reason=why(error)
         )
         return Requirement(PACKAGES, title, State.FAILED, detail)
     absent = [one for one in wanted if not compat.pip_check(one)]

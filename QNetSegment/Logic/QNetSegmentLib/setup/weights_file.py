@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from qnetseg.errors import WeightsError
+from qnetseg.errors import WeightsError, why
 
 FORMAT = "qnetseg-1"
 BLOCK = 1 << 20
@@ -49,7 +49,7 @@ def _require_own_checksum(path: Path) -> None:
             metadata = header.pop("__metadata__")
             whole = "sha256" not in metadata or metadata["sha256"] == _digest(file, header, metadata)
     except OSError as error:
-        raise WeightsError(f"The weights file '{path}' cannot be read: {error.strerror}.") from error
+        raise WeightsError(f"The weights file '{path}' cannot be read: {why(error)}.") from error
     except (ValueError, TypeError, KeyError, AttributeError):
         whole = False
     if not whole:

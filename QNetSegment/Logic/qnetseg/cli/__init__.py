@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 
 from .. import __version__
 from ..cores import let_waiting_threads_sleep
-from ..errors import Cancelled, QNetSegmentError, is_out_of_memory
+from ..errors import Cancelled, QNetSegmentError, is_out_of_memory, why
 from ..worker.protocol import WorkerFailure
 from . import demo, doctor, segment, weights
 from .common import say
@@ -89,7 +89,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _last_resort(error: Exception) -> tuple[str, int]:
     """What to say of an error that nobody expected, and the exit code."""
     if isinstance(error, OSError) and error.filename is not None:  # such as a name that is too long
-        return f"'{error.filename}' cannot be used: {error.strerror}.", QNetSegmentError.exit_code
+        return f"'{error.filename}' cannot be used: {why(error)}.", QNetSegmentError.exit_code
     if is_out_of_memory(error):
         return "The memory of this machine is too small. Close other programs, or crop the volume.", 1
     return (

@@ -7,13 +7,13 @@ import json
 import os
 import sys
 import time
-import warnings
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FileWarning, InputError
+from ..errors import InputError, heard_oddities
 
 if TYPE_CHECKING:
     from ..worker.protocol import Progress
@@ -148,19 +148,34 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def say(line: str) -> None:
     """A line for the person at the terminal, kept apart from results."""
-    print(f"qnetseg: {line}", file=sys.stderr, flush=True)
+    print(f"qnetseg: {plain(line)}", file=sys.stderr, flush=True)
+
+
+def print_text(text: str) -> None:
+    """Text of a result, for stdout."""
+    print(plain(text), flush=True)
+
+
+def plain(text: str) -> str:
+    """The text with escapes for control characters, with which a name could steer the terminal."""
+    return "".join(
+        one.encode("unicode_escape").decode()
+        if unicodedata.category(one) == "Cc" and one not in "\n\t"
+        else one
+        for one in text
+    )
 
 
 @contextmanager
 def telling_oddities() -> Iterator[None]:
     """Say in a line each what is odd about the files that are read meanwhile."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", FileWarning)
-        try:
+    said: list[str] = []
+    try:
+        with heard_oddities() as said:
             yield
-        finally:
-            for sentence in dict.fromkeys(str(one.message) for one in caught if one.category is FileWarning):
-                say(f"warning: {sentence}")
+    finally:
+        for sentence in said:
+            say(f"warning: {sentence}")
 
 
 def print_json(content: Any) -> None:
@@ -175,6 +190,7 @@ class Bar:
         """name: of the work. unit: what is counted. scale: write large numbers as k, M or G."""
         from tqdm import tqdm
 
+        name = plain(name)
         self._name, self._lines = name, not sys.stderr.isatty()
         self._began = time.monotonic()
         self._told = (0.0, self._began)  # share and time of the last line

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from . import drawing
-from .common import Bar, add_command, add_device, add_json, add_model, print_json, say
+from .common import Bar, add_command, add_device, add_json, add_model, print_json, print_text, say
 from .outputs import make_folder
 from .pictures import drawn_last
 from .results import in_file_terms
@@ -121,10 +121,10 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in result.report.warnings:
         say(f"warning: {warning}")
     report = result.report
-    print(f"{report.structure}: {report.volume_ml:.0f} ml")
-    print(f"{'seconds':13s}{seconds:.1f}, of which {report.seconds:.1f} to segment on {report.device}")
+    print_text(f"{report.structure}: {report.volume_ml:.0f} ml")
+    print_text(f"{'seconds':13s}{seconds:.1f}, of which {report.seconds:.1f} to segment on {report.device}")
     for name, path in (("picture", targets[1]), ("segmentation", targets[0]), ("scan", scan)):
-        print(f"{name:13s}{path}")
+        print_text(f"{name:13s}{path}")
     return 0
 
 

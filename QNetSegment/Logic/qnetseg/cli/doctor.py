@@ -12,11 +12,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .. import __version__, models
-from ..errors import QNetSegmentError
-from .common import add_command, add_json, print_json
+from ..errors import QNetSegmentError, why
+from ..worker.exchange import temporary_folder
+from .common import add_command, add_json, print_json, print_text
 
-NEEDED = ("numpy", "scipy", "scikit-image", "SimpleITK", "safetensors", "torch", "torchvision", "tqdm")
-OPTIONAL = {"matplotlib": "demo", "nilearn": "demo", "numba": "training", "tensorboard": "training"}
+NEEDED = (
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "SimpleITK",
+    "pydicom",
+    "safetensors",
+    "torch",
+    "torchvision",
+    "tqdm",
+)
+OPTIONAL = {"matplotlib": "demo", "nilearn": "demo"}
 LITTLE_SPACE = 1 << 30  # bytes; a large volume with its confidence passes through the temporary folder
 
 
@@ -53,11 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for check in checks:
             sign = "ok" if check.ok else ("!!" if check.needed else "--")
-            print(
+            print_text(
                 f"{sign}  {check.name:19s} {check.found}"
                 + ("" if check.ok or not check.remedy else f"\n    {check.remedy}")
             )
-        print(
+        print_text(
             "Volumes can be segmented."
             if works
             else "Volumes cannot be segmented yet: fix what is marked !!."
@@ -157,10 +168,12 @@ def _other_model(entry: models.ModelEntry) -> Check:
 def _space() -> Check:
     remedy = "Free some space, or set TMPDIR to another folder."
     try:
-        folder = tempfile.gettempdir()
+        folder = temporary_folder()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
         free = shutil.disk_usage(folder).free
     except OSError as error:  # no folder can be written to
-        return Check("temporary folder", False, str(error.strerror or error), remedy)
+        return Check("temporary folder", False, why(error), remedy)
     return Check(
         "temporary folder",
         free >= LITTLE_SPACE,

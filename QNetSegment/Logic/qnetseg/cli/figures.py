@@ -6,7 +6,7 @@ import os
 import warnings
 from typing import Any
 
-from ..volume.atomic import replacing
+from ..atomic import replacing
 
 LONGEST = 60  # characters of a name in a picture
 

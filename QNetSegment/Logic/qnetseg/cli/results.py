@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .common import print_json, say
+from .common import print_json, print_text, say
 from .outputs import appearing_together
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ def tell(report: dict[str, Any], as_json: bool) -> None:
         where = f"{len(occupied)} of {len(segment['slices'])} {segment['plane']} slices"
         how = f"{segment['seconds']:.1f} s on {segment['device']}"
         look = f"; look at slices {_ranges(doubtful)}" if doubtful else ""
-        print(f"{segment['structure']}: {volume_text(segment['volume_ml'])} on {where}, {how}{look}")
+        print_text(f"{segment['structure']}: {volume_text(segment['volume_ml'])} on {where}, {how}{look}")
     for name, path in report["outputs"].items():
-        print(f"{name:10s} {path}")
+        print_text(f"{name:10s} {path}")
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -121,12 +121,16 @@ class Drawing:
 def run(arguments: argparse.Namespace) -> int:
     """Segment every chosen label and write the results."""
     from ..models import weights_for
+    from ..volume.io import require_storable
     from ..worker import WorkerClient
 
     targets, options = checked_targets(arguments), chosen_options(arguments)
     kinds = asked_networks(arguments)
     weights_for(kinds, arguments.model)
     query, support, drawings, supports, background = read_inputs(arguments)
+    for name in ("output", "confidence"):
+        if name in targets:
+            require_storable(targets[name], query.ijk_to_ras)
     settings = {"model": arguments.model, "device": arguments.device, "options": options}
     picture = targets.pop("picture", None)
     with ended_by_signals():

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 STUCK = 10.0  # seconds after a signal, in which images are removed
-ENDING_SIGNALS = ("SIGTERM", "SIGHUP")
-"""A terminal that is closed, a batch system that stops the job; Windows has only the first."""
+ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGQUIT")
+"""A batch system that stops the job, a terminal that is closed, Ctrl-\\; Windows has only the first."""
 
 
 class Ended(KeyboardInterrupt):

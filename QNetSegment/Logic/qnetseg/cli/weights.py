@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import models
 from ..errors import WeightsError
-from .common import Bar, add_command, add_json, print_json
+from .common import Bar, add_command, add_json, print_json, print_text
 from .outputs import require_writable
 
 
@@ -121,15 +121,15 @@ def run_list(arguments: argparse.Namespace) -> int:
         return 0
     for row in rows:
         kind = models.TITLES.get(row["method"], row["method"])
-        print(
+        print_text(
             f"{row['name']} ({kind}{', default' if row['default'] else ''}): {row['state']}, "
             f"{_size(row['size'])}, {row['licence']}"
             + (f", {row['seconds']:g} s a volume" if row["seconds"] else "")
         )
-        print(f"  {row['description']}")
+        print_text(f"  {row['description']}")
     if not rows:
-        print("The catalogue is empty.")
-    print(f"Downloads go to {models.data_folder()}.")
+        print_text("The catalogue is empty.")
+    print_text(f"Downloads go to {models.data_folder()}.")
     return 0
 
 
@@ -147,7 +147,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
         print_json(digests)
         return 0
     for path, digest in digests.items():
-        print(f"ok  {digest}  {path}")
+        print_text(f"ok  {digest}  {path}")
     return 0
 
 
@@ -156,7 +156,7 @@ def run_download(arguments: argparse.Namespace) -> int:
     entry = models.read_catalogue().entry(arguments.name)
     with Bar(entry.name, "B", scale=True) as bar:
         path = models.download(entry, bar.show)
-    print(path)
+    print_text(str(path))
     return 0
 
 
@@ -175,7 +175,7 @@ def run_convert(arguments: argparse.Namespace) -> int:
         provenance = {"source": "official Q-Net checkpoint", "licence": "that of the checkpoint"}
     provenance["converted_from_sha256"] = models.sha256(arguments.checkpoint)
     save_model(arguments.output, network, provenance, storage=arguments.storage)
-    print(f"{arguments.output}: {_size(arguments.output.stat().st_size)}")
+    print_text(f"{arguments.output}: {_size(arguments.output.stat().st_size)}")
     return 0
 
 
@@ -194,20 +194,20 @@ def run_average(arguments: argparse.Namespace) -> int:
         "mean_of_sha256": [models.sha256(path) for path in arguments.models],
     }
     save_model(arguments.output, model.network, provenance, storage=arguments.storage)
-    print(f"{arguments.output}: {_size(arguments.output.stat().st_size)}")
+    print_text(f"{arguments.output}: {_size(arguments.output.stat().st_size)}")
     return 0
 
 
 def run_remove(arguments: argparse.Namespace) -> int:
     """Delete a downloaded model."""
-    print(f"removed {models.remove(arguments.name)}")
+    print_text(f"removed {models.remove(arguments.name)}")
     return 0
 
 
 def run_register(arguments: argparse.Namespace) -> int:
     """Bring the manifest up to date with a file."""
     entry = models.register(arguments.file)
-    print(f"{entry.name}: {_size(entry.size)}, SHA-256 {entry.sha256}")
+    print_text(f"{entry.name}: {_size(entry.size)}, SHA-256 {entry.sha256}")
     return 0
 
 

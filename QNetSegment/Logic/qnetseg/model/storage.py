@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..errors import OutputError, WeightsError
+from ..atomic import replacing
+from ..errors import WeightsError
 from .base import Network
 from .propagation import PropagationNet
 from .qnet import QNet
@@ -70,17 +70,8 @@ def save_model(path: str | Path, network: Network, provenance: dict[str, Any], s
         if not key.endswith("num_batches_tracked"):
             tensors.update(_pack(key, value.detach().cpu(), storage))
     metadata["sha256"] = _digest(tensors, metadata)
-    part = path.with_name(path.name + ".part")
-    try:
+    with replacing(path) as part:
         part.write_bytes(save(tensors, metadata))
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(
-            f"The weights file {path} cannot be written ({error.strerror}).",
-            "Choose another folder or free some space.",
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:

@@ -13,7 +13,7 @@ import torch
 from ..boxes import Box
 from ..errors import InputError
 from ..model import Networks
-from ..volume import Drawing, SupportSet, Volume, obliqueness
+from ..volume import Drawing, FileSlices, SupportSet, Volume, file_slices, obliqueness
 from . import matching
 from .across import Searcher, other_volume
 from .decide import decided, slice_scores
@@ -212,7 +212,8 @@ def _warnings(
         found.append(FOUND_VAGUELY)
     if max(int(part.mask.sum()) for part in support.filled) < SMALL_PIXELS:
         found.append("The drawn structure is very small; check every slice.")
-    found += _drawing_warnings(support)
+    slices = file_slices(query.grid, support.plane, support.axes) if stack.same_volume else None
+    found += _drawing_warnings(support, slices)
     if not stack.same_volume and obliqueness(query.image, support.axes) > OBLIQUE_DEGREES:
         found.append(
             "The volume is tilted by over 20 degrees against the one drawn on: its slices cut differently."
@@ -220,20 +221,20 @@ def _warnings(
     return found
 
 
-def _drawing_warnings(support: SupportSet) -> list[str]:
-    """What the user should know of slices that were hardly drawn."""
+def _drawing_warnings(support: SupportSet, slices: FileSlices | None) -> list[str]:
+    """What the user should know of slices that were hardly drawn; slices: see `slices_text`."""
     found = []
     if support.strays:
         found.append(
-            f"On {slices_text(support.strays)} only a few voxels are drawn, which do not count as a drawing:"
-            " erase them, or draw the structure there."
+            f"On {slices_text(support.strays, slices)} only a few voxels are drawn, which do not count as a"
+            " drawing: erase them, or draw the structure there."
         )
     tilted = [part.index for part in support.slices if not part.finished]
     if tilted:
         found.append(
-            f"The drawing runs across neighbouring slices, as in a view that is tilted against them; it was"
-            f" taken as a rough drawing of {slices_text(tilted)}, which is not finished: draw in a view along"
-            " the volume's own slices."
+            "The drawing runs across neighbouring slices, as in a view that is tilted against them; it was"
+            f" taken as a rough drawing of {slices_text(tilted, slices)}, which is not finished: draw in a"
+            " view along the volume's own slices."
         )
     areas = {part.index: int(part.mask.sum()) for part in support.filled}
     small = [
@@ -242,10 +243,18 @@ def _drawing_warnings(support: SupportSet) -> list[str]:
         if area < SMALL_SLICE * max(areas.values()) and not {index - 1, index + 1} & set(areas)
     ]
     if small:
-        found.append(f"Very little is drawn on {slices_text(small)}, which counts as drawn; check it.")
+        found.append(
+            f"Very little is drawn on {slices_text(small, slices)}, which counts as drawn; check it."
+        )
     return found
 
 
-def slices_text(indices: Sequence[int]) -> str:
-    """Slices by their numbers, as in "slice 3" or "slices 3, 5"."""
-    return f"slice{'s' if len(indices) > 1 else ''} {', '.join(map(str, indices))}"
+def slices_text(indices: Sequence[int], slices: FileSlices | None) -> str:
+    """Canonical slices by the numbers that their file has, as in "slice 3" or "slices 3, 5".
+
+    slices: how the file counts; None where the drawing's file is not known, which gives "2 slices".
+    """
+    if slices is None:
+        return "one slice" if len(indices) == 1 else f"{len(indices)} slices"
+    numbers = sorted(slices.at(index) for index in indices)
+    return f"slice{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"

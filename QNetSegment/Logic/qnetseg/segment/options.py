@@ -11,6 +11,7 @@ from ..model import Refinement
 METHODS = ("volume", "q-net")
 MATCHING = ("auto", "nearest", "similar", "thirds")
 PRECISIONS = ("auto", "fp32", "bf16")
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class SegmentOptions:
                 )
         if self.batch_size < 1:
             raise InputError("The option batch_size must be at least 1.")
-        if self.threads < 0:
-            raise InputError("The option threads must be at least 0.")
+        if not 0 <= self.threads <= MOST_THREADS:  # more end the process
+            raise InputError(f"The option threads must be from 0 to {MOST_THREADS}.")
         if self.slices is not None and self.method != "q-net":
             raise InputError(
                 "Only the method q-net can look at some slices alone.", "Use the method q-net, or all slices."

@@ -12,13 +12,15 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import FileWarning, InputError, VolumeError
-from .itk import LPS_RAS, RawImage, metadata_of, quiet, read_image, require_text
+from .integrity import DamagedError, require_whole_dicom
+from .itk import DICOM, LPS_RAS, RawImage, metadata_of, quiet, read_image, require_text
 from .multiframe import ordered_frames
 from .segfile import text_of
 from .stacking import Plane, even_step, positions, require_parallel
 
 SERIES_DESCRIPTION, SERIES_NUMBER = "0008|103e", "0020|0011"
-INSTANCE_UID, FRAMES = "0008|0018", "0028|0008"
+SOP_CLASS, INSTANCE_UID, FRAMES = "0008|0016", "0008|0018", "0028|0008"
+POSITION, ORIENTATION, PIXEL_SIZE = "0020|0032", "0020|0037", "0028|0030"
 
 # What tells several images at one position apart, most telling first.
 KINDS = {
@@ -28,6 +30,7 @@ KINDS = {
     "0018|1060": "trigger time",
     "0018|9087": "b-value",
     "0020|0012": "acquisition",
+    "0008|0032": "acquisition time",
     "0008|0008": "type",
 }
 
@@ -61,6 +64,11 @@ class _Series:
         """What `series` can be to choose it."""
         return self.description or (f"series {self.number}" if self.number else self.uid)
 
+    @property
+    def numbered(self) -> str:
+        """The number behind a description, which several series may share."""
+        return f"number {self.number}, " if self.description and self.number else ""
+
     def is_called(self, name: str) -> bool:
         return name != "" and name.casefold() in {self.uid, self.number, self.title.casefold()}
 
@@ -72,6 +80,16 @@ class _Slice:
     file: str
     plane: Plane
     metadata: dict[str, str]
+
+    def states_directions(self) -> bool:
+        """Whether the plane's directions are those of the header; GDCM replaces what is not perpendicular."""
+        try:
+            stated = np.array([float(part) for part in self.metadata.get(ORIENTATION, "").split("\\")])
+            vectors = stated.reshape(2, 3)
+        except ValueError:
+            return False
+        cosines = (vectors * self.plane.directions).sum(axis=1)
+        return bool((cosines > 0.99 * np.linalg.norm(vectors, axis=1)).all() and vectors.any())
 
 
 def read_series(folder: Path, series: str | None = None) -> tuple[RawImage, str]:
@@ -92,6 +110,7 @@ def read_series(folder: Path, series: str | None = None) -> tuple[RawImage, str]
         return read_file(Path(chosen.files[0]), f"The DICOM series in '{folder.name}'"), name
     what = f"The slices of the DICOM series in '{folder.name}'"
     slices = [_slice(file, folder) for file in chosen.files]
+    _tell_missing(slices, f"The DICOM series in '{folder.name}'")
     require_parallel([one.plane for one in slices], what)
     slices = _one_a_position(_without_copies(slices, folder), kind, folder)
     step = even_step([one.plane for one in slices], what)
@@ -122,6 +141,22 @@ def read_file(path: Path, what: str | None = None) -> RawImage:
     return raw
 
 
+def _tell_missing(slices: Sequence[_Slice], what: str) -> None:
+    """Warn of a geometry that the headers leave open and GDCM makes up; VolumeError for slices anywhere."""
+    if not all(one.metadata.get(POSITION, "").strip() for one in slices):
+        raise VolumeError(
+            f"{what} does not say where its slices lie.",
+            "Export the series again, or make a volume of it in Slicer.",
+        )
+    missing = []
+    if any(PIXEL_SIZE not in one.metadata for one in slices):
+        missing.append("how large its pixels are; 1 mm was taken")
+    if not all(one.states_directions() for one in slices):
+        missing.append("in which usable directions its rows and columns run; left and back were taken")
+    for part in missing:
+        warnings.warn(f"{what} does not say {part}.", FileWarning, stacklevel=4)
+
+
 def _tell_single(what: str) -> None:
     warnings.warn(
         f"{what} is a single slice; if it belongs to a series, choose the folder with all its files.",
@@ -137,6 +172,8 @@ def _series_in(folder: Path) -> list[_Series]:
         for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
             files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
             metadata = _header(files[0], folder).metadata
+            if metadata.get(SOP_CLASS, "").encode().startswith(NOT_IMAGES):
+                continue
             frames = metadata.get(FRAMES, "").strip()
             images = int(frames) if len(files) == 1 and frames.isdecimal() else len(files)
             number = metadata.get(SERIES_NUMBER, "").strip()
@@ -152,7 +189,7 @@ def _series_in(folder: Path) -> list[_Series]:
 
 def _chosen(found: list[_Series], name: str | None, folder: Path) -> tuple[_Series, str]:
     """The series of that name, or else the only or clearly largest one; and the kind of image, or nothing."""
-    listed = ", ".join(f"'{one.title}' ({one.images} images)" for one in found)
+    listed = ", ".join(f"'{one.title}' ({one.numbered}{one.images} images)" for one in found)
     how = "Choose one by its name (on the command line --series NAME), or give it a folder of its own."
     if name is not None:
         wanted = text_of(name)
@@ -189,7 +226,7 @@ class _Header:
 
 def _header(name: str, folder: Path) -> _Header:
     reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
+    reader.SetImageIO(DICOM)
     reader.SetFileName(name)
     try:
         with quiet():
@@ -226,9 +263,10 @@ def _without_copies(slices: list[_Slice], folder: Path) -> list[_Slice]:
                 here.append(slices[index])
         kept += here
     if len(kept) < len(slices):
+        copies = len(slices) - len(kept)
         warnings.warn(
-            f"The DICOM series in '{folder.name}' has copies of slices; {len(slices) - len(kept)} files were"
-            " left out.",
+            f"The DICOM series in '{folder.name}' has copies of slices;"
+            f" {'one file was' if copies == 1 else f'{copies} files were'} left out.",
             FileWarning,
             stacklevel=4,
         )
@@ -280,13 +318,15 @@ def _choice(stacks: dict[str, list[_Slice]]) -> str:
 def _pixels(files: Sequence[str], folder: Path) -> np.ndarray:
     """(K, J, I) float32 values of files of one image each."""
     reader = sitk.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")
+    reader.SetImageIO(DICOM)
     reader.SetFileNames(files)
     reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
+        for file in files:
+            require_whole_dicom(Path(file))
         with quiet():
             array = sitk.GetArrayFromImage(reader.Execute())
-    except (RuntimeError, MemoryError) as cause:
+    except (DamagedError, RuntimeError, MemoryError) as cause:
         raise _unreadable(folder) from cause
     return array.reshape(-1, *array.shape[-2:])
 

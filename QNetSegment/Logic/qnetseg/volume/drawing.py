@@ -58,6 +58,8 @@ class Drawing:
                 f"The drawing has the shape {mask.shape} but the volume {shape} (k, j, i).",
                 "Use a mask that was drawn on this volume.",
             )
+        if mask.dtype.kind not in "biuf":
+            raise MaskError(f"The drawing has values of type {mask.dtype}, which is not a real number.")
         if mask.dtype.kind == "f" and not np.isfinite(mask).all():
             raise MaskError("The drawing contains values that are not finite numbers.")
         _require_one_label(mask)

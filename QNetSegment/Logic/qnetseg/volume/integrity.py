@@ -1,7 +1,8 @@
 """Damage that ITK overlooks.
 
-It reads a truncated NIfTI as zeros, NaN in a NIfTI as 0, and corrupt compressed NRRD or MetaImage data as
-noise. Sources: the NIfTI-1 header (nifti1.h), the text headers of NRRD and MetaImage.
+It reads a truncated NIfTI as zeros, NaN in a NIfTI as 0, corrupt compressed NRRD or MetaImage data as noise,
+and missing pixels of DICOM or MetaImage as what the memory held. Sources: the NIfTI-1 header (nifti1.h), the
+text headers of NRRD and MetaImage.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import math
 import os
 import re
 import struct
+import warnings
 import zlib
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -28,6 +31,9 @@ NIFTI_BITS = {
 }  # fmt: skip
 """Bits of a voxel by datatype code; the header's own number is not always right, and ITK does not use it."""
 
+DICOM_SIZE = ("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+PIXELS = "PixelData"
+
 METAIMAGE_TYPES = {
     "CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4,
     "LONG_LONG": 8, "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8,
@@ -37,8 +43,15 @@ METAIMAGE_TYPES = {
 TRUE = ("T", "t", "1")
 """First letters of what MetaIO takes for true."""
 
-METAIMAGE_PATTERN = re.compile(r"[^%\s]*%0?\d{0,2}d[^%\s]*(\s+\d+(\s+\d+(\s+(?P<step>\d+))?)?)?")
+METAIMAGE_DIMENSIONS = 10
+METAIMAGE_PATTERN = re.compile(
+    r"(?P<name>[^%\s]*%0?\d{0,2}d[^%\s]*)"
+    r"(\s+(?P<first>\d{1,9})(\s+(?P<last>\d{1,9})(\s+(?P<step>\d{1,9}))?)?)?"
+)
 """One number in the name, then first, last and step: slice%03d.raw 0 19 1."""
+
+NRRD_PATTERN = re.compile(rb"[^%]*%0?\d{0,2}[du][^%]*")
+"""The same; teem itself reads what follows the name."""
 
 
 class DamagedError(Exception):
@@ -69,6 +82,28 @@ def require_whole(path: Path) -> None:
             _require_whole_metaimage(path)
     except (OSError, EOFError, zlib.error, struct.error, ValueError, OverflowError) as error:
         raise DamagedError(str(error)) from error
+
+
+def require_whole_dicom(path: Path) -> None:
+    """Raise DamagedError for a DICOM file with fewer pixels than its header says.
+
+    Compressed and colour images pass, and headers that only GDCM can read.
+    """
+    try:
+        import pydicom
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd values that do not matter here
+            header = pydicom.dcmread(path, force=True, defer_size=CHUNK, specific_tags=[*DICOM_SIZE, PIXELS])
+            pixels: Any = header.get_item(PIXELS)
+            if header.file_meta.TransferSyntaxUID.is_compressed or header.SamplesPerPixel != 1:
+                return
+            bits = math.prod(int(header.get(name) or 1) for name in DICOM_SIZE)
+            held = pixels.length if pixels.value is None else len(pixels.value)
+    except Exception:  # GDCM decides what can be read
+        return
+    if held < bits // 8:
+        raise DamagedError(f"{bits // 8} bytes of pixels expected, {held} found")
 
 
 def _require_whole_nifti(path: Path) -> None:
@@ -113,7 +148,7 @@ def _require_whole_nrrd(path: Path) -> None:
         while line := file.readline(CHUNK).strip():
             if line.lower().startswith((b"data file:", b"datafile:")):
                 data = line.partition(b":")[2].strip()
-                if data.count(b"%") > 1 and re.search(rb"%\d*[du]", data):
+                if re.search(rb"%\d*[du]", data) and not NRRD_PATTERN.fullmatch(data):
                     raise DataNameError(data.decode("utf-8", "replace"))
                 return _require_file(path.parent / os.fsdecode(data))
             compressed = compressed or line.lower() in (b"encoding: gzip", b"encoding: gz")
@@ -124,17 +159,22 @@ def _require_whole_nrrd(path: Path) -> None:
 def _require_whole_metaimage(path: Path) -> None:
     with path.open("rb") as file:
         header = _metaimage_header(file)
+        shape = _metaimage_shape(header)
         data = header["elementdatafile"]
-        if "%" in data:
-            _require_pattern(data)
-        if "%" in data or data.startswith("LIST"):
-            return  # one file per slice, which ITK checks
-        if data.upper() != "LOCAL":
-            _require_file(path.parent / data)
-            with (path.parent / data).open("rb") as other:
-                _require_elements(other, header)
+        if data.upper() == "LOCAL":
+            _require_elements(file, header, shape)
+            return
+        if data.startswith("LIST"):
+            names, inner = _listed(file, data, shape)
+        elif "%" in data:
+            names, inner = _numbered(data, shape[-1]), shape[:-1]
         else:
-            _require_elements(file, header)
+            names, inner = [data], shape
+    for name in names:
+        other = path.parent / name
+        _require_file(other)
+        with other.open("rb") as file:
+            _require_elements(file, header, inner)
 
 
 def _require_file(path: Path) -> None:
@@ -143,14 +183,42 @@ def _require_file(path: Path) -> None:
         raise DamagedError("the data are not in a file")
 
 
-def _require_pattern(data: str) -> None:
-    """DataNameError for the name of a MetaImage's data file with a % unless it stands for a file per slice.
+def _numbered(data: str, count: int) -> list[str]:
+    """Names of the files, one for each of `count` slices, that a name with a % stands for.
 
-    MetaIO puts numbers into it as C's printf does: other names end the process or give wrong slices.
+    MetaIO puts numbers into it as C's printf does, and divides by a step that may be 0: DataNameError for
+    names with which that would end the process or give wrong slices.
     """
-    pattern = METAIMAGE_PATTERN.fullmatch(data)
-    if pattern is None or (pattern["step"] is not None and int(pattern["step"]) == 0):
+    found = METAIMAGE_PATTERN.fullmatch(data)
+    if found is None:
         raise DataNameError(data)
+    first = int(found["first"] or 1)
+    last = int(found["last"] or first + count - 1)
+    step = int(found["step"] or (last - first) // count if found["last"] else 1)
+    if step == 0:
+        raise DataNameError(data)
+    numbers = range(first, last + 1, step)
+    if len(numbers) < count:
+        raise DamagedError(f"{len(numbers)} files for {count} slices")
+    return [found["name"] % number for number in numbers[:count]]
+
+
+def _listed(file: IO[bytes], data: str, shape: list[int]) -> tuple[list[str], list[int]]:
+    """Names of the files behind "LIST" or "LIST <dimensions of a file>", and the shape of each.
+
+    MetaIO takes fewer files without a word and leaves the other slices as the memory was.
+    """
+    dimensions = re.match(r"LIST\S*\s+(-?\d+)", data)
+    inner = int(dimensions[1]) if dimensions else 0
+    if inner < 0:
+        raise DamagedError("the header's dimensions are impossible")
+    if not 0 < inner <= len(shape):
+        inner = len(shape) - 1
+    count = math.prod(shape[inner:])
+    names = [os.fsdecode(line.strip()) for line in islice(file, count)]
+    if len(names) < count:
+        raise DamagedError(f"{len(names)} files for {count} slices")
+    return names, shape[:inner]
 
 
 def _metaimage_header(file: IO[bytes]) -> dict[str, str]:
@@ -169,27 +237,50 @@ def _metaimage_header(file: IO[bytes]) -> dict[str, str]:
     return header
 
 
-def _require_elements(file: IO[bytes], header: dict[str, str]) -> None:
-    """The rest of `file` holds all elements."""
+def _metaimage_shape(header: dict[str, str]) -> list[int]:
+    """Elements along i, j, k, ...; MetaIO writes beyond its arrays where there are more than ten."""
+    dimensions = int(header["ndims"])
+    shape = [int(count) for count in header["dimsize"].split()][:dimensions]
+    if not 1 <= dimensions <= METAIMAGE_DIMENSIONS or len(shape) < dimensions or min(shape) < 1:
+        raise DamagedError("the header's dimensions are impossible")
+    return shape
+
+
+def _require_elements(file: IO[bytes], header: dict[str, str], shape: list[int]) -> None:
+    """The rest of `file` holds all elements of this shape."""
     kind = header["elementtype"].upper().removeprefix("MET_").removesuffix("_ARRAY")
-    shape = [int(count) for count in header["dimsize"].split()]
-    if kind not in METAIMAGE_TYPES or min(shape, default=0) < 1:
-        raise DamagedError("the header's type or dimensions are impossible")
+    if kind not in METAIMAGE_TYPES:
+        raise DamagedError("the header's type is impossible")
     if header.get("binarydata", "true")[:1] not in TRUE:
         return  # numbers as text
+    start = int(header.get("headersize", "0"))
+    if start > 0:
+        if start < file.tell():
+            raise DamagedError("the header would be taken for elements")
+        file.seek(start)
     channels = int(header.get("elementnumberofchannels", "1"))
     expected = math.prod(shape) * channels * METAIMAGE_TYPES[kind]
-    held = _inflated_size(file) if header.get("compresseddata", "")[:1] in TRUE else _rest(file)
+    if header.get("compresseddata", "")[:1] in TRUE:
+        size = int(header.get("compresseddatasize", "0"))
+        if size <= 0 and file.tell():
+            raise DamagedError(
+                "the header has no size of the compressed data"
+            )  # MetaIO would inflate it, too
+        held = _inflated_size(file, size if size > 0 else None)
+    else:
+        held = _rest(file)
     if held < expected:
         raise DamagedError(f"{expected} bytes expected, {held} found")
 
 
-def _inflated_size(file: IO[bytes]) -> int:
-    inflater, held = zlib.decompressobj(zlib.MAX_WBITS | 32), 0
+def _inflated_size(file: IO[bytes], size: int | None = None) -> int:
+    """Bytes that the next `size` ones, or all that follow, inflate to."""
+    inflater, held, left = zlib.decompressobj(zlib.MAX_WBITS | 32), 0, size
     while not inflater.eof:
-        chunk = file.read(CHUNK)
+        chunk = file.read(CHUNK if left is None else min(CHUNK, left))
         if not chunk:
             raise DamagedError("the compressed data end early")
+        left = None if left is None else left - len(chunk)
         held += len(inflater.decompress(chunk))
     return held
 

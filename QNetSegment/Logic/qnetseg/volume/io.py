@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import replacing
 from ..errors import FileWarning, InputError, MaskError, OutputError, VolumeError
-from .atomic import replacing
 from .dicom import read_file, read_series
 from .itk import RawImage, is_dicom, read_image, require_text, to_image, write_image
 from .labels import require_drawing
@@ -34,6 +34,7 @@ def read_volume(path: PathLike, series: str | None = None) -> Volume:
     by a FileWarning.
     """
     path = Path(path)
+    require_text(path, VolumeError)
     if path.is_dir():
         raw, name = read_series(path, series)
     elif series is not None:
@@ -54,6 +55,7 @@ def read_labelmap(path: PathLike, segment: str | int | None = None, *, drawn: bo
     not there, or for overlapping segments when none is chosen.
     """
     path = Path(path)
+    require_text(path, InputError)
     if path.is_dir():
         raise InputError(f"'{path}' is a folder.", "Choose a label image or a .seg.nrrd file.")
     if is_dicom(path):
@@ -122,6 +124,17 @@ def write_volume(path: PathLike, volume: Volume) -> None:
     _write(path, ending, array, volume.ijk_to_ras, {}, volume.placement)
 
 
+def require_storable(path: PathLike, ijk_to_ras: np.ndarray) -> None:
+    """OutputError for a file whose name or format cannot hold an image of this (4, 4) matrix."""
+    require_text(Path(path), OutputError)
+    axes = axis_directions(ijk_to_ras)
+    if _ending(path) in NIFTI_ENDINGS and np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4:
+        raise OutputError(
+            f"'{path}' could not be written: NIfTI cannot hold axes that are not perpendicular.",
+            "Choose .nrrd or .mha.",
+        )
+
+
 def _write(
     path: PathLike,
     ending: str,
@@ -130,14 +143,8 @@ def _write(
     metadata: dict[str, str],
     placement: Placement | None,
 ) -> None:
-    require_text(Path(path), OutputError)
     ijk_to_ras = checked_matrix(ijk_to_ras)
-    axes = axis_directions(ijk_to_ras)
-    if ending.startswith(".nii") and np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4:
-        raise OutputError(
-            f"'{path}' could not be written: NIfTI cannot hold axes that are not perpendicular.",
-            "Choose .nrrd or .mha.",
-        )
+    require_storable(path, ijk_to_ras)
     image = to_image(array, ijk_to_ras)
     for key, value in metadata.items():
         image.SetMetaData(key, value)
@@ -181,6 +188,7 @@ __all__ = [
     "read_labelmap",
     "read_volume",
     "require_same_grid",
+    "require_storable",
     "write_labelmap",
     "write_volume",
 ]

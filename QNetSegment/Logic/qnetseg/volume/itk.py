@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import GeometryError, InputError, QNetSegmentError
-from .integrity import DamagedError, DataNameError, NotFiniteError, require_whole
+from .integrity import DamagedError, DataNameError, NotFiniteError, require_whole, require_whole_dicom
 from .volume import axis_directions, axis_spacing
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -29,6 +29,8 @@ FORMATS = {
     ".mhd": "MetaImageIO",
 }
 """Endings that are read, and ITK's reader for each; DICOM is known by its content."""
+
+DICOM = "GDCMImageIO"
 
 
 @contextmanager
@@ -63,7 +65,10 @@ def read_image(path: Path, *, as_float: bool, vectors: bool, error: type[InputEr
     reader.SetImageIO(_format(path, error))
     reader.SetFileName(str(path))
     try:
-        require_whole(path)
+        if reader.GetImageIO() == DICOM:
+            require_whole_dicom(path)
+        else:
+            require_whole(path)
         with quiet():
             reader.ReadImageInformation()
             _require_scalar_volume(reader, path, vectors, error)
@@ -109,7 +114,8 @@ def is_dicom(path: Path) -> bool:
 
 
 def require_text(path: Path, error: type[QNetSegmentError]) -> None:
-    """Raise `error` for a name that is not valid text, which would end the process inside the library."""
+    """Raise `error` for a name that is not valid text, which would end the process inside the library, or
+    that no file can have."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as cause:
@@ -118,6 +124,13 @@ def require_text(path: Path, error: type[QNetSegmentError]) -> None:
             f"The name '{printable}' has letters in another encoding than UTF-8.",
             "Rename the file or its folder.",
         ) from cause
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # said by who opens it
+    except (OSError, ValueError) as cause:  # it is too long, or holds a zero byte
+        reason = getattr(cause, "strerror", None) or cause
+        raise error(f"'{path.name}' cannot be used: {reason}.", "Choose another name.") from cause
 
 
 def _format(path: Path, error: type[InputError]) -> str:
@@ -135,7 +148,7 @@ def _format(path: Path, error: type[InputError]) -> str:
         if path.name.lower().endswith(ending):
             return reader
     if start.endswith(b"DICM"):
-        return "GDCMImageIO"
+        return DICOM
     raise error(
         f"'{path.name}' is not a volume in a format that can be read.",
         "Use NIfTI (.nii, .nii.gz), NRRD, MHA or MHD, or a folder with a DICOM series.",

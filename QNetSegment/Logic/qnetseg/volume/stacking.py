@@ -13,8 +13,10 @@ from ..errors import GeometryError
 # Scanners write directions and spacings with rounding errors of their own for every slice.
 PARALLEL = 1e-3
 
-# Planes nearer than this share of the usual step lie at one position.
+# Planes nearer than this share of the usual step lie at one position, and so do those nearer than this share
+# of a pixel.
 SAME_POSITION = 0.02
+ROUNDING = 1e-3
 
 # Neighbouring slices may be unevenly spaced by this share of the mean spacing before the series is refused.
 UNEVENNESS = 0.05
@@ -65,8 +67,9 @@ def positions(planes: Sequence[Plane]) -> list[list[int]]:
     heights = np.array([plane.origin for plane in planes]) @ planes[0].normal
     order = np.argsort(heights, kind="stable").tolist()
     gaps = np.diff(heights[order])
-    apart = gaps[gaps > 1e-3]  # mm
-    least = max(1e-3, SAME_POSITION * float(np.median(apart))) if len(apart) else 1e-3
+    rounding = ROUNDING * min(planes[0].spacing)
+    apart = gaps[gaps > rounding]
+    least = max(rounding, SAME_POSITION * float(np.median(apart))) if len(apart) else rounding
     groups = [order[:1]]
     for (_, index), gap in zip(pairwise(order), gaps, strict=True):
         if gap > least:

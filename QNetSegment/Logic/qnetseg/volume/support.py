@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..atomic import replacing
 from ..errors import InputError, MaskError
-from .atomic import replacing
 from .drawing import DEFAULT_COLOR, Drawing
 from .normalise import TOP_PERCENT, normalise
 from .orientation import ANATOMICAL_AXES, PLANES, Orientation, array_axes, canonical
@@ -88,8 +88,11 @@ class SupportSet:
         """The slices' plane: "axial", "coronal" or "sagittal"."""
         return self.slices[0].plane
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to one .npz file (no pickle), whole or not at all; OutputError otherwise."""
+    def save(self, path: str | os.PathLike[str], mode: int | None = None) -> None:
+        """Write everything to one .npz file (no pickle), whole or not at all; OutputError otherwise.
+
+        mode: permissions of the file, see `replacing`.
+        """
         header = {
             "format": FORMAT,
             # Versions before 2 knew no empty slices; a file without any is theirs, too.
@@ -116,7 +119,7 @@ class SupportSet:
         for number, part in enumerate(self.slices):
             arrays[f"image_{number}"] = np.asarray(part.image, np.float32)
             arrays[f"mask_{number}"] = np.asarray(part.mask, np.uint8)
-        with replacing(path, ".npz") as temporary:
+        with replacing(path, ".npz", mode) as temporary:
             np.savez_compressed(temporary, **arrays)
             try:
                 SupportSet.load(temporary)

@@ -34,7 +34,7 @@ class WorkerClient:
     The process is started on demand, and again after it crashed. Use it as a context manager, or
     call `close`; a worker whose client vanishes ends by itself.
 
-    `command` defaults to this Python with `-m qnetseg.worker`, `env` to this process's environment.
+    `command` defaults to this Python with `qnetseg.worker`, `env` to this process's environment.
     `grace` is the time in seconds that a cancelled or closed worker gets before it is terminated,
     `start_timeout` the time to start: importing torch from a cold disk is slow.
     """

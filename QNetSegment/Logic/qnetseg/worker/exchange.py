@@ -4,29 +4,64 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
+import stat
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from ..errors import OutputError
+from ..errors import OutputError, why
+from ..processes import MARK, gone, mark
 from .protocol import FOLDER_PREFIX, WorkerFailure
+
+OWNED = re.compile(rf"{FOLDER_PREFIX}({MARK})-.+")
+DAY = 86400.0  # seconds
 
 
 def make_folder() -> Path:
     """A new folder that only this user can read (images of patients pass through it).
 
-    Raises OutputError.
+    Its name tells whose it is, and those of processes that are gone are removed. Raises OutputError.
     """
+    sweep_folders()
     try:
-        return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{mark()}-", dir=temporary_folder()))
     except OSError as error:
         raise OutputError(f"No temporary folder could be made: {error}.", _ROOM) from error
+
+
+def temporary_folder() -> Path:
+    """Where exchange folders are made: what the environment names, usable or not.
+
+    Python would silently take another folder for one that cannot be used, perhaps on a disk that was not
+    meant to hold images of patients. Raises OSError where the environment names none and there is none.
+    """
+    named = next(filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), None)
+    return Path(os.path.abspath(named or tempfile.gettempdir()))
+
+
+def sweep_folders() -> None:
+    """Remove exchange folders of this user whose process is gone, or that are old and do not name one."""
+    with contextlib.suppress(OSError):
+        for folder in temporary_folder().glob(f"{FOLDER_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                if _abandoned(folder):
+                    remove_folder(folder)
+
+
+def _abandoned(folder: Path) -> bool:
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or (os.name == "posix" and found.st_uid != os.getuid()):
+        return False
+    owner = OWNED.fullmatch(folder.name)
+    return gone(owner.group(1)) if owner else time.time() - found.st_mtime > DAY
 
 
 def remove_folder(folder: Path) -> None:
@@ -40,7 +75,7 @@ def remove_when_ended(folder: Callable[[], Path | None]) -> None:
 
     A thread waits for the signals, because the main one may be busy in a library. Call it from the main one.
     """
-    ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
     ending = [number for number in ending if signal.getsignal(number) == signal.SIG_DFL]  # unlike nohup
     if os.name != "posix" or not ending:  # Windows ends processes without asking
         return
@@ -81,7 +116,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise OutputError(
-            f'An array could not be written to "{path.parent}": {error.strerror or error}.', _ROOM
+            f'An array could not be written to "{path.parent}": {why(error)}.', _ROOM
         ) from error
 
 

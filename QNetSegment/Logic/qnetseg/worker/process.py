@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import WorkerError
+from ..errors import WorkerError, why
 from . import exchange, protocol
 
 TAIL_BYTES = 16 << 10
@@ -41,7 +41,7 @@ class WorkerProcess:
             )
         except OSError as error:
             exchange.remove_folder(self.folder)
-            raise start_failure(command[0], str(error.strerror)) from error
+            raise start_failure(command[0], why(error)) from error
         self._events: queue.Queue[protocol.Event | protocol.ProtocolError | None] = queue.Queue()
         self._log = Tail()
         self._drains = [
@@ -199,12 +199,22 @@ def python_paths(inherited: str | None) -> dict[str, str]:
     `inherited`: the PYTHONPATH that it would have without them.
     """
     package_root = str(Path(__file__).resolve().parents[2])
-    return {
-        "PYTHONPATH": os.pathsep.join(filter(None, [package_root, inherited])),
-        "PYTHONSAFEPATH": "1",  # -m would put the working folder first; from Python 3.11 on
-    }
+    named = [part for part in (inherited or "").split(os.pathsep) if part]  # empty: the working folder
+    return {"PYTHONPATH": os.pathsep.join([package_root, *named]), "PYTHONSAFEPATH": "1"}
+
+
+def running(module: str) -> list[str]:
+    """Python's arguments to run a module as -m does, but with nothing from the working folder.
+
+    Python 3.10 knows neither -P nor PYTHONSAFEPATH.
+    """
+    return [
+        "-c",
+        "import sys; sys.path[:] = filter(None, sys.path); import runpy; "
+        f"runpy.run_module('{module}', run_name='__main__', alter_sys=True)",
+    ]
 
 
 def default_command() -> list[str]:
     """Runs the worker with this Python."""
-    return [sys.executable, "-m", "qnetseg.worker"]
+    return [sys.executable, *running("qnetseg.worker")]

@@ -3,7 +3,8 @@
     python -m qnetseg.worker.reader PATH
 
 It is asked with `hello` (see protocol.py), which names the exchange folder, and answers with one line: where
-the volume lies in space, its name and its fingerprint, or an `error` of the protocol. The values lie in the
+the volume lies in space, its name, its fingerprint and what is odd about the file, or an `error` of the
+protocol. The values lie in the
 folder then, to be mapped into memory. The process stays until `shutdown` or the end of stdin, and removes the
 folder, which holds an image of a patient, even when the application has crashed.
 
@@ -27,7 +28,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
 
-from ..errors import QNetSegmentError
+from ..errors import QNetSegmentError, heard_oddities
 from . import protocol
 from .exchange import remove_folder, remove_when_ended, save_array, write_all
 from .server import claim_streams
@@ -40,11 +41,12 @@ ARRAY = "volume.npy"  # (k, j, i) float32, in the exchange folder
 
 @dataclass(frozen=True)
 class Found:
-    """The answer: matrix and name of the volume, and its fingerprint (see `volume_id`)."""
+    """The answer: matrix, name and fingerprint (see `volume_id`) of the volume, and what is odd about it."""
 
     ijk_to_ras: list[list[float]]
     name: str
     fingerprint: str
+    oddities: list[str]
 
 
 def quoted(path: str | os.PathLike[str]) -> str:
@@ -56,7 +58,8 @@ def decode(line: bytes) -> Found | protocol.Error:
     """The answer on one line. Raises ProtocolError."""
     try:
         found = Found(**json.loads(line))
-        if np.shape(found.ijk_to_ras) == (4, 4) and isinstance(found.name + found.fingerprint, str):
+        texts = "".join([found.name, found.fingerprint, *found.oddities])
+        if np.shape(found.ijk_to_ras) == (4, 4) and isinstance(texts, str):
             return found
     except (TypeError, ValueError, RecursionError):
         pass
@@ -124,9 +127,10 @@ def _answer(stdout: BinaryIO, path: Path, folder: Path) -> None:
 def _read(path: Path, folder: Path) -> Found:
     from ..volume import read_volume, volume_id
 
-    volume = read_volume(path)
+    with heard_oddities() as oddities:
+        volume = read_volume(path)
     save_array(folder / ARRAY, volume.array)
-    return Found(volume.ijk_to_ras.tolist(), volume.name, volume_id(volume))
+    return Found(volume.ijk_to_ras.tolist(), volume.name, volume_id(volume), oddities)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from ..errors import Cancelled, QNetSegmentError
 from . import protocol
 from .backend import Backend, Job, Progress, auto_device, check_engine, read_job
-from .exchange import remove_folder, remove_when_ended, save_array, write_all
+from .exchange import remove_folder, remove_when_ended, save_array, sweep_folders, write_all
 
 if TYPE_CHECKING:
     from ..segment.result import Segmentation
@@ -71,6 +71,7 @@ def main(segment: SegmentFunction | None = None, check: Callable[[], str] = chec
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the client to handle
     stdin, stdout = claim_streams()
+    sweep_folders()
     serve(stdin, stdout, segment or Backend(), check)
     sys.stderr.flush()
     os._exit(0)  # there is nothing to save, and taking CUDA down can take seconds
@@ -103,6 +104,7 @@ class _Server:
         self._segment_function = segment
         self._check = check
         self._folder: Path | None = None
+        self._hello_id: str | None = None
         self._ready = False
         self._requests: queue.Queue[protocol.Hello | protocol.Segment | None] = queue.Queue()
         self._cancels: dict[str, threading.Event] = {}  # of the segmentations that run or wait
@@ -148,10 +150,15 @@ class _Server:
                 self._cancels.get(request.id, threading.Event()).set()
                 return True
             if isinstance(request, protocol.Hello):
+                if self._hello_id is not None:
+                    raise protocol.ProtocolError("A session has one hello only.", request.id)
+                self._hello_id = request.id
                 self._folder = Path(request.folder)  # at once: it goes even if we end before we are ready
             if isinstance(request, protocol.Segment):
                 if request.id in self._cancels:
                     raise protocol.ProtocolError("A segmentation with this id runs already.", request.id)
+                if request.id == self._hello_id:
+                    raise protocol.ProtocolError("This id is that of hello.", request.id)
                 self._cancels[request.id] = threading.Event()
             self._requests.put(request)
         except protocol.ProtocolError as error:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from qnetseg.errors import InputError
+from qnetseg.errors import InputError, why
 
 from .runner import WholeVolumeRun
 
@@ -29,7 +29,7 @@ def rows_beside(path: Path, run: WholeVolumeRun) -> tuple[dict[str, str], list[d
         described = {key: content[key] for key in SAME}
         origin = {"file": path.name, "revision": str(content["revision"])}
     except OSError as error:
-        raise InputError(f"The result file {path} cannot be read ({error.strerror}).", "Check it.") from error
+        raise InputError(f"The result file {path} cannot be read ({why(error)}).", "Check it.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path.name} is not a result file of R1.", "Make one with: qnetseg evaluate r1 ... --output DIR."

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qnetseg.errors import DatasetError, OutputError
+from qnetseg.atomic import replacing
+from qnetseg.errors import DatasetError, OutputError, why
 from qnetseg.volume import Volume, normalise, read_labelmap, read_volume
-from qnetseg.volume.atomic import replacing
 
 from ...data import dataset, open_volumes
 from .tissue import Division, Tissue
@@ -87,7 +87,7 @@ def keep_supervoxels(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"The folder {folder} cannot be made ({error.strerror}).", "Choose another output folder."
+            f"The folder {folder} cannot be made ({why(error)}).", "Choose another output folder."
         ) from error
     report(f"Computing the supervoxels of {len(missing)} volumes.")
     with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool:  # the slow part leaves Python's lock

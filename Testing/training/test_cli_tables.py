@@ -1,0 +1,267 @@
+"""`qnetseg tables`: what the plan holds; a runner that is stopped, called again, and never repeats itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import qnetseg_lab.baselines
+import qnetseg_lab.report
+import qnetseg_lab.training
+from qnetseg.cli import main
+from qnetseg.errors import TrainingError
+from qnetseg_lab.baselines import build_method
+from qnetseg_lab.commands import tables
+from qnetseg_lab.evaluation import plan, protocol_p, sweeps
+from qnetseg_lab.report.paper_tables import ABLATIONS, of_method
+from qnetseg_lab.report.runs import Variant
+from qnetseg_lab.training import read_recipe
+
+RECIPES = Path(__file__).resolve().parents[2] / "Training" / "recipes"
+BUDGETS = ("tables-cpu", "tables-h100")
+ROW_OF = {
+    "dp": "DP",
+    "64x64": "64 x 64",
+    "32x32": "32 x 32",
+    "dp-layer2": "DP (DS on Layer 2)",
+    "dp-layer3": "DP (DS on Layer 3)",
+}
+
+
+def recipe_of(training, budget=BUDGETS[0]):
+    return read_recipe(RECIPES / f"{budget}.toml", training.settings())
+
+
+# --- the plan ------------------------------------------------------------------------------------------
+
+
+def test_the_plan_begins_with_qnet_and_adnet_and_names_nothing_twice():
+    scorings = plan.plan()
+    firsts = list(dict.fromkeys(s.training.name for s in scorings))[:4]
+    assert firsts == ["qnet-strict-fold0", "qnet-strict-fold1", "adnet-strict-fold0", "adnet-strict-fold1"]
+    bench = tables.Bench("cpu", Path("runs"), Path("results"), "cpu")
+    assert len({bench.output(scoring) for scoring in scorings}) == len(scorings)
+
+
+def variant_of(scoring):
+    """What the report makes of a scoring's result file."""
+    recipe = recipe_of(scoring.training)
+    return Variant.of(
+        {
+            "method": recipe.method,
+            "model_config": recipe.model.to_dict(),
+            "options": {"refinement": {"mode": scoring.mode}},
+            "setting": scoring.setting,
+            "dataset": scoring.dataset,
+            "scheme": scoring.training.scheme,
+            "steps": recipe.steps,
+            "recipe": recipe.to_dict(),
+        }
+    )
+
+
+def test_every_scoring_is_of_the_row_that_it_is_named_after():
+    for scoring in plan.plan():
+        row, variant = scoring.training.row, variant_of(scoring)
+        if row in plan.METHODS:
+            assert of_method(row)(variant), scoring
+        else:
+            name = "DP + PR" if scoring.mode != "none" else ROW_OF[row]
+            assert ABLATIONS[name](variant), scoring
+
+
+def test_every_row_is_scored_on_every_strict_fold_and_in_every_mode():
+    scored = {(s.training.row, s.setting, s.dataset, s.mode, s.form, s.training.fold) for s in plan.plan()}
+    for fold in range(5):
+        for row in plan.METHODS:
+            assert {(row, 1, "chaos", "none", "p", fold), (row, 1, "cmr", "none", "p", fold)} <= scored
+        assert {(row, 2, "chaos", "none", "p", fold) for row in plan.ROWS} <= scored
+        assert {("qnet", setting, "chaos", m, "p", fold) for setting in (1, 2) for m in plan.MODES} <= scored
+        assert {("qnet", 1, "chaos", "none", f, fold) for f in ("p-alpha", "p-iterations")} <= scored
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_rows_of_a_budget_differ_in_what_makes_them_only(budget):
+    trainings = {scoring.training for scoring in plan.plan()}
+    equal = {
+        (r.start, r.steps, r.seed, r.precision, r.batch_norm, r.episodes.pairs, r.episodes.crop, r.optimiser)
+        for r in (recipe_of(training, budget) for training in trainings)
+    }
+    assert len(equal) == 1
+    for training in trainings:
+        recipe = recipe_of(training, budget)
+        assert all((s.fold, s.scheme) == (training.fold, training.scheme) for s in recipe.data)
+        unseen = {name for source in recipe.data for name in source.exclude}
+        assert bool(unseen) == bool(training.unseen)
+        if "liver" in unseen:
+            assert [source.name for source in recipe.data] == ["chaos"]  # CMR may show it
+
+
+def test_every_row_is_a_network():
+    for row in plan.ROWS:
+        recipe = recipe_of(plan.Training(row, "strict", 0))
+        assert build_method(recipe.method, recipe.model).name == recipe.method
+
+
+def test_parts_of_the_plan_are_chosen_by_table_and_row():
+    assert {s.table for s in plan.chosen(["table3"])} == {"table3"}
+    assert {s.training.row for s in plan.chosen(["table1", "adnet", "senet"])} == {"adnet", "senet"}
+    assert plan.chosen([]) == plan.plan()
+
+
+# --- the runner ----------------------------------------------------------------------------------------
+
+
+class Laboratory:
+    """Trainings and scorings that only write files, and what of them happened."""
+
+    def __init__(self, root, monkeypatch):
+        self.root, self.log, self.stop_at, self.astray = root, [], None, ()
+        monkeypatch.setattr(qnetseg_lab.training, "Trainer", self.trainer)
+        monkeypatch.setattr(qnetseg_lab.baselines, "load_method", self.load)
+        monkeypatch.setattr(protocol_p, "run", self.score)
+        for name in ("run_alpha", "run_iterations"):
+            monkeypatch.setattr(sweeps, name, self.score)
+        monkeypatch.setattr(qnetseg_lab.report, "write_report", lambda folder: self.log.append("report"))
+
+    def trainer(self, recipe, folder, device, report):
+        folder.mkdir(parents=True, exist_ok=True)
+        made = SimpleNamespace(step=0, forget=lambda: self.log.append("forgotten"))
+
+        def run():
+            self.log.append(f"train {folder.name}")
+            if any(name in folder.name for name in self.astray):
+                raise TrainingError("The loss is no longer a finite number.")
+            if self.stop_at == len(self.log):
+                raise KeyboardInterrupt
+            made.step = recipe.steps
+            (folder / "model.safetensors").write_text(json.dumps({"recipe": recipe.to_dict()}))
+
+        made.run = run
+        return made
+
+    def load(self, path):
+        return SimpleNamespace(provenance=json.loads(path.read_text()))
+
+    def score(self, protocol, weights, output, report):
+        self.log.append(f"score {output.name}")
+        rows = [{"structure": "liver", "query": str(n), "support": "0", "dice": 0.1 * n} for n in range(1, 8)]
+        same = {key: getattr(protocol, key) for key in ("dataset", "setting", "scheme")}
+        own = {"protocol": "P", **same, "method": "qnet", "model": weights.parent.name, "rows": rows}
+        for row in rows:
+            row["query"] += f" of fold {protocol.fold}"
+        output.write_text(json.dumps({**self.load(weights).provenance, **own}))
+
+    def call(self, *options):
+        return main(["tables", "--runs", f"{self.root}/runs", "--output", f"{self.root}/results", *options])
+
+    def did(self, verb):
+        return [line.split()[1] for line in self.log if line.startswith(verb)]
+
+
+@pytest.fixture
+def laboratory(tmp_path, monkeypatch):
+    return Laboratory(tmp_path, monkeypatch)
+
+
+def test_a_stopped_runner_goes_on_and_repeats_nothing(laboratory, capsys):
+    laboratory.stop_at = 7  # the second training, after one with two scorings
+    assert laboratory.call("--only", "table1", "table3", "qnet") == 130
+    assert "goes on" in capsys.readouterr().err
+    laboratory.stop_at = None
+    assert laboratory.call("--only", "table1", "table3", "qnet") == 0
+    trained, scored = laboratory.did("train"), laboratory.did("score")
+    assert trained.count("tables-cpu-qnet-strict-fold1") == 2  # the stopped one
+    assert len(set(trained)) == len(trained) - 1 and len(set(scored)) == len(scored)
+    assert {Path(name).stem for name in scored} == {p.stem for p in (laboratory.root / "results").glob("p-*")}
+    assert laboratory.log.count("report") == len(scored)
+    before = len(laboratory.log)
+    assert laboratory.call("--only", "table1", "table3", "qnet") == 0
+    assert len(laboratory.log) == before
+
+
+def test_what_both_sides_have_is_compared(laboratory):
+    assert laboratory.call("--only", "table1", "qnet") == 0
+    results = laboratory.root / "results"
+    compared = {path.name for path in results.glob("compare-*.json")}
+    modes = [f"qnet-{mode}-qnet-none" for mode in plan.MODES]
+    where = ("chaos-setting1", "cmr-setting1", "chaos-setting2")
+    assert compared == {f"compare-{w}-strict-{m}-tables-cpu.json" for w in where for m in modes}
+    content = json.loads((results / f"compare-chaos-setting1-strict-{modes[0]}-tables-cpu.json").read_text())
+    assert content["pairs"] == 5 * 7 and content["unpaired"] == 0 and content["mean"]["difference"] == 0
+    assert laboratory.call("--only", "table1", "adnet") == 0
+    ((name, pairs),) = [
+        (name, pairs)
+        for name, pairs in plan.comparisons(plan.chosen(["table1", "adnet"])[0])
+        if "adnet-none" in name
+    ]
+    assert (results / f"compare-{name}-tables-cpu.json").is_file() and len(pairs) == 5
+
+
+def test_results_are_enough_where_the_models_are_gone(laboratory):
+    assert laboratory.call("--only", "table1", "panet") == 0
+    for path in (laboratory.root / "runs").glob("*/model.safetensors"):
+        path.unlink()
+    before = len(laboratory.log)
+    assert laboratory.call("--only", "table1", "panet") == 0 and len(laboratory.log) == before
+
+
+def test_a_training_that_goes_astray_costs_its_own_results(laboratory, capsys):
+    laboratory.astray = ("adnet-strict-fold0",)
+    assert laboratory.call("--only", "table1", "adnet") == 1
+    assert "no longer a finite number" in capsys.readouterr().err
+    assert laboratory.did("train").count("tables-cpu-adnet-strict-fold0") == 1
+    assert not any("strict-none-tables-cpu-adnet-strict-fold0" in name for name in laboratory.did("score"))
+    assert any("adnet-strict-fold1" in name for name in laboratory.did("score"))
+
+
+@pytest.mark.parametrize("kind", ["results", "runs"])
+def test_what_another_recipe_made_is_refused(laboratory, capsys, kind):
+    assert laboratory.call("--only", "table1", "panet") == 0
+    name = "tables-cpu-panet-strict-fold0"
+    result = laboratory.root / f"results/p-chaos-setting1-fold0-strict-none-{name}.json"
+    model = laboratory.root / f"runs/{name}/model.safetensors"
+    path = result if kind == "results" else model
+    content = json.loads(path.read_text())
+    content["recipe"]["steps"] += 1
+    path.write_text(json.dumps(content))
+    if kind == "runs":
+        result.unlink()
+    assert laboratory.call("--only", "table1", "panet") == 2
+    assert "of another recipe" in capsys.readouterr().err
+
+
+def test_a_damaged_result_is_named(laboratory, capsys):
+    assert laboratory.call("--only", "table1", "panet") == 0
+    path = next((laboratory.root / "results").glob("p-*"))
+    path.write_text("cut o")
+    assert laboratory.call("--only", "table1", "panet") == 2
+    assert path.name in capsys.readouterr().err
+
+
+def test_a_dry_run_shows_what_is_left_and_does_nothing(laboratory, capsys):
+    assert laboratory.call("--dry-run", "--only", "table1", "panet") == 0
+    text = capsys.readouterr().out
+    assert "time not known yet" in text and "train      panet-strict-fold0" in text
+    assert "method=panet" in text and not laboratory.log and not list(laboratory.root.iterdir())
+
+
+def test_expected_times_are_those_of_what_was_done(laboratory, capsys):
+    runs = laboratory.root / "runs"
+    runs.mkdir()
+    times = [("train qnet", 3000), ("train qnet", 4200), ("p chaos strict", 120)]
+    lines = [json.dumps({"kind": kind, "seconds": seconds}) for kind, seconds in times]
+    (runs / "tables-cpu-seconds.jsonl").write_text("\n".join(lines) + "\n")
+    assert laboratory.call("--dry-run", "--only", "dp-layer2") == 0
+    # Five folds of two groups: ten trainings as long as the mean of Q-Net's, ten scorings.
+    assert f"about {(10 * 3600 + 10 * 120) / 3600:.1f} hours" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [("--only", "table9"), ("--budget", "none")])
+def test_unknown_names_are_refused(laboratory, capsys, options):
+    assert laboratory.call(*options) == 2
+    assert "panet" in capsys.readouterr().err or "--budget" in options
+    assert not laboratory.log

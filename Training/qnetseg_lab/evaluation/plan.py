@@ -1,0 +1,190 @@
+"""The paper's tables as a list of scorings, each with the training that it needs, the most telling first.
+
+Every training of a budget has the same recipe file; what differs between rows stands in `ROWS`. A training
+that leaves no structures out learns from both data sets, with every method alike, and serves Setting 1 of
+CHAOST2 and CMR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from qnetseg.errors import InputError
+
+from ..data.catalogue import FOLDS
+
+# Rows of Tables 1 and 2: what they have otherwise than the recipe, Q-Net's; names as in `train --set`.
+_BASELINE = {"model.downsample_layer": 2, "model.paths": "coarse"}
+ROWS: dict[str, dict[str, Any]] = {
+    "qnet": {},
+    "adnet": {"method": "adnet", **_BASELINE, "model.feature_channels": 256, "model.threshold": "fixed"},
+    "alpnet": {
+        "method": "alpnet",
+        **_BASELINE,
+        "model.feature_channels": 256,
+        "episodes.supervoxels": "superpixels",  # its episodes are its own, as its authors have them
+        "episodes.partner": "same",
+    },
+    "panet": {"method": "panet", **_BASELINE},
+    "senet": {"method": "senet", "model.downsample_layer": 2, "model.feature_channels": 64},
+    "dp": {"model.threshold": "fixed"},  # also "DS on Layer 4"
+    "64x64": {"model.threshold": "fixed", "model.paths": "fine"},
+    "32x32": {"model.threshold": "fixed", "model.paths": "coarse", "model.downsample_layer": 2},
+    "dp-layer2": {"model.threshold": "fixed", "model.downsample_layer": 2},
+    "dp-layer3": {"model.threshold": "fixed", "model.downsample_layer": 3},
+}
+METHODS = ("qnet", "adnet", "alpnet", "panet", "senet")
+MODULES = tuple(row for row in ROWS if row not in METHODS)
+MODES = ("closed_form", "reconstruction", "released")
+
+# What a training must not see: nothing, or one of the two groups of Setting 2. Short-axis slices of CMR may
+# show liver and spleen without labels, so the second group learns from CHAOST2 alone.
+UNSEEN: dict[str, dict[str, Any]] = {
+    "": {},
+    "no-kidneys": {"data.chaos.exclude": ["right kidney", "left kidney"]},
+    "no-upper": {"data.chaos.exclude": ["liver", "spleen"], "data.cmr.share": 0},
+}
+# What is compared, patient by patient: first row and mode, second row and mode.
+COMPARED: tuple[tuple[str, str, str, str], ...] = (
+    ("qnet", "none", "adnet", "none"),  # the paper's claim
+    ("dp", "none", "64x64", "none"),  # what the second path brings
+    ("qnet", "none", "dp", "none"),  # what the threshold from the query brings
+    *(("qnet", mode, "qnet", "none") for mode in MODES),  # what refinement brings
+)
+TABLES = ("table1", "table2", "table3", "figure4")
+FIRST_FOLDS = (0, 1)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: a row of a table, the fold that is left out, and the structures that are unseen."""
+
+    row: str
+    scheme: str
+    fold: int
+    unseen: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of its folder, and of the model in result files, behind the budget's."""
+        unseen = f"-{self.unseen}" if self.unseen else ""
+        return f"{self.row}{unseen}-{self.scheme}-fold{self.fold}"
+
+    def settings(self) -> dict[str, Any]:
+        """Entries that replace those of the recipe; see `read_recipe`."""
+        own = {"fold": self.fold, "scheme": self.scheme}
+        return {**ROWS[self.row], **UNSEEN[self.unseen], **own}
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """One result file.
+
+    Attributes:
+        table: of `TABLES`, which it fills a cell of.
+        training: which makes the model.
+        form: "p", "p-alpha" or "p-iterations", as of `qnetseg evaluate`.
+        dataset, setting, mode: of the protocol; `mode` is the refinement's.
+    """
+
+    table: str
+    training: Training
+    form: str
+    dataset: str
+    setting: int
+    mode: str = "none"
+
+
+def plan() -> list[Scoring]:
+    """All scorings: two strict folds first, Q-Net and ADNet on more of them next, what is left last."""
+    others = [fold for fold in range(FOLDS) if fold not in FIRST_FOLDS]
+    pair = METHODS[:2]
+    parts: list[Iterable[Scoring]] = [
+        _table1(METHODS, "strict", FIRST_FOLDS),
+        _setting1("table1", pair, "strict", others),
+        _setting2("table2", MODULES, "strict", FIRST_FOLDS),
+        _sweeps("strict", FIRST_FOLDS),
+        _refined("strict", FIRST_FOLDS),
+        _table1(pair, "released", range(FOLDS)),
+        _table1(METHODS, "strict", others),
+        _setting2("table2", MODULES, "strict", others),
+        _sweeps("strict", others),
+        _refined("strict", others),
+    ]
+    return list(dict.fromkeys(scoring for part in parts for scoring in part))
+
+
+def chosen(only: Iterable[str]) -> list[Scoring]:
+    """The plan's scorings of the named tables, of the named rows, or of both; all for no name.
+
+    Raises InputError for a name that is neither.
+    """
+    for name in only:
+        if name not in TABLES and name not in ROWS:
+            raise InputError(f"The tables have no part {name!r}.", f"Use {', '.join((*TABLES, *ROWS))}.")
+    tables, rows = {*only} & {*TABLES}, {*only} & {*ROWS}
+    return [
+        scoring
+        for scoring in plan()
+        if scoring.table in (tables or TABLES) and scoring.training.row in (rows or ROWS)
+    ]
+
+
+def comparisons(scoring: Scoring) -> Iterator[tuple[str, list[tuple[Scoring, Scoring]]]]:
+    """What a result changes: for each comparison its name, and pairs of scorings of the same cases."""
+    own = scoring.training.row, scoring.mode
+    if scoring.form != "p":
+        return
+    for names in COMPARED:
+        sides = names[:2], names[2:]
+        if own in sides:
+            like = [
+                other
+                for other in plan()
+                if (other.form, other.dataset, other.setting, other.training.scheme)
+                == ("p", scoring.dataset, scoring.setting, scoring.training.scheme)
+            ]
+            first, second = (
+                {(s.training.fold, s.training.unseen): s for s in like if (s.training.row, s.mode) == side}
+                for side in sides
+            )
+            where = f"{scoring.dataset}-setting{scoring.setting}-{scoring.training.scheme}"
+            yield f"{where}-{'-'.join(names)}", [(first[k], second[k]) for k in first if k in second]
+
+
+def _table1(rows: Iterable[str], scheme: str, folds: Iterable[int]) -> Iterator[Scoring]:
+    yield from _setting1("table1", rows, scheme, folds)
+    yield from _setting2("table1", rows, scheme, folds)
+
+
+def _setting1(
+    table: str, rows: Iterable[str], scheme: str, folds: Iterable[int], form: str = "p", mode: str = "none"
+) -> Iterator[Scoring]:
+    """Setting 1; sweeps are the paper's, on CHAOST2 alone."""
+    for row, fold, data in product(rows, folds, ("chaos", "cmr") if form == "p" else ("chaos",)):
+        yield Scoring(table, Training(row, scheme, fold), form, data, 1, mode)
+
+
+def _setting2(
+    table: str, rows: Iterable[str], scheme: str, folds: Iterable[int], form: str = "p", mode: str = "none"
+) -> Iterator[Scoring]:
+    """Setting 2, in which each model scores the structures that it has not seen."""
+    for row, fold, unseen in product(rows, folds, ("no-kidneys", "no-upper")):
+        yield Scoring(table, Training(row, scheme, fold, unseen), form, "chaos", 2, mode)
+
+
+def _sweeps(scheme: str, folds: Iterable[int]) -> Iterator[Scoring]:
+    for table, form in (("table3", "p-alpha"), ("figure4", "p-iterations")):
+        yield from _setting1(table, METHODS[:1], scheme, folds, form)
+        yield from _setting2(table, METHODS[:1], scheme, folds, form)
+
+
+def _refined(scheme: str, folds: Iterable[int]) -> Iterator[Scoring]:
+    """Every mode of refinement: of Q-Net in both settings, and of the row that Table 2 refines besides."""
+    for mode in MODES:
+        yield from _setting1("table1", METHODS[:1], scheme, folds, mode=mode)
+        yield from _setting2("table1", METHODS[:1], scheme, folds, mode=mode)
+        yield from _setting2("table2", ("dp",), scheme, folds, mode=mode)
