@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from qnetseg.segment.images import model_grid, support_images
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.overlap import share_voxels
 from qnetseg.segment.query import Query
+from qnetseg.segment.result import Found, Segmentation
 from qnetseg.volume import Volume, support_from_mask
 from support.intensity_model import intensity_model
 from support.worker_bed import LOGIC
@@ -171,7 +171,8 @@ def test_what_lies_beyond_a_doubtful_slice_is_dropped():
 
 
 def claims(mask, confidence):
-    return SimpleNamespace(mask=np.array([[mask]], np.uint8), confidence=np.array([[confidence]], np.float32))
+    values = np.array([[confidence]], np.float32)
+    return Found.of(Segmentation(np.array([[mask]], np.uint8), values, None))
 
 
 def test_a_voxel_goes_to_the_most_confident_structure_and_to_the_first_of_equals():
@@ -182,8 +183,8 @@ def test_a_voxel_goes_to_the_most_confident_structure_and_to_the_first_of_equals
             claims([0, 1, 1, 1, 1], [0.0, 0.7, 0.6, 0.6, 0.1]),
         ]
     )
-    assert [mask.ravel().tolist() for mask in masks] == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 1]]
-    assert all(mask.dtype == np.uint8 and mask.shape == (1, 1, 5) for mask in masks)
+    placed = [mask.placed((1, 1, 5)).ravel().tolist() for mask in masks]
+    assert placed == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 1]]
     assert share_voxels([]) == []
 
 

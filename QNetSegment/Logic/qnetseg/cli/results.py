@@ -12,9 +12,9 @@ from .common import print_json, print_text, say
 from .outputs import appearing_together
 
 if TYPE_CHECKING:
-    from ..segment.result import Report, Segmentation
+    from ..segment.result import Found, Report
     from ..volume import FileSlices, LabelMap, Volume
-    from .segment import Drawing
+    from .inputs import Structure
 
 
 def in_file_terms(report: Report, slices: FileSlices, drawn: FileSlices | None) -> dict[str, Any]:
@@ -30,35 +30,27 @@ def in_file_terms(report: Report, slices: FileSlices, drawn: FileSlices | None) 
     return {**content, "plane": slices.name, "axis": slices.axis}
 
 
-def combine(
-    drawings: list[Drawing], results: list[Segmentation], query: Volume
-) -> tuple[LabelMap, Volume, int]:
-    """One label map, the highest confidence of any segment, and how many voxels several segments claimed.
+def combine(structures: list[Structure], found: list[Found], grid: Volume) -> tuple[LabelMap, int]:
+    """One label map, and how many voxels several segments claimed; these go to one of them.
 
-    Such a voxel goes to one of them, see `share_voxels`.
+    grid: of the query. See `share_voxels`.
     """
     from ..segment.overlap import share_voxels
-    from ..volume import LabelMap, Volume
+    from ..volume import LabelMap
 
-    labels = np.zeros(query.shape, np.int32)
-    highest = np.zeros(query.shape, np.float32)
-    claims = np.zeros(query.shape, np.uint16)
-    for drawing, result, own in zip(drawings, results, share_voxels(results), strict=True):
-        labels[own > 0] = drawing.info.label
-        claims += result.mask > 0
-        np.maximum(highest, result.confidence, out=highest)
-    segments = tuple(drawing.info for drawing in drawings)
-    return (
-        LabelMap(labels, query.ijk_to_ras, segments, query.placement),
-        Volume(highest, query.ijk_to_ras, "confidence", query.placement),
-        int((claims > 1).sum()),
-    )
+    labels = np.zeros(grid.shape, np.int32)
+    claims = np.zeros(grid.shape, np.uint16)
+    for structure, one, own in zip(structures, found, share_voxels(found), strict=True):
+        labels[own.where][own.mask] = structure.info.label
+        claims[one.mask.where] += one.mask.mask
+    segments = tuple(structure.info for structure in structures)
+    return LabelMap(labels, grid.ijk_to_ras, segments, grid.placement), int((claims > 1).sum())
 
 
 def write_results(
     targets: dict[str, Path],
     labelmap: LabelMap,
-    confidence: Volume,
+    confidence: Volume | None,
     report: dict[str, Any],
 ) -> None:
     """Write all files, or none. Raises OutputError."""
@@ -69,7 +61,7 @@ def write_results(
         for name, path in zip(targets, staged, strict=True):
             if name == "output":
                 write_labelmap(path, labelmap)
-            elif name == "confidence":
+            elif name == "confidence" and confidence is not None:
                 write_volume(path, confidence)
             else:
                 path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from itertools import combinations
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .result import Segmentation
+from ..boxes import Box
+from .result import Found
 
 
-def share_voxels(results: Sequence[Segmentation]) -> list[np.ndarray]:
-    """The masks of structures of one volume without their overlaps, (K, J, I) uint8, 0 or 1.
+def share_voxels(found: Sequence[Found]) -> list[Box]:
+    """The masks of structures of one volume without their overlaps.
 
-    A voxel that several claim goes to the one with the highest confidence there, the first of equals.
+    A voxel that several claim goes to the one with the highest confidence there, the first of equals; without
+    confidence to the first.
     """
-    if len(results) < 2:  # the usual case, at once also for a large volume
-        return [(result.mask > 0).astype(np.uint8) for result in results]
-    shape = results[0].mask.shape
-    owner = np.full(shape, -1, np.int16)
-    best = np.zeros(shape, np.float32)  # confidence of the owner
-    for number, result in enumerate(results):
-        wins = (result.mask > 0) & ((owner < 0) | (result.confidence > best))
-        owner[wins] = number
-        best[wins] = result.confidence[wins]
-    return [(owner == number).astype(np.uint8) for number in range(len(results))]
+    own = [one.mask for one in found]
+    for first, second in combinations(range(len(found)), 2):
+        # Who has the highest confidence loses against nobody, so pairs are enough.
+        both = found[first].mask.meeting(found[second].mask)
+        if both.is_empty:
+            continue
+        wins = _at(found[first], both) >= _at(found[second], both)
+        for loser, lost in ((second, wins), (first, ~wins)):
+            taken = np.zeros_like(both.mask)
+            taken[both.mask] = lost
+            own[loser] = own[loser].without(Box(taken, both.start))
+    return own
+
+
+def _at(found: Found, part: Box) -> np.ndarray:
+    """(n,) confidence at the voxels of a part of the mask."""
+    if found.confidence is None:
+        return np.zeros(part.count, np.float32)
+    whole = np.zeros(found.mask.mask.shape, np.float32)
+    whole[found.mask.mask] = found.confidence
+    return part.values(whole, found.mask.start)

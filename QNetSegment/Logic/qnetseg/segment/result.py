@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..boxes import Box
+
 
 @dataclass(frozen=True)
 class SliceReport:
@@ -87,6 +89,27 @@ class Segmentation:
     mask: np.ndarray
     confidence: np.ndarray
     report: Report
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What remains of a segmentation when the arrays of the volume's size are let go of.
+
+    Attributes:
+        mask: the structure's voxels on the query's own grid.
+        confidence: (n,) float32 of these voxels, see `Box.values`; None where nobody asked for it.
+        report: how it came about.
+    """
+
+    mask: Box
+    confidence: np.ndarray | None
+    report: Report
+
+    @classmethod
+    def of(cls, segmentation: Segmentation) -> Found:
+        """The same without what is empty."""
+        box = Box.around(segmentation.mask)
+        return cls(box, box.values(segmentation.confidence), segmentation.report)
 
 
 def volume_text(millilitres: float) -> str:
