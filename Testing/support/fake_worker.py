@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # not done by a Python that is told to be safe
+
 from fake_engine import segment
 
 from qnetseg.worker.server import main

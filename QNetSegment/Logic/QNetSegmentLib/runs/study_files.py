@@ -98,7 +98,7 @@ def finished_before(study: Study, recipe: dict[str, Any], redo: bool) -> str:
 
 
 def save_results(
-    study: Study, query: Volume, results: Sequence[StructureResult], recipe: dict[str, Any]
+    study: Study, grid: Volume, results: Sequence[StructureResult], recipe: dict[str, Any]
 ) -> None:
     """Write segmentation and report, or leave both as they were. Raises OutputError."""
     from qnetseg.atomic import replacing_together
@@ -108,33 +108,32 @@ def save_results(
     assert target is not None and path is not None
     endings = [".json", RESULT_ENDING]  # the segmentation is last: it marks the study as finished
     with replacing_together([path, target], endings) as (staged_report, staged):
-        write_labelmap(staged, labelmap_of(query, results))
+        write_labelmap(staged, labelmap_of(grid, results))
         report = {
             "query": origin(study),
             "recipe": recipe,
             "file": target.name,
             "sha256": _sha256(staged),
             "segments": [
-                {"label": label, **result.segmentation.report.to_json()}
-                for label, result in enumerate(results, 1)
+                {"label": label, **result.report.to_json()} for label, result in enumerate(results, 1)
             ],
         }
         staged_report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def labelmap_of(query: Volume, results: Sequence[StructureResult]) -> LabelMap:
+def labelmap_of(grid: Volume, results: Sequence[StructureResult]) -> LabelMap:
     """One label for every structure, from 1, with the name, colour and terminology that was drawn."""
     import numpy as np
 
     from qnetseg.volume import LabelMap, SegmentInfo
 
-    labels = np.zeros(query.shape, np.int32)
+    labels = np.zeros(grid.shape, np.int32)
     segments = []
     for label, result in enumerate(results, 1):
-        labels[result.mask > 0] = label
-        support = result.support
-        segments.append(SegmentInfo(label, support.name, support.color, support.terminology))
-    return LabelMap(labels, query.ijk_to_ras, tuple(segments))
+        labels[result.mask.where][result.mask.mask] = label
+        example = result.example
+        segments.append(SegmentInfo(label, example.name, example.color, example.terminology))
+    return LabelMap(labels, grid.ijk_to_ras, tuple(segments))
 
 
 def _our_report(path: Path) -> dict[str, Any] | None:

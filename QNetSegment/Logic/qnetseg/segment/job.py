@@ -20,9 +20,14 @@ class Job:
     progress: Callable[[int, int, str], None] | None = None
     cancel: Callable[[], bool] | None = None
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller wants no more."""
+        return self.cancel is not None and self.cancel()
+
     def check(self) -> None:
         """Raise `Cancelled` if the caller wants no more."""
-        if self.cancel is not None and self.cancel():
+        if self.cancelled:
             raise Cancelled("The segmentation was cancelled.")
 
     @property

@@ -77,6 +77,10 @@ class Query:
         same_volume = support.volume_id == self.fingerprint
         return Stack(slices, axis, (self.orientation, turn), (normal, rows, columns), same_volume)
 
+    def forget(self) -> None:
+        """Let go of Q-Net's features."""
+        self._features.clear()
+
     def features(self, network: Any, seen: tuple[Any, ...], count: int) -> list[Any] | None:
         """Q-Net's features of `count` slices from the last call, or an empty list that receives them.
 

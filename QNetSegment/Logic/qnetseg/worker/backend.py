@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,42 +15,43 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import WorkerError
-from .exchange import load_array
+from .held import Held
 from .protocol import Segment
+from .requests import read_box, read_drawing
 
 if TYPE_CHECKING:
+    from ..boxes import Box
     from ..model import Networks
-    from ..segment.result import Segmentation
-    from ..volume import SupportSet, Volume
-
-Progress = Callable[[int, int, str], None]
+    from ..segment import Job, Query, Segmentation
+    from ..volume import SupportSet
 
 
 @dataclass(frozen=True)
-class Job:
-    """A `segment` request with its arrays read; background: (K, J, I) uint8 or None."""
+class Task:
+    """A `segment` request with its files read."""
 
     support: SupportSet
-    query: Volume
+    query: Query
     model: str | None
     options: dict[str, Any]
     device: str
-    background: np.ndarray | None = None
+    background: Box | None = None
 
 
-def read_job(request: Segment, folder: Path) -> Job:
-    """Read the files of a request. Raises WorkerError and the errors of SupportSet and Volume."""
-    from ..volume import SupportSet, Volume
+def read_task(request: Segment, folder: Path, held: Held) -> Task:
+    """Read the files of a request. Raises NotOpen, WorkerFailure, InputError and its kinds."""
+    from ..volume import SupportSet
 
-    query = load_array(folder / request.query, np.float32)
-    return Job(
-        support=SupportSet.load(folder / request.support),
-        query=Volume.checked(query, np.array(request.ijk_to_ras), request.name),
-        model=request.model,
-        options=request.options,
-        device=request.device,
-        background=None if request.background is None else load_array(folder / request.background, np.uint8),
-    )
+    if request.drawing is not None:
+        drawing = read_drawing(folder, request.drawing)
+        support = held[request.drawing.volume].pack(drawing)
+    else:
+        assert request.support is not None
+        support = SupportSet.load(folder / request.support)
+    query = held[request.query]
+    held.forget_features(query)
+    background = None if request.background is None else read_box(folder, request.background)
+    return Task(support, query, request.model, request.options, request.device, background)
 
 
 def check_engine() -> str:
@@ -101,17 +101,14 @@ class Backend:
         self._key: tuple[str | None, tuple[tuple[int, int], ...]] | None = None
         self._networks: Networks | None = None
 
-    def __call__(self, job: Job, progress: Progress, cancel: Callable[[], bool]) -> Segmentation:
+    def __call__(self, task: Task, job: Job) -> Segmentation:
         """Raises the errors of `SegmentOptions.from_dict`, `load_networks` and `segment_volume`."""
-        from ..boxes import Box
-        from ..segment import Job as Told
         from ..segment import SegmentOptions, segment_volume
 
-        device = {} if job.device == "auto" else {"device": job.device}
-        options = SegmentOptions.from_dict({**job.options, **device})
-        networks = self.networks(job.model)
-        background = None if job.background is None else Box.around(job.background)
-        return segment_volume(job.support, job.query, networks, options, Told(progress, cancel), background)
+        device = {} if task.device == "auto" else {"device": task.device}
+        options = SegmentOptions.from_dict({**task.options, **device})
+        networks = self.networks(task.model)
+        return segment_volume(task.support, task.query, networks, options, job, task.background)
 
     def networks(self, name: str | None) -> Networks:
         """Those of this model's name or path, read again only when a file has changed.
