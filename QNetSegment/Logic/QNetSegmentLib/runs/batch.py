@@ -144,7 +144,7 @@ class Batch:
         for index, study in enumerate(self.studies):
             if study.state is not StudyState.WAITING:
                 self._change(index, StudyState.WAITING)
-        self._later(lambda: self._guarded(self._pack))
+        self._later(self._pack)
 
     def cancel(self) -> None:
         """Stop the running study and leave out the rest; results that are there stay.
@@ -181,9 +181,12 @@ class Batch:
     def _pack(self) -> None:
         def take(supports: list[SupportSet]) -> None:
             self._supports = supports
-            self._begin_next()
+            self._later(self._begin_next)
 
-        self._waiting = Packing(self._worker, self._examples, self._drawn_on, take, self._fail_all)
+        try:
+            self._waiting = Packing(self._worker, self._examples, self._drawn_on, take, self._fail_all)
+        except QNetSegmentError as error:
+            self._fail_all(error)
 
     def _fail_all(self, error: QNetSegmentError) -> None:
         """Without the drawings there is nothing to do."""
