@@ -37,10 +37,8 @@ def logic_with_worker(make_logic: MakeLogic, mock: bool | None = None) -> Iterat
     from ..process.python import worker_command
     from ..process.worker import Worker
 
-    command = worker_command()
-    if mock or (mock is None and not engine_is_there()):
-        command = [*command[:-1], MOCK]
-    worker = Worker(command)
+    mocked = mock or (mock is None and not engine_is_there())
+    worker = Worker(worker_command(MOCK) if mocked else worker_command())
     try:
         yield make_logic(worker)
     finally:
