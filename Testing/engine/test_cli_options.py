@@ -29,8 +29,13 @@ def asked(monkeypatch):
     noted = []
 
     def engine(model, device, options):
-        def segment(support, query, background):
-            noted.append((support, {"model": model, "options": options, "background": background}))
+        def segment(support, query, background, drawn_on):
+            noted.append(
+                (
+                    support,
+                    {"model": model, "options": options, "background": background, "drawn_on": drawn_on},
+                )
+            )
             mask = np.zeros(query.shape, np.uint8)
             report = SimpleNamespace(
                 to_json=lambda: {"structure": support.name, "slices": [], "warnings": [], **SAID}
@@ -67,6 +72,7 @@ def test_other_drawn_structures_are_background_on_their_own_volume_only(bed, ask
     other = write_image(bed.folder / "other.nrrd", scan_array(1))
     assert bed.segment("--support", other) == 0
     assert [settings["background"] for _, settings in asked] == [None, None]
+    assert [settings["drawn_on"].shape for _, settings in asked] == [scan_array().shape] * 2
 
 
 def test_slices_without_the_structures_are_told(bed, asked):

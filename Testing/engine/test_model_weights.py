@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from qnetseg.model.average import average
 from qnetseg.model.propagation import PropagationConfig, PropagationNet
 from qnetseg.model.storage import read_safetensors, read_state_dict
 from qnetseg.models import sha256
+from qnetseg.tensor_file import read_header, require_checksum
 
 CONFIG = QNetConfig(feature_channels=4, threshold_hidden=3, alpha=0.8, input_scale=0.2, input_shift=0.15)
 PROVENANCE = {"recipe": {"steps": 7}, "licence": "research use only", "scores": {"chaos": 70.4}}
@@ -96,6 +98,16 @@ def test_the_files_own_digest(intact, tmp_path):
     assert sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
+@pytest.mark.parametrize("storage", ["fp32", "bf16", "int8"])
+def test_the_panel_accepts_what_the_engine_writes(network, tmp_path, storage):
+    path = tmp_path / "model.safetensors"
+    save_model(path, network, PROVENANCE, storage)
+    require_checksum(path, read_header(path), needed=True)
+    assert {key: each.shape for key, each in read_header(path).tensors.items()} == {
+        key: tuple(value.shape) for key, value in read_safetensors(path)[0].items()
+    }
+
+
 def test_one_flipped_byte_of_a_network_is_noticed(intact, tmp_path):
     path = tmp_path / "model.safetensors"
     damaged = bytearray(intact)
@@ -172,6 +184,13 @@ def test_missing_and_foreign_files_are_refused(tmp_path):
     [
         ({"config": json.dumps({"attention": True}), "provenance": "{}"}, "unknown entries: attention"),
         ({"config": json.dumps({"depth": 18}), "provenance": "{}"}, "depth=18"),
+        ({"config": json.dumps({"size": 10**9}), "provenance": "{}"}, "size=1000000000"),
+        ({"config": json.dumps({"depth": 50.0}), "provenance": "{}"}, "depth=50.0"),
+        ({"config": json.dumps({"spacing": "wide"}), "provenance": "{}"}, "spacing='wide'"),
+        ({"config": json.dumps({"sharpness": float("nan")}), "provenance": "{}"}, "sharpness=nan"),
+        ({"config": json.dumps({"alpha": 10**400}), "provenance": "{}"}, "alpha=1000"),
+        ({"config": "[" * 100_000, "provenance": "{}"}, "no readable configuration"),
+        ({"config": "{}", "provenance": "[]"}, "no readable configuration"),
         ({"config": "{", "provenance": "{}"}, "no readable configuration"),
         ({"config": "5", "provenance": "{}"}, "no readable configuration"),
         ({"config": "{}"}, "no readable configuration"),
@@ -183,6 +202,50 @@ def test_unusable_metadata_is_refused(tmp_path, metadata, sentence):
     save_file({"weight": torch.zeros(2)}, path, {"format": "qnetseg-1", **metadata})
     with pytest.raises(WeightsError, match=sentence):
         load_model(path)
+
+
+def test_no_network_is_allocated_that_the_file_does_not_hold(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    config = PropagationConfig((512,) * 5).to_dict()
+    metadata = {
+        "format": "qnetseg-1",
+        "method": "propagation",
+        "provenance": "{}",
+        "config": json.dumps(config),
+    }
+    save_file({"weight": torch.zeros(2)}, path, metadata)
+    devices = []
+    build = PropagationNet.__init__
+
+    def watched(self, *arguments):
+        build(self, *arguments)
+        devices.append(next(self.parameters()).device.type)
+
+    monkeypatch.setattr(PropagationNet, "__init__", watched)
+    with pytest.raises(WeightsError, match="do not fit a propagation network"):
+        weights_module.load_propagation(path)
+    assert devices == ["meta"]
+
+
+@pytest.mark.parametrize("version", ["2.5.1+cu121", "2.9.1", "1.13", "a build of one's own"])
+def test_pickles_are_not_opened_by_a_torch_that_is_not_safe_for_them(tmp_path, monkeypatch, version):
+    path = tmp_path / "official.pth"
+    torch.save({"weight": torch.zeros(2)}, path)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was opened"))
+    monkeypatch.setattr(torch, "__version__", version)
+    with pytest.raises(WeightsError, match=r"CVE-2025-32434.*Update PyTorch to 2\.10"):
+        read_state_dict(path)
+
+
+def test_a_pickle_that_inflates_is_refused(tmp_path):
+    path, packed = tmp_path / "plain.pth", tmp_path / "packed.pth"
+    torch.save({"weight": torch.zeros(1 << 20)}, path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert read_state_dict(path)
+    with pytest.raises(WeightsError, match="damaged"):
+        read_state_dict(packed)
 
 
 def test_tensors_that_do_not_fit_are_named(small, tmp_path):
@@ -213,7 +276,7 @@ def test_a_full_disk_leaves_the_old_file(small, tmp_path, monkeypatch):
 
 
 def test_a_missing_folder_is_an_output_error(small, tmp_path):
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="could not be written"):
         save_model(tmp_path / "none" / "model.safetensors", small, PROVENANCE)
 
 

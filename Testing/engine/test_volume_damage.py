@@ -71,6 +71,18 @@ def test_a_file_that_may_not_be_opened_is_refused(tmp_path, monkeypatch):
         read_volume(path)
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("Failed to allocate memory for image.")])
+def test_memory_that_runs_out_is_not_called_damage(tmp_path, monkeypatch, error):
+    def too_large(path):
+        raise error
+
+    path = tmp_path / "scan.nrrd"
+    write_volume(path, make_volume())
+    monkeypatch.setattr("qnetseg.volume.itk.require_whole", too_large)
+    with pytest.raises(VolumeError, match=r"not enough memory to read 'scan\.nrrd'"):
+        read_volume(path)
+
+
 @pytest.mark.parametrize("ending", [*VOLUME_ENDINGS, ".seg.nrrd"])
 def test_a_file_cut_anywhere_is_refused_in_silence(tmp_path, ending, capfd):
     """ITK alone reads a cut NIfTI as zeros."""

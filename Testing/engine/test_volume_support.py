@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -212,6 +214,22 @@ def rewrite(path, header=None, **arrays):
         {"header": {"color": [1, 2]}},
         {"header": {"axes": [[1, 0, 0]]}},
         {"header": {"axes": [[0, 0, 0]] * 3}},
+        {"header": {"axes": [[1, 0, 0]] * 3}},
+        {"header": {"slices": [{"spacing": [1, 1], "position": 0, "index": -5}]}},
+        {"header": {"slices": [{"spacing": [1, 1], "position": 0, "index": 1.5}]}},
+        {"header": {"slices": [{"spacing": [1, 1], "position": 0, "index": float("inf")}]}},
+        {"header": {"slices": [{"spacing": [1, 1], "position": 0, "index": 10**400}]}},
+        {"header": {"slices": [{"spacing": [1, 1], "position": 10**400, "index": 1}]}},
+        {"header": {"slices": [{"spacing": [1, 10**400], "position": 0, "index": 1}]}},
+        {"header": {"slices": [{"spacing": [1, 1], "position": 0, "index": 1}] * 2}},
+        {"header": {"slices": [{"spacing": [1, 1], "position": 0, "index": 1, "finished": "no"}]}},
+        {"header": {"color": [0, 0, 1.5]}},
+        {"header": {"color": [0, 0, float("nan")]}},
+        {"header": {"name": ["Milz"]}},
+        {"header": {"name": "\ud800"}},
+        {"header": {"terminology": "x" * 100_000}},
+        {"header": {"strays": [-1]}},
+        {"header": {"top_percent": 100}},
         {"image_0": np.zeros((8, 10))},
         {"image_0": np.zeros((3, 3), np.float32)},
         {"image_0": np.full((8, 10), np.nan, np.float32)},
@@ -223,6 +241,49 @@ def rewrite(path, header=None, **arrays):
 def test_foreign_content_is_refused(saved, change):
     rewrite(saved, **change)
     with pytest.raises(InputError, match="not a support file"):
+        SupportSet.load(saved)
+
+
+@pytest.mark.parametrize("header", ["[" * 50_000, "1" * 10_000, '{"format":' * 50_000])
+def test_a_header_that_no_parser_survives_is_refused(saved, header):
+    with np.load(saved) as archive:
+        content = dict(archive)
+    np.savez(saved, **(content | {"header": np.array(header)}))
+    with pytest.raises(InputError, match="not a support file"):
+        SupportSet.load(saved)
+
+
+@pytest.mark.parametrize("shape", [(14142, 14142), (8192, 8192), (1, 1 << 60)])
+def test_nothing_is_inflated_or_allocated_that_is_too_large(saved, shape):
+    zeros = b"\0" * (1 << 20)
+    with zipfile.ZipFile(saved) as old:
+        members = {name: old.read(name) for name in old.namelist() if name != "image_0.npy"}
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        with archive.open("image_0.npy", "w") as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+            )
+            for _ in range(min(4 * shape[0] * shape[1] // len(zeros), 300)):
+                file.write(zeros)
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            InputError, match=r"not a support file|unpacks to more than a support file may hold"
+        ):
+            SupportSet.load(saved)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_that_runs_out_is_not_called_damage(saved, monkeypatch):
+    def out_of_memory(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", out_of_memory)
+    with pytest.raises(InputError, match="not enough memory"):
         SupportSet.load(saved)
 
 

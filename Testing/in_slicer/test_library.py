@@ -229,3 +229,14 @@ def test_what_shows_patients_is_private(tmp_path, monkeypatch):
     path.chmod(0o644)
     library.save("liver", drawn(), replace=True)
     assert (library.folder.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+def test_no_flipped_bit_keeps_the_list_from_opening(library):
+    path = library.save("one", drawn()).path
+    good = path.read_bytes()
+    for place in range(0, len(good), 7):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        (entry,) = SupportLibrary(library.folder).entries()
+        assert entry.usable or "one.npz" in entry.problem

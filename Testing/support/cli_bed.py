@@ -49,7 +49,7 @@ def fake_engine(do: str = "answer"):
     """In the place of `compute.engine`: finds the bright voxels, or does what fake_engine.py says."""
 
     def engine(model, device, options):
-        def segment(support, query, background):
+        def segment(support, query, background, drawn_on):
             options = {"do": do}
             task = SimpleNamespace(support=support, query=query, model=model, options=options, device=device)
             with common.Bar(support.name) as bar:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from qnetseg.model import EpisodeLoss, QNetConfig
-from qnetseg_lab.training import Recipe, Trainer, distributed, episode_learner, trainer
+from qnetseg_lab.training import Recipe, Trainer, checkpoint, distributed, episode_learner, trainer
 from qnetseg_lab.training.recipe import DataRecipe, EpisodeRecipe, OptimiserRecipe
 
 RECIPE = Recipe(
@@ -63,15 +63,15 @@ def make(data, folder, recipe=RECIPE, report=lambda line: None):
 def train(data, folder, recipe, begun, half_written=0):
     """Train to the end; with `half_written`, die while writing this life's checkpoint of that number."""
     run = make(data, folder, recipe)
-    save, last = torch.save, min(run.step + half_written, recipe.steps)
+    save, last = checkpoint.save_file, min(run.step + half_written, recipe.steps)
 
-    def die_halfway(state, path):
-        if half_written and state["step"] == last:
+    def die_halfway(tensors, path, metadata):
+        if half_written and run.step == last:
             path.write_bytes(b"half a checkpoint")
             os.kill(os.getpid(), signal.SIGKILL)
-        save(state, path)
+        save(tensors, path, metadata)
 
-    torch.save = die_halfway
+    checkpoint.save_file = die_halfway
     begun.set()
     run.run()
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from golden import dataset as tiny
 from qnetseg.errors import DeviceError, OutputError, RecipeError
-from qnetseg_lab.training import distributed, episode_learner, trainer
+from qnetseg_lab.training import checkpoint, distributed, episode_learner, trainer
 from qnetseg_lab.training.distributed import EpisodeModule, Processes, joined
 from support import train_bed
 from support.worker_bed import LAB, LOGIC
@@ -62,9 +62,7 @@ def test_two_processes_one_of_them_killed_learn_what_one_learns(data, restored, 
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    one, two = (
-        torch.load(tmp_path / name / trainer.CHECKPOINT, weights_only=True) for name in ("one", "two")
-    )
+    one, two = (checkpoint.load(tmp_path / name / checkpoint.NEWEST) for name in ("one", "two"))
     assert two["step"] == 6 and two["setting"]["processes"] == 2
     for key, value in one["network"].items():
         torch.testing.assert_close(two["network"][key], value, rtol=1e-4, atol=1e-6)

@@ -19,7 +19,7 @@ from qnetseg.errors import DatasetError, RecipeError, WeightsError
 from qnetseg.model import PropagationNet, load_propagation, save_model
 from qnetseg.model.storage import read_safetensors
 from qnetseg.segment.confidence import FEATURES
-from qnetseg_lab.training import PropagationRecipe, Trainer, supervoxels, trainer
+from qnetseg_lab.training import PropagationRecipe, Trainer, checkpoint, supervoxels
 from qnetseg_lab.training import propagation_throughput as bench_propagation
 from qnetseg_lab.training import throughput as bench
 from qnetseg_lab.training.propagation_learner import PropagationLearner
@@ -55,7 +55,7 @@ def data(tmp_path, monkeypatch):
 
 
 def states(folder):
-    state = torch.load(folder / trainer.CHECKPOINT, weights_only=True)
+    state = checkpoint.load(folder / checkpoint.NEWEST)
     return state, (folder / "scalars.csv").read_text(), read_safetensors(folder / "model.safetensors")
 
 
@@ -128,10 +128,10 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     make(tmp_path).run(stop_after=1)
-    path = tmp_path / trainer.CHECKPOINT
-    state = torch.load(path, weights_only=True)
+    path = tmp_path / checkpoint.NEWEST
+    state = checkpoint.load(path)
     state["network"]["more"] = state["network"].pop("outline.bias")
-    torch.save(state, path)
+    checkpoint.save(state, path)
     with pytest.raises(WeightsError, match="does not fit the recipe's network"):
         make(tmp_path)
 

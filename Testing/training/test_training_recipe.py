@@ -212,10 +212,10 @@ def test_the_baselines_recipes_differ_from_the_default_only_in_the_method():
         ("[augmentation]\nscale = [1.2, 0.9]\n" + DATA, "entry scale"),
         ("[augmentation]\ngamma = [0.5, nan]\n" + DATA, "entry gamma"),
         ('[augmentation]\ngamma = [0.5, "high"]\n' + DATA, "entry gamma"),
-        ("[model]\nalpha = 1.5\n" + DATA, "entry alpha"),
+        ("[model]\nalpha = 1.5\n" + DATA, "alpha=1.5, which is not a number from 0 to 1"),
         ("[model]\nsize = 100\n" + DATA, "edge of 100 pixels"),
-        ("[model]\nspacing = 0\n" + DATA, "entry spacing"),
-        ("[model]\nfeature_channels = 0\n" + DATA, "entry feature_channels"),
+        ("[model]\nspacing = 0\n" + DATA, "spacing=0,"),
+        ("[model]\nfeature_channels = 0\n" + DATA, "feature_channels=0,"),
     ],
 )
 def test_an_impossible_recipe_is_refused(write, text, sentence):

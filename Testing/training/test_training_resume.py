@@ -12,6 +12,7 @@ import torch
 
 from golden import dataset as tiny
 from qnetseg.model.storage import read_safetensors
+from qnetseg_lab.training import checkpoint
 from support import train_bed
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL and a fork server")
@@ -44,7 +45,7 @@ def lives():
 
 
 def _weights(folder):
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    state = checkpoint.load(folder / checkpoint.NEWEST)
     _, metadata = read_safetensors(folder / "model.safetensors")
     assert metadata["sha256"]  # of tensors and provenance; the order of the file's header is not fixed
     return state, (folder / "scalars.csv").read_text(), metadata
@@ -59,8 +60,7 @@ def test_kills_at_any_moment_change_no_bit(data, lives, tmp_path):
         process = lives(data, folder, half_written)
         process.join()
         assert process.exitcode == -9
-        (part,) = folder.glob(".*.part")
-        assert part.read_bytes() == b"half a checkpoint"
+        assert (folder / "checkpoint.safetensors.part").read_bytes() == b"half a checkpoint"
         process = lives(data, folder)
         process.join(moments.uniform(0, 0.03))  # and anywhere else
         process.kill()
@@ -69,9 +69,11 @@ def test_kills_at_any_moment_change_no_bit(data, lives, tmp_path):
     state, lines, weights = _weights(folder)
     assert lines == scalars and weights == model
     assert {file.name for file in folder.iterdir() if "tfevents" not in file.name} == {
-        "checkpoint.pt",
+        "checkpoint.previous.safetensors",
+        "checkpoint.safetensors",
         "model.safetensors",
         "scalars.csv",
+        "training.lock",
     }
     assert state["step"] == 60
     for key, value in expected["network"].items():

@@ -9,12 +9,13 @@ import json
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from golden import dataset as tiny
 from qnetseg.errors import DatasetError, OutputError, RecipeError, TrainingError, WeightsError
 from qnetseg.model import EpisodeLoss, QNetConfig, load_model
 from qnetseg.model.threshold import FixedThreshold
-from qnetseg_lab.training import Recipe, Trainer, episode_learner, trainer
+from qnetseg_lab.training import Recipe, Trainer, checkpoint, episode_learner, trainer
 from qnetseg_lab.training.episode_learner import set_mode
 from qnetseg_lab.training.learner import build_optimiser, learning_rate
 from qnetseg_lab.training.recipe import DataRecipe, EpisodeRecipe, OptimiserRecipe
@@ -59,7 +60,7 @@ def finished(data, tmp_path_factory):
         folder, lines = tmp_path_factory.mktemp("run"), []
         run = Trainer(RECIPE, folder, CPU, lines.append)
         run.run()
-    return folder, torch.load(folder / trainer.CHECKPOINT, weights_only=True), lines
+    return folder, checkpoint.load(folder / checkpoint.NEWEST), lines
 
 
 def _scalars(folder):
@@ -81,7 +82,7 @@ def test_a_killed_run_resumes_to_the_same_bits(finished, tmp_path):
     assert lines == ["Resuming after step 2 of 4."]
     resumed.run()
     folder, state, _ = finished
-    result = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)
+    result = checkpoint.load(tmp_path / checkpoint.NEWEST)
     assert result["step"] == state["step"] == 4
     assert result["network"].keys() == state["network"].keys()
     assert all(torch.equal(value, state["network"][key]) for key, value in result["network"].items())
@@ -109,15 +110,16 @@ def test_a_run_leaves_scalars_weights_and_a_readable_account(finished):
     trained = model.network.threshold.out.bias
     assert torch.equal(trained, state["network"]["threshold.out.bias"])
     assert {file.name for file in folder.iterdir() if "tfevents" not in file.name} == {
-        "checkpoint.pt",
+        "checkpoint.safetensors",
         "model.safetensors",
         "scalars.csv",
+        "training.lock",
     }
 
 
 def test_a_finished_run_and_a_stop_do_no_more_than_asked(finished, tmp_path):
     folder, state, _ = finished
-    (tmp_path / trainer.CHECKPOINT).write_bytes((folder / trainer.CHECKPOINT).read_bytes())
+    (tmp_path / checkpoint.NEWEST).write_bytes((folder / checkpoint.NEWEST).read_bytes())
     again = Trainer(RECIPE, tmp_path, CPU, lambda line: None)
     assert again.run(stop_after=2) is again.network
     assert again.step == 4
@@ -133,8 +135,8 @@ def test_a_checkpoint_of_another_recipe_is_refused(finished):
 
 def test_a_damaged_checkpoint_is_refused(finished, tmp_path):
     folder, *_ = finished
-    path = tmp_path / trainer.CHECKPOINT
-    path.write_bytes((folder / trainer.CHECKPOINT).read_bytes()[:100_000])
+    path = tmp_path / checkpoint.NEWEST
+    path.write_bytes((folder / checkpoint.NEWEST).read_bytes()[:100_000])
     with pytest.raises(WeightsError, match="is damaged"):
         Trainer(RECIPE, tmp_path, CPU, lambda line: None)
 
@@ -152,27 +154,30 @@ def light(monkeypatch, tmp_path):
     return lambda **changes: Trainer(dataclasses.replace(RECIPE, **changes), tmp_path, CPU, lambda line: None)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("write failed")])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left"), SafetensorError("I/O error: No space left on device")]
+)
 def test_a_full_disk_leaves_the_checkpoint_before_it(light, monkeypatch, error):
     run = light()
     run._write_checkpoint()
-    before = (run.folder / trainer.CHECKPOINT).read_bytes()
+    before = (run.folder / checkpoint.NEWEST).read_bytes()
 
-    def full(state, path):
+    def full(tensors, path, metadata):
         path.write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(checkpoint, "save_file", full)
     run.step = 1
     with pytest.raises(OutputError, match="cannot be written"):
         run._write_checkpoint()
-    assert [(file.name, file.read_bytes()) for file in run.folder.iterdir()] == [(trainer.CHECKPOINT, before)]
+    assert {file.name for file in run.folder.iterdir()} == {checkpoint.NEWEST, "training.lock"}
+    assert (run.folder / checkpoint.NEWEST).read_bytes() == before
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(light, monkeypatch):
     run = light()
     run._write_checkpoint()
-    before = (run.folder / trainer.CHECKPOINT).read_bytes()
+    before = (run.folder / checkpoint.NEWEST).read_bytes()
     values = iter([1.0, float("nan"), 1.0, 1.0])
 
     def learn(step):
@@ -182,7 +187,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(light, 
     monkeypatch.setattr(run.learner, "learn", learn)
     with pytest.raises(TrainingError, match="no longer a finite number at step 2; the checkpoint"):
         run.run()
-    assert (run.folder / trainer.CHECKPOINT).read_bytes() == before
+    assert (run.folder / checkpoint.NEWEST).read_bytes() == before
     with torch.no_grad():
         run.network.layer.bias.fill_(float("inf"))
     with pytest.raises(TrainingError, match="at step 4"):
@@ -195,25 +200,25 @@ def test_a_folder_that_cannot_be_written_is_refused(light, tmp_path):
         Trainer(RECIPE, tmp_path / "file" / "run", CPU, lambda line: None)
     run = light()
     (tmp_path / "scalars.csv").mkdir()
-    with pytest.raises(OutputError, match=r"scalars\.csv cannot be written"):
+    with pytest.raises(OutputError, match=r"scalars\.csv' could not be written"):
         run.run()
 
 
 def test_a_run_goes_on_when_recipes_learn_new_entries(light, monkeypatch):
     run = light()
     run._write_checkpoint()
-    path = run.folder / trainer.CHECKPOINT
-    state = torch.load(path, weights_only=True)
+    path = run.folder / checkpoint.NEWEST
+    state = checkpoint.load(path)
     recipe = json.loads(state["recipe"])
     del recipe["method"], recipe["episodes"]["supervoxels"], recipe["data"][0]["share"]
     state["recipe"] = json.dumps(recipe)
-    torch.save(state | {"setting": {"torch": "1.0", "threads": None}}, path)
+    checkpoint.save(state | {"setting": {"torch": "1.0", "threads": None}}, path)
     lines = []
     Trainer(RECIPE, run.folder, CPU, lines.append)
     assert lines[0] == "Resuming after step 0 of 4."
     assert lines[1].startswith("The last bits will not be those of a run without the stop: torch 1.0 before,")
     recipe["episodes"]["gone"] = 1
-    torch.save(state | {"recipe": json.dumps(recipe)}, path)
+    checkpoint.save(state | {"recipe": json.dumps(recipe)}, path)
     with pytest.raises(RecipeError, match="another recipe"):
         light()
 

@@ -74,6 +74,10 @@ class WeightsError(QNetSegmentError):
     """A weights file that is missing, damaged or does not fit the model."""
 
 
+class NetworkError(QNetSegmentError):
+    """A network whose answer is no number, so that there is no result."""
+
+
 class DeviceError(QNetSegmentError):
     """A compute device that was asked for and cannot be used."""
 

@@ -15,20 +15,21 @@ import os
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .atomic import replacing
 from .errors import InputError, OutputError, WeightsError, why
+from .parsing import number, parse_json, parsing, read_text, short_text, whole
+from .tensor_file import read_header
 
 if TYPE_CHECKING:
     from .model import Networks
 
 BLOCK = 1 << 20
 TIMEOUT = 60.0  # seconds without a byte until a download is given up
-HEADER_LIMIT = 100_000_000  # bytes; safetensors' own limit
 
 SHIPPED, DOWNLOADED, AVAILABLE, MISSING = "shipped", "downloaded", "available", "missing"
 
@@ -115,17 +116,30 @@ def read_catalogue() -> Catalogue:
     path = shipped_folder() / "manifest.json"
     if not path.is_file():
         return Catalogue({}, ())
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        entries = tuple(ModelEntry(**entry) for entry in content["models"])
-        if any(Path(entry.file).name != entry.file or not entry.file for entry in entries):
-            raise ValueError("a file name with a folder")
-        defaults = {kind: str(content["defaults"][kind]) for kind in KINDS}
-        return Catalogue(defaults, entries)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise WeightsError(
-            f"The catalogue of weights '{path}' cannot be read ({error}).", "Install QNetSegment again."
-        ) from error
+    with parsing(
+        path.name,
+        WeightsError,
+        f"The catalogue of weights '{path}' cannot be read: it is damaged.",
+        "Install QNetSegment again.",
+    ):
+        content = parse_json(read_text(path))
+        entries = tuple(_entry(entry) for entry in content["models"])
+        defaults = {kind: short_text(content["defaults"][kind]) for kind in KINDS}
+    return Catalogue(defaults, entries)
+
+
+def _entry(values: dict[str, Any]) -> ModelEntry:
+    """An entry of the manifest. Raises ValueError or TypeError for an impossible one."""
+    entry = ModelEntry(**values)
+    for each in fields(entry):
+        if each.name not in ("size", "seconds"):
+            short_text(getattr(entry, each.name))
+    whole(entry.size, 0, 1 << 50)
+    if entry.seconds is not None:
+        number(entry.seconds, 0, 1e6)
+    if Path(entry.file).name != entry.file or not entry.file:
+        raise WeightsError(f"The catalogue of weights names '{entry.file}', a file name with a folder.")
+    return entry
 
 
 def find(entry: ModelEntry) -> Path | None:
@@ -250,28 +264,13 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises WeightsError for anything that is not a safetensors file, such as a pickle.
     """
-    name = Path(path).name
-    try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > min(HEADER_LIMIT, os.fstat(file.fileno()).st_size - 8):
-                raise ValueError("no header")
-            header = json.loads(file.read(length))
-        metadata = dict(header.get("__metadata__") or {})
-    except OSError as error:
-        raise WeightsError(f"The weights file '{path}' cannot be read: {why(error)}.") from error
-    except (ValueError, AttributeError, TypeError) as error:
-        raise WeightsError(
-            f"The file '{name}' is not a safetensors file or is damaged.",
-            "Get it again from its source; pickle files are never opened.",
-        ) from error
-    return {key: _decoded(value) for key, value in metadata.items()}
+    return {key: _decoded(value) for key, value in read_header(path).metadata.items()}
 
 
-def _decoded(value: Any) -> Any:
+def _decoded(value: str) -> Any:
     try:
-        return json.loads(value)
-    except (ValueError, TypeError):
+        return parse_json(value)
+    except ValueError:
         return value
 
 
@@ -372,10 +371,11 @@ def register(path: str | os.PathLike[str]) -> ModelEntry:
             f"The file '{path}' is not one of the shipped models.", f"Put it into {shipped_folder()}."
         )
     metadata = read_metadata(path)
-    provenance = metadata.get("provenance") or {}
+    provenance = metadata.get("provenance")
+    licence = provenance.get("licence") if isinstance(provenance, dict) else None
     catalogue = read_catalogue()
     known = {entry.file: entry for entry in catalogue.models}
-    fresh = ModelEntry(path.stem, path.name, 0, "", str(provenance.get("licence", "unknown")), "")
+    fresh = ModelEntry(path.stem, path.name, 0, "", str(licence or "unknown"), "")
     entry = replace(
         known.get(path.name, fresh), size=path.stat().st_size, sha256=sha256(path), method=kind_of(path)
     )

@@ -9,9 +9,11 @@ from typing import Any
 
 from qnetseg.atomic import replacing
 from qnetseg.errors import DatasetError
+from qnetseg.parsing import number, parse_json, parsing, read_text, short_text, whole
 
 DESCRIPTION = "dataset.json"
 _FORMAT = 2
+_SPACINGS = (1e-6, 1e5)  # mm
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,26 @@ class Description:
     def read(cls, folder: Path) -> Description:
         """Read `dataset.json`. Raises `DatasetError` where it is damaged."""
         path = folder / DESCRIPTION
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        with parsing(
+            path.name,
+            DatasetError,
+            f"The description {path} cannot be read.",
+            "Run qnetseg data prepare again.",
+        ):
+            content: dict[str, Any] = parse_json(read_text(path))
             if content.pop("format") != _FORMAT:
                 raise ValueError("another format")
-            cases = tuple(CaseDescription(**case) for case in content.pop("cases"))
-            labels = {str(name): int(value) for name, value in content.pop("labels").items()}
+            cases = tuple(_case(**case) for case in content.pop("cases"))
+            labels = {str(name): whole(value, 0, 1 << 30) for name, value in content.pop("labels").items()}
+            short_text(content["name"])
+            number(content["spacing"], *_SPACINGS)
+            if content["supervoxel_size"] is not None:
+                whole(content["supervoxel_size"], 1, 1 << 30)
             return cls(labels=labels, cases=cases, **content)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DatasetError(
-                f"The description {path} cannot be read.", "Run qnetseg data prepare again."
-            ) from error
+
+
+def _case(name: Any, labelled: Any, spacing: Any) -> CaseDescription:
+    """A case from a file. Raises ValueError for an impossible one."""
+    if Path(short_text(name, 250)).name != name or not isinstance(labelled, bool):
+        raise ValueError("an impossible case")
+    return CaseDescription(name, labelled, number(spacing, *_SPACINGS))

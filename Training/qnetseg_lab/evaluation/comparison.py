@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from qnetseg.errors import InputError, why
+from qnetseg.parsing import parse_json, read_text
 
 from .metrics import bootstrap_mean_interval
 from .summary import FACTORS
@@ -50,7 +50,7 @@ def read_side(pattern: str) -> list[dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
         if content["protocol"] == "P" and all(key in content for key in SAME):
             for row in content["rows"]:
                 _key(row), float(row["dice"])

@@ -16,6 +16,7 @@ from qnetseg.errors import OutputError, why
 from qnetseg.model import Model
 from qnetseg.model.storage import lineage
 from qnetseg.models import sha256
+from qnetseg.parsing import parse_json
 from qnetseg.provenance import processor, revision
 
 from ..data import CATALOGUE, dataset
@@ -128,7 +129,7 @@ class RowLog:
             if lines and lines[0] == first:
                 for line in lines[1:]:
                     try:
-                        entry = json.loads(line)
+                        entry = parse_json(line)
                         self._rows[entry["key"]] = entry["row"]
                     except (ValueError, KeyError, TypeError):
                         continue  # damaged by a crash of the machine: scored again

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from qnetseg.errors import InputError
+from qnetseg.parsing import parse_toml, read_text
 
 from ..evaluation.comparison import compare, read_side
 from .markdown import interval, table
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SOURCE = "experiments"  # folder of the entries, beside the result files
 KEYS = {"change": str, "expected": str, "baseline": str, "result": str, "kept": bool, "why": str}
@@ -51,8 +46,8 @@ def read(folder: Path) -> dict[str, str]:
 
 def _entry(path: Path) -> dict[str, Any]:
     try:
-        entry = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        entry = parse_toml(read_text(path))
+    except (OSError, ValueError) as error:
         raise InputError(f"The experiment {path.name} cannot be read ({error}).", ADVICE) from error
     wrong = [key for key, kind in KEYS.items() if not isinstance(entry.get(key), kind)]
     if wrong:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from qnetseg.errors import InputError
+from qnetseg.parsing import parse_json, read_text
 
 from ..data import CATALOGUE
 from .recipes import Entries, entries
@@ -160,7 +160,7 @@ def read_results(folder: str | Path) -> Results:
         if path.name in GENERATED:
             continue
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(read_text(path))
         except (OSError, ValueError) as error:
             raise InputError(
                 f"The result file {path.name} cannot be read ({error}).", "Make it again."

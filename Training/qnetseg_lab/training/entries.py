@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,12 +80,7 @@ _RANGES: dict[type, dict[str, _Range]] = {
         "warmup": _NOT_NEGATIVE,
         "clip": _NOT_NEGATIVE,
     },
-    QNetConfig: {
-        **dict.fromkeys(("feature_channels", "threshold_hidden"), _AT_LEAST_1),
-        **dict.fromkeys(("cosine_scale", "sharpness", "input_scale", "spacing"), _ABOVE_0),
-        "alpha": _Range(0, 1),
-        "size": _Range(8),
-    },
+    QNetConfig: {},
 }
 
 
@@ -118,14 +114,18 @@ def build(cls: type, values: Any, where: str) -> Any:
         fits = _fits_list if isinstance(known[key].default, tuple) else _fits
         if not fits(values[key], known[key]) or not (allowed is None or allowed.holds(values[key])):
             raise RecipeError(
-                f"The recipe's entry {key} in {where} is {values[key]!r}.",
+                f"The recipe's entry {key} in {where} is {reprlib.repr(values[key])}.",
                 f"Write {_expected(known[key])}{allowed or ''}.",
             )
     for key, choices in _CHOICES.items():
         if key in values and values[key] not in choices:
-            raise RecipeError(f"The recipe's entry {key} is {values[key]!r}.", f"Use {' or '.join(choices)}.")
+            raise RecipeError(
+                f"The recipe's entry {key} is {reprlib.repr(values[key])}.", f"Use {' or '.join(choices)}."
+            )
     if cls is OptimiserRecipe and values.get("name", "sgd") not in ("sgd", "adamw"):
-        raise RecipeError(f"The recipe asks for the optimiser {values['name']!r}.", "Use sgd or adamw.")
+        raise RecipeError(
+            f"The recipe asks for the optimiser {reprlib.repr(values['name'])}.", "Use sgd or adamw."
+        )
     entries = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     try:
         return cls(**entries)

@@ -99,7 +99,7 @@ class Learner(ABC):
         return {}
 
     def load_extra_state(self, state: dict[str, Tensor]) -> None:  # noqa: B027 (most have none)
-        """Inverse of `extra_state`."""
+        """Inverse of `extra_state`. Raises ValueError for other tensors."""
 
 
 def learning_rate(recipe: OptimiserRecipe, step: int, steps: int) -> float:

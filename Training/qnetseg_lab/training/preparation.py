@@ -13,6 +13,7 @@ import numpy as np
 
 from qnetseg.atomic import replacing
 from qnetseg.errors import DatasetError, InputError, OutputError, QNetSegmentError
+from qnetseg.parsing import parse_json, read_text
 from qnetseg.volume import (
     InPlaneGrid,
     LabelMap,
@@ -266,7 +267,7 @@ def _has_files(folder: Path, study: Study) -> bool:
 def _read_record(path: Path, study: Study, settings: Preparation) -> dict[str, Any] | None:
     """The record of a study that was prepared from the same files in the same way."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
     except (OSError, ValueError):
         return None
     expected = json.loads(json.dumps(_fingerprint(study, settings)))

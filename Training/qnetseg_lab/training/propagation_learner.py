@@ -172,7 +172,11 @@ class PropagationLearner(Learner):
         return self.average
 
     def load_extra_state(self, state: dict[str, Tensor]) -> None:
-        """Inverse of `extra_state`."""
+        """Inverse of `extra_state`. Raises ValueError for other tensors than the network's."""
+        if {key: value.shape for key, value in state.items()} != {
+            key: value.shape for key, value in self.average.items()
+        }:
+            raise ValueError("means of other tensors")
         self.average = {key: value.to(self.device) for key, value in state.items()}
 
     def finished(self) -> PropagationNet:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
+import reprlib
 from pathlib import Path
 from typing import Any
 
 from qnetseg.errors import DatasetError, RecipeError, why
 from qnetseg.model import PropagationConfig, PropagationNet, QNetConfig
+from qnetseg.parsing import parse_toml, parsing, read_text
 
 from ..data import dataset
 from .entries import build
@@ -24,11 +25,6 @@ from .recipe import (
 )
 from .synthesis import OPEN
 from .synthesis.windows import WindowRecipe
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _SECTIONS = {
     "model": QNetConfig,
@@ -53,8 +49,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     key, equals, value = (part.strip() for part in text.partition("="))
     try:
-        parsed = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
+        parsed = parse_toml(f"value = {value}")
+    except ValueError:
         parsed = {"value": value} if re.fullmatch(r"[A-Za-z][\w.:/+-]*", value) else {}
     if not equals or not re.fullmatch(r"\w+(\.\w+)*", key) or len(parsed) != 1:
         raise RecipeError(
@@ -78,16 +74,22 @@ def read_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> An
     """
     path = Path(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = parse_toml(read_text(path))
     except OSError as error:
         raise RecipeError(f"The recipe {path} cannot be read ({why(error)}).", "Check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.", "Correct that line.") from error
     overrides = overrides or {}
     values["name"] = values.get("name", path.stem)
     method = overrides.get("method", values.get("method"))
     read = _read_propagation if method == PropagationNet.name else _read_episodes
-    return read(values, overrides, path.name)
+    with parsing(
+        path.name,
+        RecipeError,
+        f"The recipe {path} has an entry that cannot be used.",
+        "Compare it with the recipes in Training/.",
+    ):
+        return read(values, overrides, path.name)
 
 
 def _read_propagation(values: dict[str, Any], overrides: dict[str, Any], file: str) -> PropagationRecipe:
@@ -113,7 +115,7 @@ def _require_volumes(source: str) -> None:
         dataset(source)
     except DatasetError as error:
         raise RecipeError(
-            f"There is no source of volumes {source!r}.",
+            f"There is no source of volumes {reprlib.repr(source)}.",
             "Use open, chaos, cmr, or a folder that qnetseg data prepare has finished.",
         ) from error
 

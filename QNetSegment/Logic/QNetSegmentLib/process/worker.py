@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,14 @@ from slicer.i18n import tr as _
 
 from qnetseg.errors import OutputError, QNetSegmentError, WorkerError
 from qnetseg.worker import exchange, protocol, requests
-from qnetseg.worker.failures import NotOpen, ProtocolError
+from qnetseg.worker.failures import NotOpen
 from qnetseg.worker.process import too_slow
 
 from ..signals import Signal
 from .alarm import Alarm, AtQuit
 from .connection import Connection
 from .python import worker_command, worker_environment
-from .task import Held, Task, cancelled, pack_request, segment_request, typed
+from .task import Held, Task, cancelled, emit, greeting_of, pack_request, segment_request, typed
 
 if TYPE_CHECKING:
     from qnetseg.volume import Drawing, SupportSet
@@ -33,8 +32,7 @@ END_MS, KILL_MS = 800, 200  # what `shutdown` waits: the worker's own 0.5 s and 
 class Worker:
     """Runs segmentations in a worker process without ever blocking the application.
 
-    A volume is opened when a task first needs it, and held for the next ones; where the process is a new one,
-    or has let go of it, it is opened again.
+    A volume is opened when a task first needs it, held for the next ones, and opened again where it is gone.
 
     The process starts on demand, stays warm between segmentations, and ends `idle_s` seconds after the last
     one, which frees the GPU. It is started again after a crash. While there is work or a process, the
@@ -206,7 +204,7 @@ class Worker:
             task = None
         if self._start_wanted and self._greeting and self._usable():
             self._start_wanted = False
-            self._emit(self.ready, self._greeting)
+            emit(self.ready, self._greeting)
         if not task and not self._start_wanted:
             return
         if self._greeting and not self._usable():
@@ -235,7 +233,7 @@ class Worker:
         connection.received.connect(self._received)
         connection.broke.connect(self._broke)
         connection.ended.connect(self._ended)
-        connection.log.connect(lambda _source, line: self._emit(self.log, line))
+        connection.log.connect(lambda _source, line: emit(self.log, line))
         self._connection = connection
         connection.start()
 
@@ -247,19 +245,14 @@ class Worker:
         """The next volume that is not open; when all are, the request itself."""
         number = next(self._ids)
         try:
-            task.opening = self._held.missing(task.sources)
-            if task.opening is not None:
-                task.sent = requests.open_volume(connection.folder, number, task.opening)
-            elif task.make is None:
-                self._end_task(self.finished, self._held.used(task.sources[0]))
-                return
-            else:
-                volumes = [self._held.used(source).id for source in task.sources]
-                task.sent = task.make(connection.folder, number, volumes)
+            task.sent = task.next_request(connection.folder, number, self._held)
         except Exception as error:
             self._end_task(self.failed, typed(error))
             return
-        connection.send(task.sent)
+        if task.sent is None:
+            self._end_task(self.finished, self._held.used(task.sources[0]))
+        else:
+            connection.send(task.sent)
 
     def _close(self, volumes: Sequence[str]) -> None:
         for volume in volumes:
@@ -282,7 +275,7 @@ class Worker:
             return
         if isinstance(event, protocol.Progress):
             if not task.cancelled:
-                self._emit(self.progress, task.token, event)
+                emit(self.progress, task.token, event)
         elif task.cancelled:
             self._end_task(self.failed, cancelled())
         else:
@@ -290,20 +283,15 @@ class Worker:
 
     def _greeted(self, event: protocol.Event) -> None:
         try:
-            if isinstance(event, protocol.Error):
-                raise protocol.exception_of(event)
-            if not isinstance(event, protocol.Ready) or event.id != self._hello_id:
-                raise ProtocolError("The worker did not answer hello with ready.")
-            protocol.require_version(event.version, "worker")
+            self._greeting = greeting_of(event, self._hello_id)
         except QNetSegmentError as error:
             self._start_failed(error)
             return
         self._start_limit.stop()
-        self._greeting = event
         self._start_wanted = False
         if self._task is None:
             self._idle_limit.start(self._idle_s)
-        self._emit(self.ready, event)
+        emit(self.ready, event)
         self._advance()
 
     def _answered(self, task: Task, connection: Connection, event: protocol.Event) -> None:
@@ -341,7 +329,7 @@ class Worker:
             if self._greeting is not None:
                 self._idle_limit.start(self._idle_s)
         self._forget.start(0)
-        self._emit(signal, task.token, payload)
+        emit(signal, task.token, payload)
 
     def _start_failed(self, error: QNetSegmentError) -> None:
         self._start_limit.stop()
@@ -349,7 +337,7 @@ class Worker:
         self._drop(0.0)
         self._forget.start(0)
         if self._task is None:
-            self._emit(self.failed, "", error)
+            emit(self.failed, "", error)
         else:
             self._end_task(self.failed, cancelled() if self._task.cancelled else error)
 
@@ -397,7 +385,7 @@ class Worker:
         self._gone.append(connection)
         self._forget.start(0)
         if was_ready:
-            self._emit(self.stopped)
+            emit(self.stopped)
         if self._task is not None or self._start_wanted:
             self._soon.start(0)
 
@@ -411,10 +399,3 @@ class Worker:
                 break
         for alarm in (self._start_limit, self._cancel_limit):
             alarm.check()
-
-    def _emit(self, signal: Signal, *arguments: object) -> None:
-        """A slot that raises is reported like Qt does, and harms neither us nor the other events."""
-        try:
-            signal.emit(*arguments)
-        except Exception:
-            traceback.print_exc()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from qnetseg.errors import MaskError, OutputError, QNetSegmentError
+from qnetseg.parsing import parse_json, read_text
 
 from .studies import RESULT_ENDING, Study, origin
 
@@ -138,7 +139,7 @@ def labelmap_of(grid: Volume, results: Sequence[StructureResult]) -> LabelMap:
 
 def _our_report(path: Path) -> dict[str, Any] | None:
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = parse_json(read_text(path))
         ours = isinstance(report["recipe"], dict) and "qnetseg" in report["recipe"] and "sha256" in report
         return report if ours else None
     except (OSError, ValueError, TypeError, KeyError):

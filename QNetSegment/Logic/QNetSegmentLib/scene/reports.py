@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qnetseg.parsing import parse_json
+
 from .canonical import in_own_planes
 from .layers import segment_ids_of
 from .volumes import grid_of
@@ -64,7 +66,7 @@ def stored_reports(node: Any) -> list[Found]:
         return []
     here = set(segment_ids_of(node))
     try:
-        entries = json.loads(node.GetAttribute(ATTRIBUTE) or "[]")
+        entries = parse_json(node.GetAttribute(ATTRIBUTE) or "[]")
         found = [Found(e["segment"], Report.from_json(e["report"]), e["drawn"]) for e in entries]
     except (ValueError, TypeError, KeyError):
         return []

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..segment import Query, Segmentation
     from ..volume import SupportSet
 
-    Segment = Callable[[SupportSet, Query, Box | None], Segmentation]
+    Segment = Callable[[SupportSet, Query, Box | None, Query | None], Segmentation]
 
 
 def engine(model: str | None, device: str, options: dict[str, Any]) -> Segment:
@@ -30,8 +30,10 @@ def engine(model: str | None, device: str, options: dict[str, Any]) -> Segment:
     chosen = SegmentOptions.from_dict({**options, "device": device})
     networks = load_networks(model)
 
-    def segment(support: SupportSet, query: Query, background: Box | None) -> Segmentation:
+    def segment(
+        support: SupportSet, query: Query, background: Box | None, drawn_on: Query | None
+    ) -> Segmentation:
         with Bar(support.name) as bar:
-            return segment_volume(support, query, networks, chosen, Job(bar.show), background)
+            return segment_volume(support, query, networks, chosen, Job(bar.show), background, drawn_on)
 
     return segment

@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     support = query.pack(drawn)
     say(f"Segmenting the {drawing.STRUCTURE} in {volume.shape[2]} slices from one drawn slice.")
     with ended_by_signals():
-        result = Found.of(compute.engine(arguments.model, arguments.device, {})(support, query, None))
+        result = Found.of(compute.engine(arguments.model, arguments.device, {})(support, query, None, None))
     info = SegmentInfo(1, drawing.STRUCTURE, drawing.COLOR, drawing.TERMINOLOGY)
     targets = [folder / "demo.seg.nrrd", folder / "demo.png"]
     mask = result.mask.placed(volume.shape).astype("int32")

@@ -40,6 +40,11 @@ class Inputs:
     drawn_on: Query | None
     structures: list[Structure]
 
+    @property
+    def another(self) -> Query | None:
+        """The volume that was drawn on, where it is another one than the query and known."""
+        return None if self.drawn_on is self.query else self.drawn_on
+
     def others_than(self, structure: Structure) -> Box | None:
         """Where the other structures are drawn on the query; None where nothing is."""
         drawn = [

@@ -166,7 +166,7 @@ def segment_all(
     query, found = inputs.query, []
     highest = np.zeros(query.shape, np.float32) if keep_confidence else None
     for structure in inputs.structures:
-        result = segment(structure.support, query, inputs.others_than(structure))
+        result = segment(structure.support, query, inputs.others_than(structure), inputs.another)
         found.append(Found.of(result))
         if highest is not None:
             np.maximum(highest, result.confidence, out=highest)

@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
         "convert",
         "convert an official Q-Net checkpoint, or store a model of ours otherwise",
         "qnetseg weights convert runs/default/model.safetensors small.safetensors --storage int8",
-        "\nA .pth checkpoint is read without running code from it.",
+        "\nA .pth checkpoint is read without running code from it, which needs PyTorch 2.10 or later.",
     )
     convert.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT", help="official .pth file, or a .safetensors model"

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import WeightsError
+from ..parsing import number, whole
 
 DEPTHS = (50, 101, 152)
 PATHS = ("dual", "fine", "coarse")
 THRESHOLDS = ("shared", "per_path", "fixed")
+_SMALLEST = 1e-6  # of what must be above 0
+_COUNTS = {"feature_channels": 4096, "threshold_hidden": 16384, "size": 1024}
+_RANGES = {  # wide enough for every experiment
+    "threshold_bias": (-1e4, 1e4),
+    "cosine_scale": (_SMALLEST, 1e4),
+    "sharpness": (_SMALLEST, 1e4),
+    "alpha": (0.0, 1.0),
+    "input_scale": (_SMALLEST, 1e4),
+    "input_shift": (-1e4, 1e4),
+    "spacing": (1e-3, 1e3),
+}
 
 
 FORMER = ("top_percent",)
@@ -66,12 +80,20 @@ class QNetConfig:
             ("paths", PATHS),
             ("threshold", THRESHOLDS),
         ):
-            if getattr(self, name) not in allowed:
-                raise WeightsError(
-                    f"The model configuration has {name}={getattr(self, name)!r}, which is"
-                    f" not one of {', '.join(map(str, allowed))}.",
-                    "Correct that entry.",
-                )
+            value = getattr(self, name)
+            if value not in allowed or type(value) is not type(allowed[0]):
+                raise _impossible(name, value, f"one of {', '.join(map(str, allowed))}")
+        for name, most in _COUNTS.items():
+            self._check(name, whole, 1, most)
+        for name, (low, high) in _RANGES.items():
+            self._check(name, number, low, high)
+
+    def _check(self, name: str, check: Callable[[Any, Any, Any], Any], low: float, high: float) -> None:
+        value = getattr(self, name)
+        try:
+            check(value, low, high)
+        except ValueError as error:
+            raise _impossible(name, value, str(error).removeprefix("not ")) from error
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as a JSON-able dictionary."""
@@ -88,3 +110,10 @@ class QNetConfig:
                 "It may come from a newer version; update QNetSegment.",
             )
         return cls(**values)
+
+
+def _impossible(name: str, value: object, allowed: str) -> WeightsError:
+    return WeightsError(
+        f"The model configuration has {name}={reprlib.repr(value)}, which is not {allowed}.",
+        "Correct that entry.",
+    )

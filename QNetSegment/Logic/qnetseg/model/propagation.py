@@ -6,6 +6,7 @@ it sees is made by `qnetseg.segment.evidence`; it knows no files and no millimet
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..parsing import number
 from .base import Network
 
 CHANNELS = 9
@@ -41,7 +43,7 @@ class PropagationConfig:
         widths = self.widths
         if len(widths) != 5 or any(not isinstance(w, int) or w % 8 or not 8 <= w <= 512 for w in widths):
             raise WeightsError(
-                f"A network of the widths {widths} cannot be built.", "Five multiples of 8 can."
+                f"A network of the widths {reprlib.repr(widths)} cannot be built.", "Five multiples of 8 can."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,14 +52,14 @@ class PropagationConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PropagationConfig:
-        """Inverse of `to_dict`. Raises `WeightsError`, `KeyError` or `TypeError`."""
+        """Inverse of `to_dict`. Raises `WeightsError`, `KeyError`, `TypeError` or `ValueError`."""
         unknown = sorted(set(values) - {"widths", "confidence"})
         if unknown:
             raise WeightsError(
                 f"The model configuration has unknown entries: {', '.join(unknown)}.",
                 "It may come from a newer version; update QNetSegment.",
             )
-        return cls(tuple(values["widths"]), tuple(map(float, values.get("confidence", ()))))
+        return cls(tuple(values["widths"]), tuple(number(w, -1e6, 1e6) for w in values.get("confidence", ())))
 
 
 class Propagated(NamedTuple):

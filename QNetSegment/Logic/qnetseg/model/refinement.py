@@ -12,6 +12,7 @@ Three modes, because the paper and the released code do different things:
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..parsing import number, whole
 from .prototype import anomaly_score_of_unit, foreground_probability, unit_features
 
 MODES = ("none", "reconstruction", "released", "closed_form")
@@ -45,7 +47,14 @@ class Refinement:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise InputError(f"There is no refinement mode {self.mode!r}.", f"Use one of {', '.join(MODES)}.")
+            raise InputError(
+                f"There is no refinement mode {reprlib.repr(self.mode)}.", f"Use one of {', '.join(MODES)}."
+            )
+        try:
+            whole(self.steps, 0, 10_000), number(self.rate, 0, 1e6)
+            number(self.blend, 0, 1), number(self.confidence, 0, 1)
+        except ValueError as error:
+            raise InputError(f"The refinement has an entry that is {error}.", "Correct it.") from error
 
     @classmethod
     def usual(cls, mode: str) -> Refinement:

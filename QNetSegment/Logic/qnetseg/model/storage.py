@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,17 +9,19 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ..atomic import replacing
 from ..errors import WeightsError
+from ..parsing import parse_json, parsing
+from ..tensor_file import MODEL_FORMAT, checksum, read_header, require_checksum
 from .base import Network
+from .pickles import read_pickle
 from .propagation import PropagationNet
 from .qnet import QNet
 
-FORMAT = "qnetseg-1"
 STORAGES = ("fp32", "bf16", "int8")
 _SCALE = ".int8_scale"  # suffix of the companion tensor of a weight stored as int8
 
@@ -60,7 +61,7 @@ def save_model(path: str | Path, network: Network, provenance: dict[str, Any], s
     if storage not in STORAGES:
         raise WeightsError(f"There is no storage {storage!r}.", f"Use one of {', '.join(STORAGES)}.")
     metadata = {
-        "format": FORMAT,
+        "format": MODEL_FORMAT,
         "method": network.name,
         "config": json.dumps(network.config.to_dict(), sort_keys=True),
         "provenance": json.dumps(provenance, sort_keys=True),
@@ -69,19 +70,20 @@ def save_model(path: str | Path, network: Network, provenance: dict[str, Any], s
     for key, value in network.state_dict().items():
         if not key.endswith("num_batches_tracked"):
             tensors.update(_pack(key, value.detach().cpu(), storage))
-    metadata["sha256"] = _digest(tensors, metadata)
+    metadata["sha256"] = checksum_of(tensors, metadata)
     with replacing(path) as part:
         part.write_bytes(save(tensors, metadata))
 
 
-def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
-    """SHA-256 over metadata and tensors; safetensors checks only the form of its header."""
-    described = metadata.get("method", "") + metadata["config"] + metadata["provenance"]
-    digest = hashlib.sha256(described.encode())
-    for key, value in sorted(tensors.items()):
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def checksum_of(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> str:
+    """Checksum that a file of these contiguous tensors on the CPU gets, see `qnetseg.tensor_file`."""
+    return checksum(
+        metadata,
+        (
+            (key, str(value.dtype), tuple(value.shape), [value.reshape(-1).view(torch.uint8).numpy().data])
+            for key, value in tensors.items()
+        ),
+    )
 
 
 def _pack(key: str, value: Tensor, storage: str) -> dict[str, Tensor]:
@@ -107,42 +109,23 @@ def _unpack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file. Raises `WeightsError` if it is missing or damaged."""
-    if not path.is_file():
-        raise WeightsError(f"The weights file {path} does not exist.", "Check the path.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(
+    read_header(path)
+    with (
+        parsing(
+            path.name,
+            WeightsError,
             f"The file {path.name} is not a safetensors file or is damaged.",
             "Get it again from its source; pickle files are never opened.",
-        ) from error
+        ),
+        safe_open(path, framework="pt") as file,
+    ):
+        return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors file or of a pickled state dict, which is read without running its code.
-
-    Raises:
-        WeightsError: missing, damaged, or holding more than tensors.
-    """
+    """Tensors of a .safetensors file or of a pickled state dict, see `read_pickle`. Raises `WeightsError`."""
     path = Path(path)
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)[0]
-    if not path.is_file():
-        raise WeightsError(f"The weights file {path} does not exist.", "Check the path.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state = dict(content.get("state_dict", content))
-    except Exception as error:  # torch reports damaged and unsafe pickles by many exception types
-        raise WeightsError(
-            f"The weights file {path.name} is damaged or holds more than tensors.",
-            "Save a plain state dict of tensors.",
-        ) from error
-    if not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(
-            f"The weights file {path.name} holds more than tensors.", "Save a plain state dict of tensors."
-        )
-    return state
+    return read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pickle(path)
 
 
 def lineage(provenance: dict[str, Any]) -> list[dict[str, Any] | None]:
@@ -154,7 +137,9 @@ def is_model(path: str | Path) -> bool:
     """Whether a file is a weights file of ours, of any method; False for what does not exist."""
     path = Path(path)
     return (
-        path.suffix == ".safetensors" and path.is_file() and read_safetensors(path)[1].get("format") == FORMAT
+        path.suffix == ".safetensors"
+        and path.is_file()
+        and read_header(path).metadata.get("format") == MODEL_FORMAT
     )
 
 
@@ -187,32 +172,42 @@ def read_model(path: str | Path, methods: Mapping[str, type[Kind]]) -> Model[Kin
         WeightsError: as `load_model`.
     """
     path = Path(path)
-    tensors, metadata = read_safetensors(path)
-    if metadata.get("format") != FORMAT:
+    header = read_header(path)
+    metadata = header.metadata
+    if metadata.get("format") != MODEL_FORMAT:
         raise WeightsError(
             f"The file {path.name} is not a QNetSegment model.",
             "Convert other checkpoints with: qnetseg weights convert.",
         )
-    try:
-        if "sha256" in metadata and metadata["sha256"] != _digest(tensors, metadata):
-            raise WeightsError(
-                f"The file {path.name} is damaged: its content does not match its checksum.",
-                "Get it again from its source.",
-            )
-        method = metadata.get("method", QNet.name)
-        if method not in methods:
-            raise WeightsError(
-                f"The file {path.name} holds weights of the method {method!r}, which cannot be used here.",
-                f"Choose weights of {', '.join(known.title for known in methods.values())}.",
-            )
-        config = methods[method].config_type.from_dict(json.loads(metadata["config"]))
-        provenance = json.loads(metadata["provenance"])
-    except (KeyError, json.JSONDecodeError, TypeError) as error:
+    require_checksum(path, header)
+    method = metadata.get("method", QNet.name)
+    if method not in methods:
         raise WeightsError(
-            f"The file {path.name} has no readable configuration.", "Get it again from its source."
-        ) from error
-    network, state = methods[method](config), _unpack(tensors)
-    fill(network, state, path.name)
+            f"The file {path.name} holds weights of the method {method!r}, which cannot be used here.",
+            f"Choose weights of {', '.join(known.title for known in methods.values())}.",
+        )
+    with parsing(
+        path.name,
+        WeightsError,
+        f"The file {path.name} has no readable configuration.",
+        "Get it again from its source.",
+    ):
+        config = methods[method].config_type.from_dict(parse_json(metadata["config"]))
+        provenance = parse_json(metadata["provenance"])
+        if not isinstance(provenance, dict):
+            raise ValueError("a provenance without entries")
+    shapes = {key: each.shape for key, each in header.tensors.items() if not key.endswith(_SCALE)}
+    with torch.device("meta"):  # without memory: a file may ask for a network of any size
+        _require_fit(methods[method](config), shapes, path.name)
+    network, tensors = methods[method](config), read_safetensors(path)[0]
+    with parsing(
+        path.name,
+        WeightsError,
+        f"The file {path.name} holds tensors that do not belong together.",
+        "Get it again from its source.",
+    ):
+        state = _unpack(tensors)
+        fill(network, state, path.name)
     wrong = sorted(key for key, value in state.items() if not bool(torch.isfinite(value).all()))
     if wrong:
         raise WeightsError(
@@ -236,13 +231,24 @@ def fill(
     Raises:
         WeightsError: names the tensors that are missing, unexpected or of another shape.
     """
+    own = _require_fit(network, {key: value.shape for key, value in state.items()}, source, name_in)
+    network.load_state_dict({key: state[name] for key, name in own.items()}, strict=False)
+
+
+def _require_fit(
+    network: Network,
+    shapes: Mapping[str, tuple[int, ...]],
+    source: str,
+    name_in: Callable[[str], str] = str,
+) -> dict[str, str]:
+    """Names of the network's tensors and of those in a state dict of these shapes; see `fill`."""
     own = {key: name_in(key) for key in network.state_dict() if not key.endswith("num_batches_tracked")}
-    wanted = {own[key]: value for key, value in network.state_dict().items() if key in own}
+    wanted = {own[key]: tuple(value.shape) for key, value in network.state_dict().items() if key in own}
     wrong = {
-        "missing": sorted(set(wanted) - set(state)),
-        "unexpected": sorted(set(state) - set(wanted)),
+        "missing": sorted(set(wanted) - set(shapes)),
+        "unexpected": sorted(set(shapes) - set(wanted)),
         "of another shape": sorted(
-            key for key in set(wanted) & set(state) if wanted[key].shape != state[key].shape
+            key for key in set(wanted) & set(shapes) if wanted[key] != tuple(shapes[key])
         ),
     }
     if any(wrong.values()):
@@ -255,4 +261,4 @@ def fill(
             f"The tensors of {source} do not fit a {network.described}: {listed}.",
             "Use the configuration that it was trained with.",
         )
-    network.load_state_dict({key: state[name] for key, name in own.items()}, strict=False)
+    return own

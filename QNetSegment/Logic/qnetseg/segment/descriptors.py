@@ -32,8 +32,12 @@ class Basis:
         """The axes along which (B, C, h, w) features vary most."""
         vectors = F.normalize(features.float(), dim=1).movedim(1, -1).flatten(0, 2)
         centre = vectors.mean(dim=0)
-        _, axes = torch.linalg.eigh((vectors - centre).T @ (vectors - centre))  # ascending
-        return cls(centre, axes[:, -DIMENSIONS:])
+        scatter = (vectors - centre).T @ (vectors - centre)
+        try:
+            _, axes = torch.linalg.eigh(scatter)  # ascending
+        except torch.linalg.LinAlgError:  # did not converge, as single precision may where axes are alike
+            _, axes = torch.linalg.eigh(scatter.double())
+        return cls(centre, axes[:, -DIMENSIONS:].float())
 
     def unit(self, features: Tensor) -> Tensor:
         """(B, C, h, w) features as unit vectors (B, D, h, w) along the axes."""
@@ -58,6 +62,10 @@ class Descriptors:
     def of(cls, units: Tensor, images: Tensor, size: tuple[int, int]) -> Descriptors:
         """units: (S, D, h, w) from `Basis.unit`; images: (S, H, W) float32; size: h and w."""
         return cls(units, neighbourhoods(images, size))
+
+    def chosen(self, slices: list[int]) -> Descriptors:
+        """Of some of the slices."""
+        return Descriptors(self.features[slices], self.intensities[slices])
 
     @property
     def size(self) -> tuple[int, int]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterable
 
-from ..errors import DeviceError
+import torch
+from torch import Tensor
+
+from ..errors import DeviceError, NetworkError
 
 NAMES = ("auto", "cpu", "cuda", "mps")
 
@@ -60,3 +63,14 @@ def computes_bf16(device: torch.device) -> bool:
         probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
         return bool(probe())
     return False
+
+
+def require_numbers(answer: Iterable[Tensor], device: torch.device, precision: str) -> None:
+    """Raise `NetworkError` where a network's answer holds NaN or infinite values: a result made of them would
+    look like one."""
+    if not all(bool(torch.isfinite(part).all()) for part in answer):
+        raise NetworkError(
+            f"The network's answer on the device {device.type} in {precision} holds values that are not"
+            " finite numbers.",
+            "Use --device cpu and --precision fp32; if that does not help, other weights.",
+        )

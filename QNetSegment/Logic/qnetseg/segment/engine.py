@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..boxes import Box
-from ..errors import InputError
+from ..errors import InputError, MaskError
 from ..model import Networks
 from ..volume import Drawing, FileSlices, SupportSet, Volume, file_slices, obliqueness
 from . import matching
@@ -59,6 +59,7 @@ def segment_volume(
     options: SegmentOptions | None = None,
     job: Job | None = None,
     background: Box | None = None,
+    drawn_on: Query | Volume | None = None,
 ) -> Segmentation:
     """Segment a volume from one or more drawn slices.
 
@@ -66,7 +67,7 @@ def segment_volume(
     found again first (`across`); `options.method` "q-net" predicts every slice on its own (`qnet`).
 
     Args:
-        example: what was drawn on this very volume, or drawn slices of this or another patient.
+        example: what was drawn on this very volume, or on `drawn_on`; or drawn slices of any patient.
         query: volume to segment, on any grid; a `Query` is prepared once for many structures and corrections,
             and what Q-Net sees of it is kept for the next call.
         networks: from `qnetseg.model.Networks`; only those that are needed are read.
@@ -75,6 +76,8 @@ def segment_volume(
             go on; None for nobody.
         background: on the volume's own grid, where something else is known to be, such as other segments; the
             structure is never found there. None for nothing known.
+        drawn_on: another patient's whole volume, whose slices were drawn on: with it the structure is found
+            in the right place more often. None where only the slices are at hand.
 
     Returns:
         Mask and confidence on the query's own grid, and a report.
@@ -82,20 +85,22 @@ def segment_volume(
     Raises:
         Cancelled: the job was cancelled.
         MaskError, InputError, GeometryError, DeviceError, WeightsError: an input cannot be used.
+        NetworkError: a network's answer is no number.
     """
     began = time.monotonic()
     options, job = options or SegmentOptions(), job or Job()
     if options.threads:
         torch.set_num_threads(options.threads)
     query = Query.of(query)
-    support = query.pack(example) if isinstance(example, Drawing) else example
+    other = None if drawn_on is None else Query.of(drawn_on)
+    support = (other or query).pack(example) if isinstance(example, Drawing) else example
     stack = query.stack(support)
     looked_at = _slices_to_look_at(options, len(stack.slices))
     known = _known(support, stack, background, query)
     if options.method == "volume" and stack.same_volume:
         ran = _drawn_volume(networks, stack, known, options, job)
     else:
-        ran = _by_qnet(networks, query, stack, support, looked_at, options, job)
+        ran = _by_qnet(networks, query, stack, support, looked_at, options, job, other)
     mask, probability = decided(ran.predicted, known if stack.same_volume else None, options.clean_up)
     if known.others is not None:
         mask &= ~known.others
@@ -133,6 +138,7 @@ def _by_qnet(
     looked_at: np.ndarray,
     options: SegmentOptions,
     job: Job,
+    drawn_on: Query | None,
 ) -> _Ran:
     """Another patient, or slice by slice: the two ways that need Q-Net."""
     model = networks.qnet
@@ -148,9 +154,23 @@ def _by_qnet(
         predicted = predict(runner, stack, grid, support, looked_at, options, job)
     else:
         propagator = Propagator(networks.propagation.network, options)
-        predicted = other_volume(Searcher(runner, propagator, grid, query), stack, support, options, job)
+        example = None if drawn_on is None else _example(support, drawn_on)
+        predicted = other_volume(
+            Searcher(runner, propagator, grid, query), stack, support, options, job, example
+        )
         warnings += propagator.warnings
     return _Ran(predicted, model.name, runner.device.type, runner.precision, (*warnings, *runner.warnings))
+
+
+def _example(support: SupportSet, drawn_on: Query) -> Stack:
+    """The whole volume that was drawn on. Raises InputError for another one."""
+    example = drawn_on.stack(support)
+    if not example.same_volume:
+        raise InputError(
+            f"The drawing was not made on the volume '{drawn_on.grid.name}'.",
+            "Give the one that it was drawn on.",
+        )
+    return example
 
 
 def _known(support: SupportSet, stack: Stack, background: Box | None, query: Query) -> Known:
@@ -158,8 +178,14 @@ def _known(support: SupportSet, stack: Stack, background: Box | None, query: Que
     others = None
     if background is not None and not background.is_empty:
         others = stack.along(background.placed(query.shape))
-    masks = {part.index: part.mask > 0 for part in support.slices} if stack.same_volume else {}
-    return Known(masks, others)
+    if not stack.same_volume:
+        return Known({}, others)
+    count, *shape = stack.slices.shape
+    if any(part.index >= count or list(part.mask.shape) != shape for part in support.slices):
+        raise MaskError(
+            "The drawing has slices that the volume it was drawn on does not have.", "Save the support again."
+        )
+    return Known({part.index: part.mask > 0 for part in support.slices}, others)
 
 
 def _voxel_ml(query: Query) -> float:

@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import is_out_of_memory
 from ..model import FewShotMethod
-from .device import choose_device, computes_bf16
+from .device import choose_device, computes_bf16, require_numbers
 from .job import Job
 from .options import SegmentOptions
 
@@ -49,10 +49,19 @@ class Runner(Generic[Network]):
         return self._wanted_precision
 
     def encode(self, images: Tensor) -> Any:
-        """Features of (B, H, W) float32 images by the network's method, float32 on the runner's device."""
+        """Features of (B, H, W) float32 images by the network's method, float32 on the runner's device.
+
+        Raises NetworkError.
+        """
         with torch.no_grad():
             features = self.network.encode(images.to(self.device, self._dtype))
-        return type(features)(*(part.float() for part in features))
+        features = type(features)(*(part.float() for part in features))
+        self.require_numbers(*features)
+        return features
+
+    def require_numbers(self, *answer: Tensor) -> None:
+        """Raise `NetworkError` where what the network says holds NaN or infinite values."""
+        require_numbers(answer, self.device, self.precision)
 
     def batches(
         self,

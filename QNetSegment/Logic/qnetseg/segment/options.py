@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..errors import InputError
 from ..model import Refinement
+from ..parsing import number, whole
 
 METHODS = ("volume", "q-net")
 MATCHING = ("auto", "nearest", "similar", "thirds")
@@ -52,12 +54,18 @@ class SegmentOptions:
         for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise InputError(
-                    f"The option {name} is {getattr(self, name)!r}.", f"Use {', '.join(allowed)}."
+                    f"The option {name} is {reprlib.repr(getattr(self, name))}.", f"Use {', '.join(allowed)}."
                 )
-        if self.batch_size < 1:
-            raise InputError("The option batch_size must be at least 1.")
-        if not 0 <= self.threads <= MOST_THREADS:  # more end the process
-            raise InputError(f"The option threads must be from 0 to {MOST_THREADS}.")
+        for name, low, high in (("batch_size", 1, 10_000), ("threads", 0, MOST_THREADS)):
+            try:
+                whole(getattr(self, name), low, high)
+            except ValueError as error:
+                raise InputError(f"The option {name} must be a whole number from {low} to {high}.") from error
+        if self.alpha is not None:
+            try:
+                number(self.alpha, 0, 1)
+            except ValueError as error:
+                raise InputError("The option alpha must be a number from 0 to 1.") from error
         if self.slices is not None and self.method != "q-net":
             raise InputError(
                 "Only the method q-net can look at some slices alone.", "Use the method q-net, or all slices."
@@ -73,7 +81,7 @@ class SegmentOptions:
         unknown = sorted(set(values) - {entry.name for entry in fields(cls)})
         if unknown:
             raise InputError(
-                f"There is no option {unknown[0]!r}.",
+                f"There is no option {reprlib.repr(unknown[0])}.",
                 f"Options are {', '.join(entry.name for entry in fields(cls))}.",
             )
         values = dict(values)
@@ -81,7 +89,7 @@ class SegmentOptions:
             if "refinement" in values:
                 values["refinement"] = Refinement(**values["refinement"])
             if values.get("slices") is not None:
-                values["slices"] = tuple(int(index) for index in values["slices"])
+                values["slices"] = tuple(whole(index, 0, 1 << 30) for index in values["slices"])
             return cls(**values)
         except (TypeError, ValueError) as error:
             raise InputError(

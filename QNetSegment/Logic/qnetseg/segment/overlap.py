@@ -1,4 +1,4 @@
-"""Voxels that several structures claim. Imports no torch."""
+"""How far masks overlap, and voxels that several structures claim. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import numpy as np
 
 from ..boxes import Box
 from .result import Found
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    """Dice of two bool masks of one shape; 0 where both are empty."""
+    together = int(one.sum()) + int(other.sum())
+    return 2 * int((one & other).sum()) / together if together else 0.0
 
 
 def share_voxels(found: Sequence[Found]) -> list[Box]:

@@ -6,7 +6,7 @@ import torch
 
 from ..errors import is_out_of_memory
 from ..model.propagation import Propagated, PropagationNet
-from .device import choose_device, computes_bf16
+from .device import choose_device, computes_bf16, require_numbers
 from .evidence import Appearance, Scene, evidence
 from .options import SegmentOptions
 
@@ -30,7 +30,7 @@ class Propagator:
         return self._wanted_precision
 
     def look(self, scene: Scene, appearance: Appearance) -> Propagated:
-        """What the network says of windows; everything on the CPU, float32."""
+        """What the network says of windows; everything on the CPU, float32. Raises NetworkError."""
         try:
             return self._look(scene, appearance)
         except RuntimeError as error:
@@ -50,7 +50,9 @@ class Propagator:
         low = self.precision == "bf16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
             said = self.network(seen)
-        return Propagated(said.logits.float().cpu(), said.presence.float().cpu())
+        on_cpu = Propagated(said.logits.float().cpu(), said.presence.float().cpu())
+        require_numbers(on_cpu, self.device, self.precision)
+        return on_cpu
 
     def _place(self) -> None:
         # On the CPU the caller's own network serves: it is not changed.

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..boxes import Box
+from ..parsing import number, short_text, whole
+
+_MOST = 1e12  # of any figure in an account
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,25 @@ class Report:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Report:
-        """Inverse of `to_json`."""
-        return cls(
+        """Inverse of `to_json`. Raises ValueError, TypeError or KeyError for an account that nobody gave."""
+        report = cls(
             **{
                 **values,
                 "slices": tuple(SliceReport(**entry) for entry in values["slices"]),
                 "warnings": tuple(values["warnings"]),
             }
         )
+        texts = (report.structure, report.model, report.device, report.precision, report.plane)
+        for text in (*texts, *report.warnings):
+            short_text(text)
+        for value in (report.seconds, report.volume_ml, report.threshold_offset):
+            number(value, -_MOST, _MOST)
+        for part in report.slices:
+            whole(part.index, 0, int(_MOST)), whole(part.support_index, 0, int(_MOST))
+            number(part.score, 0, 1), number(part.area_mm2, 0, _MOST)
+            if not isinstance(part.occupied, bool) or not isinstance(part.drawn, bool):
+                raise ValueError("neither true nor false")
+        return report
 
 
 @dataclass(frozen=True)

@@ -48,11 +48,13 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """Descriptors of the query's S slices and of the n drawn ones, whose masks are (n, h, w) float32."""
+    """Descriptors of the query's S slices and of the n drawn ones, whose masks are (n, h, w) float32, and the
+    axes of both."""
 
     query: Descriptors
     support: Descriptors
     masks: torch.Tensor
+    basis: Basis
 
 
 def predict(
@@ -95,8 +97,9 @@ def predict(
             units[part.start :] = [prepared.basis.unit(features.finest.cpu())]
         own = Prototypes(*(p[chosen[part]].to(features.fine.device) for p in prepared.prototypes))
         scores = runner.network.scores(own, features, options.refinement, prepared.offset)
-        fused: np.ndarray = runner.network.fuse(scores, size, alpha=options.alpha)[:, 0].cpu().numpy()
-        return fused
+        fused = runner.network.fuse(scores, size, alpha=options.alpha)[:, 0].cpu()
+        runner.require_numbers(fused)
+        return fused.numpy()
 
     for part, fused in runner.batches(images, work, "slices", job, kept):
         probability[looked_at[part]] = grid.to_native(fused)
@@ -109,7 +112,7 @@ def predict(
         Descriptors.of(torch.cat(units), images, places),
         Descriptors.of(prepared.units, torch.from_numpy(drawn), places),
     )
-    return replace(found, described=Described(*both, known))
+    return replace(found, described=Described(*both, known, prepared.basis))
 
 
 class _Prepared:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import FileWarning, InputError, VolumeError
+from ..errors import FileWarning, InputError, VolumeError, is_out_of_memory
+from ..parsing import short_of_memory
 from .integrity import DamagedError, require_whole_dicom
 from .itk import DICOM, LPS_RAS, RawImage, metadata_of, quiet, read_image, require_text
 from .multiframe import ordered_frames
@@ -327,6 +328,8 @@ def _pixels(files: Sequence[str], folder: Path) -> np.ndarray:
         with quiet():
             array = sitk.GetArrayFromImage(reader.Execute())
     except (DamagedError, RuntimeError, MemoryError) as cause:
+        if is_out_of_memory(cause):
+            raise VolumeError(*short_of_memory(folder.name)) from cause
         raise _unreadable(folder) from cause
     return array.reshape(-1, *array.shape[-2:])
 

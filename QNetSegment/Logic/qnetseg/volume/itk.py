@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import GeometryError, InputError, QNetSegmentError
+from ..errors import GeometryError, InputError, QNetSegmentError, is_out_of_memory
+from ..parsing import short_of_memory
 from .integrity import DamagedError, DataNameError, NotFiniteError, require_whole, require_whole_dicom
 from .volume import axis_directions, axis_spacing
 
@@ -86,6 +87,8 @@ def read_image(path: Path, *, as_float: bool, vectors: bool, error: type[InputEr
             "Rename the data file without %, also in the header.",
         ) from cause
     except (DamagedError, RuntimeError, MemoryError) as cause:
+        if is_out_of_memory(cause):
+            raise error(*short_of_memory(path.name)) from cause
         if "orthonormal" in str(cause) or "determinant" in str(cause):
             raise GeometryError(
                 f"'{path.name}' has no usable position in space: its axes are not perpendicular or missing.",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +13,19 @@ import numpy as np
 
 from ..atomic import replacing
 from ..errors import InputError, MaskError
+from ..parsing import number, parse_json, parsing, short_text, whole
 from .drawing import DEFAULT_COLOR, Drawing
 from .normalise import TOP_PERCENT, normalise
+from .npz import Archive
 from .orientation import ANATOMICAL_AXES, PLANES, Orientation, array_axes, canonical
-from .volume import Volume
+from .volume import MIN_DETERMINANT, Volume
 
 FORMAT = "qnetseg-support"
 FORMAT_VERSION = 2
 
-UNREADABLE = (
-    *(OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),  # the archive is damaged
-    *(ValueError, TypeError, KeyError, AttributeError, MaskError),  # its content is not ours
-)
+MOST_SLICES = 1_000_000
+FARTHEST = 1e7  # mm, ten kilometres
+SPACINGS = (1e-6, 1e5)  # mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +115,9 @@ class SupportSet:
             ],
         }
         arrays: dict[str, Any] = {"header": np.array(json.dumps(header))}
-        for number, part in enumerate(self.slices):
-            arrays[f"image_{number}"] = np.asarray(part.image, np.float32)
-            arrays[f"mask_{number}"] = np.asarray(part.mask, np.uint8)
+        for n, part in enumerate(self.slices):
+            arrays[f"image_{n}"] = np.asarray(part.image, np.float32)
+            arrays[f"mask_{n}"] = np.asarray(part.mask, np.uint8)
         with replacing(path, ".npz", mode) as temporary:
             np.savez_compressed(temporary, **arrays)
             try:
@@ -132,57 +131,69 @@ class SupportSet:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"The support file '{path}' does not exist.")
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                header = json.loads(str(archive["header"]))
-                if header["format"] != FORMAT:
-                    raise ValueError("another format")
-                if header["version"] > FORMAT_VERSION:
-                    raise InputError(
-                        f"The support file '{path.name}' was written by a newer version of QNetSegment.",
-                        "Update QNetSegment, or save the support again with this version.",
-                    )
-                slices = tuple(
-                    _loaded_slice(archive[f"image_{n}"], archive[f"mask_{n}"], header["plane"], entry)
-                    for n, entry in enumerate(header["slices"])
+        with (
+            parsing(
+                path.name,
+                InputError,
+                f"'{path.name}' is not a support file of QNetSegment, or it is damaged.",
+                "Choose a file that was saved as a support, or save the support again.",
+            ),
+            Archive(path) as archive,
+        ):
+            header = parse_json(str(archive.array("header")))
+            if header["format"] != FORMAT:
+                raise ValueError("another format")
+            if whole(header["version"], 1, MOST_SLICES) > FORMAT_VERSION:
+                raise InputError(
+                    f"The support file '{path.name}' was written by a newer version of QNetSegment.",
+                    "Update QNetSegment, or save the support again with this version.",
                 )
-            axes = np.array(header["axes"], dtype=np.float64)
-            if axes.shape != (3, 3) or not np.allclose(np.linalg.norm(axes, axis=1), 1.0, atol=1e-3):
-                raise ValueError("wrong axes")
-            red, green, blue = (float(part) for part in header["color"])
-            if float(header.get("top_percent", TOP_PERCENT)) != TOP_PERCENT:
+            if number(header.get("top_percent", TOP_PERCENT), 0, 99) != TOP_PERCENT:
                 raise InputError(
                     f"The images of the support file '{path.name}' were normalised in another way.",
                     "Save the support again with this version.",
                 )
+            slices = tuple(
+                _loaded_slice(archive.array(f"image_{n}"), archive.array(f"mask_{n}"), header["plane"], entry)
+                for n, entry in enumerate(header["slices"])
+            )
+            if len({part.index for part in slices}) < len(slices):
+                raise ValueError("two slices of one index")
+            red, green, blue = (number(part, 0, 1) for part in header["color"])
             return cls(
                 slices,
-                str(header["name"]),
+                short_text(header["name"]),
                 (red, green, blue),
-                str(header["terminology"]),
-                str(header["volume_id"]),
-                axes,
-                tuple(int(index) for index in header.get("strays", ())),
+                short_text(header["terminology"]),
+                short_text(header["volume_id"]),
+                _loaded_axes(header["axes"]),
+                tuple(whole(index, 0, MOST_SLICES) for index in header.get("strays", ())),
             )
-        except UNREADABLE as error:
-            raise InputError(
-                f"'{path.name}' is not a support file of QNetSegment, or it is damaged.",
-                "Choose a file that was saved as a support, or save the support again.",
-            ) from error
+
+
+def _loaded_axes(values: Any) -> np.ndarray:
+    """(3, 3) unit vectors from a file."""
+    axes = np.array([[number(part, -2, 2) for part in row] for row in values])
+    if axes.shape != (3, 3) or not np.allclose(np.linalg.norm(axes, axis=1), 1.0, atol=1e-3):
+        raise ValueError("wrong axes")
+    if abs(np.linalg.det(axes)) < MIN_DETERMINANT:
+        raise ValueError("axes in one plane")
+    return axes
 
 
 def _loaded_slice(image: np.ndarray, mask: np.ndarray, plane: str, entry: dict[str, Any]) -> SupportSlice:
-    """A slice from a file, its arrays checked because the file may come from anywhere."""
+    """A slice from a file, its arrays and entries checked because the file may come from anywhere."""
     fits = image.ndim == 2 and image.shape == mask.shape and image.size > 0
     if not fits or image.dtype != np.float32 or mask.dtype != np.uint8:
         raise ValueError("arrays of a wrong shape or type")
     if not np.isfinite(image).all() or mask.max() > 1:
         raise ValueError("arrays of wrong values")
-    rows, columns = (float(mm) for mm in entry["spacing"])
-    if not (0.0 < rows < np.inf and 0.0 < columns < np.inf):
-        raise ValueError("wrong spacing")
-    position, index, finished = float(entry["position"]), int(entry["index"]), entry.get("finished", True)
-    return SupportSlice(image, mask, plane, (rows, columns), position, index, bool(finished))
+    rows, columns = (number(mm, *SPACINGS) for mm in entry["spacing"])
+    finished = entry.get("finished", True)
+    if not isinstance(finished, bool):
+        raise ValueError("neither finished nor not")
+    position, index = number(entry["position"], -FARTHEST, FARTHEST), whole(entry["index"], 0, MOST_SLICES)
+    return SupportSlice(image, mask, plane, (rows, columns), position, index, finished)
 
 
 def pack(drawing: Drawing, image: Volume, orientation: Orientation, fingerprint: str) -> SupportSet:

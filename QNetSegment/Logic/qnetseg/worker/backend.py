@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """A `segment` request with its files read."""
+    """A `segment` request with its files read; drawn_on: the drawing's volume, where it is another one."""
 
     support: SupportSet
     query: Query
@@ -36,22 +36,24 @@ class Task:
     options: dict[str, Any]
     device: str
     background: Box | None = None
+    drawn_on: Query | None = None
 
 
 def read_task(request: Segment, folder: Path, held: Held) -> Task:
     """Read the files of a request. Raises NotOpen, WorkerFailure, InputError and its kinds."""
     from ..volume import SupportSet
 
+    query, drawn_on = held[request.query], None
     if request.drawing is not None:
-        drawing = read_drawing(folder, request.drawing)
-        support = held[request.drawing.volume].pack(drawing)
+        drawn_on = held[request.drawing.volume]
+        support = drawn_on.pack(read_drawing(folder, request.drawing))
     else:
         assert request.support is not None
         support = SupportSet.load(folder / request.support)
-    query = held[request.query]
     held.forget_features(query)
     background = None if request.background is None else read_box(folder, request.background)
-    return Task(support, query, request.model, request.options, request.device, background)
+    other = None if drawn_on is query else drawn_on
+    return Task(support, query, request.model, request.options, request.device, background, other)
 
 
 def check_engine() -> str:
@@ -108,7 +110,9 @@ class Backend:
         device = {} if task.device == "auto" else {"device": task.device}
         options = SegmentOptions.from_dict({**task.options, **device})
         networks = self.networks(task.model)
-        return segment_volume(task.support, task.query, networks, options, job, task.background)
+        return segment_volume(
+            task.support, task.query, networks, options, job, task.background, task.drawn_on
+        )
 
     def networks(self, name: str | None) -> Networks:
         """Those of this model's name or path, read again only when a file has changed.

@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from ..errors import OutputError, why
+from ..parsing import parsing
 from ..processes import MARK, gone, mark
 from .failures import WorkerFailure
 from .protocol import FOLDER_PREFIX
@@ -125,13 +126,16 @@ def load_array(
 ) -> np.ndarray:
     """Read an array of the exchange. Raises WorkerFailure unless it has these dimensions, `dtype` (any if
     None) and `shape` (any if None)."""
-    try:
-        with open(path, "rb") as stream:  # np.load would open .npz files as well
-            array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise WorkerFailure(
-            f'The array "{path.name}" of the exchange with the worker cannot be read: {error}.', _AGAIN
-        ) from error
+    with (
+        parsing(
+            path.name,
+            WorkerFailure,
+            f'The array "{path.name}" of the exchange with the worker cannot be read.',
+            _AGAIN,
+        ),
+        open(path, "rb") as stream,  # np.load would open .npz files as well
+    ):
+        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
     fits = array.ndim == dimensions and (dtype is None or array.dtype == dtype)
     if not fits or (shape is not None and array.shape != shape):
         raise WorkerFailure(

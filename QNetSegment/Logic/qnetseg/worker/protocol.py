@@ -32,6 +32,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from .. import errors
+from ..parsing import parse_json
 from .failures import ProtocolError, WorkerFailure, error_kinds
 from .fields import BUILT, CHECKS, BoxFile, Drawn, Matrix, is_id
 
@@ -299,8 +300,8 @@ def _json_object(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE:
         raise ProtocolError(f"A message is longer than {MAX_LINE} bytes.")
     try:
-        content = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # invalid UTF-8 is a ValueError too
+        content = parse_json(line.decode("utf-8"))
+    except ValueError as error:  # invalid UTF-8 is one, too
         raise ProtocolError(f"A line is not JSON: {_shown(line)}.") from error
     if not isinstance(content, dict):
         raise ProtocolError(f"A line is not a JSON object: {_shown(line)}.")

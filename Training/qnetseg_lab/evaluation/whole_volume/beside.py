@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qnetseg.errors import InputError, why
+from qnetseg.parsing import parse_json, read_text
 
 from .runner import WholeVolumeRun
 
@@ -24,7 +25,7 @@ def rows_beside(path: Path, run: WholeVolumeRun) -> tuple[dict[str, str], list[d
         InputError: it is no such result file, was made with other settings, or adds no method.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
         rows = [(row["method"], row["choice"], row) for row in content["rows"]]
         described = {key: content[key] for key in SAME}
         origin = {"file": path.name, "revision": str(content["revision"])}

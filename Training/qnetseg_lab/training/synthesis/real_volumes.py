@@ -13,6 +13,7 @@ import torch
 
 from qnetseg.atomic import replacing
 from qnetseg.errors import DatasetError, OutputError, why
+from qnetseg.parsing import parsing
 from qnetseg.volume import Volume, normalise, read_labelmap, read_volume
 
 from ...data import dataset, open_volumes
@@ -115,7 +116,16 @@ def _keep(study: _Study, folder: Path) -> None:
 def _tissue(study: _Study, folder: Path, device: torch.device) -> Tissue:
     volume = study.volume()
     segmented = [] if study.segmentation is None else [study.segmentation(volume)]
-    with np.load(_kept(study, folder), allow_pickle=False) as archive:
+    path = _kept(study, folder)
+    with (
+        parsing(
+            path.name,
+            DatasetError,
+            f"The supervoxels {path} are damaged.",
+            "Delete them; they are computed again.",
+        ),
+        np.load(path, allow_pickle=False) as archive,
+    ):
         computed = [archive[key] for key in sorted(archive.files)]
     for labels in segmented + computed:
         if labels.shape != volume.shape:

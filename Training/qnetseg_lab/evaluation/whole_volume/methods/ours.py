@@ -20,7 +20,9 @@ _prepared = lru_cache(maxsize=2)(Query.of)
 def segment(task: Task, networks: Networks, options: SegmentOptions) -> Answer:
     """`segment_volume` on the whole native volume."""
     support = drawing(task.support or task)
-    result = segment_volume(support, _prepared(task.study.volume), networks, options)
+    query = _prepared(task.study.volume)
+    example = None if task.support is None else _prepared(task.support.study.volume)
+    result = segment_volume(support, query, networks, options, drawn_on=example)
     mask = task.as_drawn(np.asarray(task.study.stack(result.mask) > 0))
     confidence = {entry.index: entry.score for entry in result.report.slices}
     doubted = bool({NOT_FOUND, FOUND_VAGUELY} & set(result.report.warnings))

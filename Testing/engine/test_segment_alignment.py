@@ -1,0 +1,110 @@
+"""Two bodies laid over each other, and a structure that is found in the right place with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from qnetseg.errors import Cancelled, InputError
+from qnetseg.segment import SegmentOptions, segment_volume
+from qnetseg.segment.alignment import Body, align, moved
+from qnetseg.segment.descriptors import Descriptors
+from qnetseg.volume import support_from_mask
+from qnetseg_lab.evaluation.body_phantom import body_phantom
+from support.walker_network import simple_networks
+
+EXACT = SegmentOptions(device="cpu", precision="fp32", batch_size=4)
+CELLS = 32
+
+
+def landscape():
+    """(1, 8, 16, 40, 40) smooth random features of a large body."""
+    coarse = torch.randn(1, 8, 7, 12, 12, generator=torch.Generator().manual_seed(2))
+    return F.interpolate(coarse, (16, 40, 40), mode="trilinear", align_corners=True)
+
+
+def body(first, size, scale=1.0):
+    """A part of the landscape from a corner (planes, rows, columns) on, `scale` of its cells to a cell."""
+    grid = torch.stack(
+        torch.meshgrid(*(torch.arange(n).float() for n in size), indexing="ij"), dim=-1
+    ) * scale + torch.tensor(first)
+    at = (2 * grid / torch.tensor([15.0, 39.0, 39.0]) - 1).flip(-1)[None]
+    features = F.grid_sample(landscape(), at, align_corners=True)[0].movedim(0, 1)
+    around = torch.zeros(size[0], 9, *size[1:])
+    around[:, 4] = 1.0  # all of it is body
+    return Body.of(Descriptors(F.normalize(features, dim=1), 0.2 * around), gap=5.0)
+
+
+@pytest.mark.parametrize(("first", "scale"), [((3.0, 4.0, 6.0), 1.0), ((2.0, 3.0, 2.0), 0.9)])
+def test_a_body_is_found_where_it_lies(first, scale):
+    query, support = body(first, (8, CELLS, CELLS), scale), body((0.0, 0.0, 0.0), (16, 40, 40))
+    support = Body(support.places[:, :, :CELLS, :CELLS], support.inside[:, :8, :8], 1)
+    positions = align(query, support)
+    own = torch.stack(
+        torch.meshgrid(*(torch.arange(n).float() for n in (8, CELLS, CELLS)), indexing="ij"), -1
+    )
+    off = (positions - own * scale - torch.tensor(first)).norm(dim=-1)
+    there = ((own * scale + torch.tensor(first))[..., 1:] < CELLS - 1).all(dim=-1)
+    assert float(off[there].median()) < 1.0
+
+    pixels = torch.zeros(16, 2 * CELLS, 2 * CELLS)
+    pixels[4:9, 20:40, 24:44] = 1  # of two pixels to a cell
+    found = moved(pixels, positions, 2 * CELLS) > 0.5
+    expected = torch.zeros_like(found)
+    lo, hi = (
+        ((torch.tensor([20.0, 24.0]) / 2 - torch.tensor(first)[1:]) / scale * 2).round().int(),
+        20 / scale,
+    )
+    expected[
+        max(0, round((4 - first[0]) / scale)) : round((9 - first[0]) / scale),
+        max(0, int(lo[0])) : round(float(lo[0]) + hi),
+        max(0, int(lo[1])) : round(float(lo[1]) + hi),
+    ] = True
+    assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.7
+
+
+def test_planes_lie_five_millimetres_apart_at_least():
+    thin = Descriptors(F.normalize(torch.randn(20, 8, 16, 16), dim=1), torch.zeros(20, 9, 16, 16))
+    assert (Body.of(thin, 1.0).step, len(Body.of(thin, 1.0).places)) == (5, 4)
+    assert (Body.of(thin, 8.0).step, len(Body.of(thin, 8.0).places)) == (1, 20)
+
+
+@pytest.fixture(scope="module")
+def patients():
+    """A volume, the support drawn on it, another patient's volume and its truth."""
+    volume, truth = body_phantom((12, 64, 60), (8.0, 4.0, 4.0))
+    mask = np.zeros_like(truth)
+    mask[6] = truth[6]
+    return (
+        volume,
+        support_from_mask(volume, mask, plane="axial"),
+        *body_phantom((10, 70, 64), (9.0, 4.0, 4.0), seed=5),
+    )
+
+
+def test_the_volume_that_was_drawn_on_helps_to_find_the_place(patients):
+    drawn_on, support, query, truth = patients
+    result = segment_volume(support, query, simple_networks(), EXACT, drawn_on=drawn_on)
+    found = result.mask > 0
+    assert 2 * (found & (truth > 0)).sum() / (found.sum() + (truth > 0).sum()) > 0.8
+    again = segment_volume(support, query, simple_networks(), EXACT, drawn_on=drawn_on)
+    assert np.array_equal(result.mask, again.mask)
+
+
+def test_a_volume_that_was_not_drawn_on_is_refused(patients):
+    _, support, query, _ = patients
+    with pytest.raises(InputError, match="not made on the volume"):
+        segment_volume(support, query, simple_networks(), EXACT, drawn_on=query)
+
+
+def test_it_can_be_cancelled_while_bodies_are_laid_over_each_other(patients, monkeypatch):
+    drawn_on, support, query, _ = patients
+
+    def cancelled(*_):
+        raise Cancelled("enough")
+
+    monkeypatch.setattr("qnetseg.segment.across.align", cancelled)
+    with pytest.raises(Cancelled):
+        segment_volume(support, query, simple_networks(), EXACT, drawn_on=drawn_on)
