@@ -17,29 +17,26 @@ from typing import Any
 import numpy as np
 
 from qnetseg.errors import InputError
-from qnetseg.segment import Job, Report, Segmentation
+from qnetseg.segment import Job, Report, Segmentation, SliceReport
 
 BRIGHT = 1.0  # of the normalised image
+
+
+def report_of(task: Any, seconds: float = 0.0) -> Report:
+    """A report on one slice."""
+    part = {"index": 0, "occupied": True, "score": 0.5, "support_index": 0, "area_mm2": 1.0, "drawn": False}
+    names = {"structure": task.support.name, "model": str(task.model), "plane": task.support.plane}
+    figures = {"seconds": seconds, "volume_ml": 0.0, "threshold_offset": 0.0}
+    where = {"device": task.device, "precision": "fp32"}
+    said = {"slices": (SliceReport(**part),), "warnings": (str(os.getpid()),)}
+    return Report(**names, **figures, **where, **said)
 
 
 def segmentation_of(task: Any, seconds: float = 0.0) -> Segmentation:
     """The bright part of the query."""
     image = task.query.orientation.back(task.query.image.array)
-    part = {"index": 0, "occupied": True, "score": 0.5, "support_index": 0, "area_mm2": 1.0, "drawn": False}
-    report = {
-        "structure": task.support.name,
-        "model": str(task.model),
-        "device": task.device,
-        "precision": "fp32",
-        "seconds": seconds,
-        "volume_ml": 0.0,
-        "plane": task.support.plane,
-        "threshold_offset": 0.0,
-        "slices": [part],
-        "warnings": [str(os.getpid())],
-    }
     mask = np.ascontiguousarray(image > BRIGHT, np.uint8)
-    return Segmentation(mask, np.ascontiguousarray(np.clip(image, 0, 1)), Report.from_json(report))
+    return Segmentation(mask, np.ascontiguousarray(np.clip(image, 0, 1)), report_of(task, seconds))
 
 
 def forever(busy: bool = False) -> None:

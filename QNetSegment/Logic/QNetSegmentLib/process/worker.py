@@ -119,8 +119,8 @@ class Worker:
         drawn_on: the volume of the example, None for the query or where it is not at hand. how: see
         `segment_request`. Raises WorkerError while another task runs.
         """
-        sources = [query] if drawn_on is None else [query, drawn_on]
-        return self._submit(sources, segment_request(example, **how), requests.read_found)
+        request = segment_request(example, **how)
+        return self._submit([query, drawn_on or query], request, requests.read_found)
 
     def pack(self, drawing: Drawing, drawn_on: Source) -> str:
         """Let the worker join a drawing with its image; its answer is a `SupportSet`. See `segment`."""
@@ -266,7 +266,7 @@ class Worker:
             self._greeted(event)
             return
         task = self._task
-        if event.id == self._unanswered and not isinstance(event, protocol.Progress):
+        if event.id == self._unanswered:
             self._unanswered = ""
             self._cancel_limit.stop()
         if task is None or task.sent is None or event.id not in (task.sent.id, None):
@@ -289,8 +289,7 @@ class Worker:
             return
         self._start_limit.stop()
         self._start_wanted = False
-        if self._task is None:
-            self._idle_limit.start(self._idle_s)
+        self._idle_limit.start(self._idle_s)  # which spares a busy worker
         emit(self.ready, event)
         self._advance()
 
