@@ -169,9 +169,8 @@ def run_many(widget: Any, title: str) -> None:
     busy, whole = time.thread_time() - before, time.perf_counter() - seconds
     assert state.preview is not None, widget.ui.messageLabel.text
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{title}: {whole:.1f} s, own thread busy {1000 * busy:.0f} ms, of it the click {1000 * clicked:.0f} ms"
-    )
+    print(f"{title}: {whole:.1f} s")
+    print(f"  own thread busy {1000 * busy:.0f} ms, of it the click {1000 * clicked:.0f} ms")
     print(f"  peak memory of the application's process {peak:.0f} MiB")
 
 
