@@ -38,6 +38,11 @@ class LibrarySection:
         self._say("")
         self.read()
 
+    def cleanup(self) -> None:
+        """The module is unloaded, and the worker may answer after its widgets."""
+        if self._packing is not None:
+            self._packing.call_off()
+
     def read(self) -> None:
         """Show what is in the library."""
         parameters = self._session.parameters

@@ -43,8 +43,8 @@ class Source:
 
     @classmethod
     def of(cls, volume: Any, series: str | None = None) -> Source:
-        """Of a `Volume`, or of a path."""
+        """Of a path; or of a `Volume`, each time as another one, because ids of objects come again."""
         if isinstance(volume, (str, os.PathLike)):
             path = os.path.abspath(volume)
             return cls(("file", path, series), path=path, series=series)
-        return cls(("volume", id(volume)), volume.name, None, volume.array, volume.ijk_to_ras)
+        return cls((object(),), volume.name, None, volume.array, volume.ijk_to_ras)
