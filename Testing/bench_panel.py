@@ -1,11 +1,13 @@
 """How long the panel keeps a user waiting, in milliseconds; run by hand on a quiet machine:
 
-    QT_QPA_PLATFORM=offscreen .venv/bin/python Testing/bench_panel.py [--large] [--build]
+    QT_QPA_PLATFORM=offscreen .venv/bin/python Testing/bench_panel.py [--large] [--build] [--structures N]
 
 Without an option: a real segmentation of a phantom of 36 x 256 x 256 voxels with the default model. Prints
 the longest gap of the event loop while it runs, and the time from a click to its effect. --large: the same
 for 300 x 512 x 512 voxels with an engine that answers at once, since only the start and the end of a run
-touch voxels. --build: the time that the module takes to build its widget for the first time.
+touch voxels. --build: the time that the module takes to build its widget for the first time. --structures:
+N structures on 100 x 512 x 512 voxels of int16, with an engine that answers at once: for how long the
+application's own thread is busy from the click to the result, and how much memory its process takes.
 """
 
 from __future__ import annotations
@@ -131,10 +133,52 @@ def run(widget: Any, title: str) -> None:
         print(f"  gap of {gap:.0f} ms at tick {tick} of {heartbeat.ticks}, before it: {text!r}")
 
 
+def prepare_many(widget: Any, count: int) -> None:
+    """A volume with `count` structures, each drawn on one slice."""
+    import slicer
+
+    from QNetSegmentLib.scene.segments import add_segment, write_segment
+
+    shape = (100, 512, 512)
+    array = np.random.default_rng(0).integers(0, 100, shape, np.int16)
+    masks = []
+    for number in range(count):
+        row, column = 30 + 90 * (number // 5), 30 + 90 * (number % 5)
+        mask = np.zeros(shape, np.uint8)
+        mask[50, row : row + 80, column : column + 80] = 1
+        masks.append(mask)
+    node = slicer.util.addVolumeFromArray(array, name="many")
+    widget.ui.querySelector.setCurrentNode(node)
+    widget.ui.newDrawingButton.click()
+    drawing = widget.panel.session.parameters.drawing
+    write_segment(drawing, drawing.GetSegmentation().GetNthSegmentID(0), masks[0], node)
+    for number, mask in enumerate(masks[1:], 1):
+        add_segment(drawing, mask, node, f"structure {number}", (1.0, 0.0, 0.0))
+    spin(lambda: len(widget.panel.session.drawn) == count)
+
+
+def run_many(widget: Any, title: str) -> None:
+    """One run of many structures: what it costs the application itself."""
+    import resource
+
+    state = widget.panel.session
+    seconds, before = time.perf_counter(), time.thread_time()
+    widget.ui.segmentButton.click()
+    clicked = time.thread_time() - before
+    spin(lambda: state.run is None)
+    busy, whole = time.thread_time() - before, time.perf_counter() - seconds
+    assert state.preview is not None, widget.ui.messageLabel.text
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{title}: {whole:.1f} s")
+    print(f"  own thread busy {1000 * busy:.0f} ms, of it the click {1000 * clicked:.0f} ms")
+    print(f"  peak memory of the application's process {peak:.0f} MiB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="How long the panel keeps a user waiting, in milliseconds.")
     parser.add_argument("--large", action="store_true", help="300 x 512 x 512 voxels, instant engine")
     parser.add_argument("--build", action="store_true", help="how long the widget takes to be built")
+    parser.add_argument("--structures", type=int, metavar="N", help="N structures, instant engine")
     arguments = parser.parse_args()
     session()
     begin = time.perf_counter()
@@ -147,10 +191,16 @@ def main() -> None:
         return
     widget.parent.resize(360, 900)
     widget.parent.show()
-    if arguments.large:
+    if arguments.large or arguments.structures:
         from QNetSegmentLib.process import worker
 
-        worker.worker_command = lambda: [sys.executable, str(HERE / "support" / "fake_worker.py")]
+        worker.worker_command = lambda: [sys.executable, str(HERE / "support" / "instant_worker.py")]
+    if arguments.structures:
+        prepare_many(widget, arguments.structures)
+        for title in ("first run", "second run, warm, the volume open"):
+            run_many(widget, title)
+        unload_module(widget)
+        return
     shape = (300, 512, 512) if arguments.large else (36, 256, 256)
     prepare(widget, shape)
     for title in ("first run", "second run, with a warm process and a preview"):

@@ -1,14 +1,15 @@
-"""Kills `qnetseg segment` a hundred times, and looks at what is left: `make kill-test`.
+"""Kills segmentations a hundred times, and looks at what is left: `make kill-test`.
 
-Client, worker, both or their process group get SIGKILL, SIGTERM, SIGHUP, SIGQUIT or SIGINT, at any time from
-the start to the end and at every change of a name. Then the next start sweeps, and:
+A client of the worker, the worker, both or their process group get SIGKILL, SIGTERM, SIGHUP, SIGQUIT or
+SIGINT, at any time from the start to the end and at every change of a name. Then the next start sweeps, and:
 
 - no file of the patient is left in the temporary folder, and no hidden file beside the results;
 - every result is there, whole, of the run before or of this one, and no older than those after it;
 - runs that nobody disturbs find the same voxels as before, to the last.
 
 It is the real worker with a real, though small and untrained, network. Most processes are forked from this
-one, which has loaded torch, so that a hundred take two minutes; some are started as users start them.
+one, which has loaded torch, so that a hundred take two minutes; some are the command line, which has no
+worker, started as users start it.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "QNetSegment" / "Logic"), str(ROOT / "Testing")]
@@ -40,11 +42,21 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from qnetseg import atomic, segment  # noqa: E402, F401 - loaded once, for all processes
-from qnetseg.cli import main  # noqa: E402
+from qnetseg.boxes import Box  # noqa: E402
+from qnetseg.cli import compute, main  # noqa: E402
 from qnetseg.model import save_model  # noqa: E402
 from qnetseg.model.propagation import PropagationConfig, PropagationNet  # noqa: E402
-from qnetseg.volume import LabelMap, Volume, read_labelmap, read_volume, write_labelmap, write_volume  # noqa: E402
-from qnetseg.worker import exchange, process, server  # noqa: E402
+from qnetseg.segment import Query, Segmentation  # noqa: E402
+from qnetseg.volume import (  # noqa: E402
+    LabelMap,
+    SupportSet,
+    Volume,
+    read_labelmap,
+    read_volume,
+    write_labelmap,
+    write_volume,
+)
+from qnetseg.worker import WorkerClient, exchange, process, server  # noqa: E402
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT")
 VICTIMS = ("client", "worker", "both", "group")
@@ -171,13 +183,16 @@ class Bed:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for number in range(3):
             os.dup2(nowhere, number)
-        if not forked:
+        if not forked:  # the command line
             environment = os.environ | {"PYTHONPATH": str(ROOT / "QNetSegment" / "Logic")}
             os.execve(sys.executable, [sys.executable, "-m", "qnetseg", *self.arguments], environment)
         process.subprocess.Popen = ForkedWorker  # type: ignore[misc, assignment]
         if dies_at is not None:
             _die_at(dies_at)
-        os._exit(main(self.arguments))
+        with WorkerClient() as client:
+            compute.engine = partial(through, client, self.folder / "scan.mha")  # type: ignore[assignment]
+            code = main(self.arguments)
+        os._exit(code)
 
     def run(self, forked: bool = True) -> float:
         """A run that nobody disturbs; its seconds."""
@@ -185,6 +200,21 @@ class Bed:
         code = _ended(self.started(forked))
         assert code == 0, f"an undisturbed run ended with {code}"
         return time.monotonic() - began
+
+
+def through(
+    client: WorkerClient, path: Path, model: str, device: str, options: dict[str, Any]
+) -> Callable[..., Segmentation]:
+    """In the place of `compute.engine`: the command is a client of a worker."""
+    scan = client.open(path)
+
+    def find(support: SupportSet, query: Query, background: Box | None, _: object) -> Segmentation:
+        settings = {"model": model, "device": device, "options": options, "confidence_of": "volume"}
+        found = client.segment(support, scan, background=background, **settings)
+        assert found.confidence is not None
+        return Segmentation(found.mask.placed(query.shape).view(np.uint8), found.confidence, found.report)
+
+    return find
 
 
 def _die_at(step: int) -> None:
@@ -224,11 +254,10 @@ def _wait_until_gone(number: int) -> None:
     raise AssertionError(f"worker {number} did not end")
 
 
-def _worker_of(client: int, forked: bool) -> int | None:
-    with suppress(OSError, ValueError, IndexError):  # there is none yet, or no more
-        if forked:
+def _worker_of(forked: bool) -> int | None:
+    if forked:
+        with suppress(OSError, ValueError):  # there is none yet
             return int(Path(os.environ["KILLS_WORKER"]).read_text())
-        return int(Path(f"/proc/{client}/task/{client}/children").read_text().split()[0])
     return None
 
 
@@ -296,17 +325,17 @@ def trial(
     if step is not None:
         done = f"killed at change {step} of a name"
         _ended(bed.started(dies_at=step))
-        worker = _worker_of(0, True)
+        worker = _worker_of(True)
     else:
         forked = dice.random() >= STARTED
         victim, name = dice.choice(VICTIMS), dice.choice(SIGNALS)
         client = bed.started(forked)
         time.sleep(dice.uniform(0.0, 1.1) * (seconds if forked else 5 * seconds))
-        worker = _worker_of(client, forked)
+        worker = _worker_of(forked)
         strike(client, worker, victim, name)
         done = f"{name} to {victim}"
         _ended(client)
-        worker = worker or _worker_of(client, forked)
+        worker = worker or _worker_of(forked)
     if worker is not None:
         _wait_until_gone(worker)
     return done, look(bed, list(zip(contents, old, strict=True)))

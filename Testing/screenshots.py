@@ -151,18 +151,22 @@ def cover(panel: Panel, state: Any) -> None:
 
 def slices(state: Any, path: Path) -> None:
     """The result in the scene as a contact sheet."""
+    from qnetseg.boxes import Box
     from qnetseg.cli.contact_sheet import contact_sheet
-    from qnetseg.segment import Segmentation
-    from QNetSegmentLib.runs.prepare import drawn_supports
+    from qnetseg.segment import Query
+    from qnetseg.segment.result import Found
+    from qnetseg.volume import Volume
     from QNetSegmentLib.scene.reports import stored_reports
     from QNetSegmentLib.scene.segments import segment_mask
-    from QNetSegmentLib.scene.volumes import volume_of
+    from QNetSegmentLib.scene.volumes import source_of
 
     node, preview = state.parameters.queryVolume, state.preview
-    support = drawn_supports(state.parameters.drawing, node)[0]
+    source = source_of(node)
+    volume = Volume.checked(source.array, source.ijk_to_ras, source.name)
+    support = Query.of(volume).pack(state.drawings()[0])
     found = segment_mask(preview, preview.GetSegmentation().GetNthSegmentID(0), node)
-    result = Segmentation(found.astype("uint8"), found.astype("float32"), stored_reports(preview)[0].report)
-    contact_sheet(volume_of(node), result, support, path, node.GetName())
+    result = Found(Box.around(found), None, stored_reports(preview)[0].report)
+    contact_sheet(volume, result, support, path, node.GetName())
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ LOGIC = ROOT / "QNetSegment" / "Logic"
 ROOMS = {
     "QNetSegment/Logic/qnetseg": (
         *("__main__", "cli", "worker", "segment", "models", "model", "volume"),
-        *("atomic", "cores", "errors", "parsing", "processes", "provenance", "tensor_file"),
+        *("atomic", "boxes", "cores", "errors", "parsing", "processes", "provenance", "tensor_file"),
     ),
     "QNetSegment/Logic/QNetSegmentLib": (
         *("panel", "selftest", "runs", "sample_data", "scene", "process", "setup", "library"),

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from qnetseg.boxes import Box
 from qnetseg.cli import demo, drawing, main
 from qnetseg.cli.contact_sheet import chosen_slices, contact_sheet
 from qnetseg.errors import InputError, OutputError
+from qnetseg.segment.result import Found
 from qnetseg.volume import Volume, canonical, read_labelmap, read_volume, support_from_mask
 from support.cli_bed import bed
 
@@ -110,7 +112,7 @@ def sheet_of(volume, mask, plane, path, drawn_here=True, support_volume=None):
     report = SimpleNamespace(
         slices=parts, structure="box", volume_ml=1.0, seconds=2.0, device="cpu", model="tiny", plane=plane
     )
-    contact_sheet(volume, SimpleNamespace(mask=orientation.back(mask), report=report), support, path, "Test")
+    contact_sheet(volume, Found(Box.around(orientation.back(mask)), None, report), support, path, "Test")
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])

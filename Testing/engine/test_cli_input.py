@@ -1,4 +1,4 @@
-"""Bad input of `qnetseg segment`: one sentence, exit code 2, no output file, no worker started."""
+"""Bad input of `qnetseg segment`: one sentence, exit code 2, no output file, nothing computed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def bed(tmp_path, monkeypatch):
     bed = Bed(tmp_path)
     monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
     monkeypatch.setenv("QNETSEG_MODELS", str(tmp_path / "downloads"))
-    monkeypatch.setattr("qnetseg.worker.client.default_command", lambda: pytest.fail("a worker was started"))
+    monkeypatch.setattr("qnetseg.cli.compute.engine", lambda *_: pytest.fail("something is computed"))
     return bed
 
 

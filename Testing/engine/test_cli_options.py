@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from qnetseg.cli import compute
 from qnetseg.segment import SegmentOptions
 from support.cli_bed import Bed, drawing_array, scan_array, write_image
 
@@ -19,36 +20,32 @@ def bed(tmp_path, monkeypatch):
     return bed
 
 
-class Notes:
-    """A client that notes what it is asked for and finds what was drawn, on the query's voxels."""
-
-    def __init__(self):
-        self.asked = []
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def segment(self, support, query, **settings):
-        self.asked.append((support, settings))
-        mask = np.zeros(query.shape, np.uint8)
-        report = SimpleNamespace(
-            to_json=lambda: {"structure": support.name, "slices": [], "warnings": [], **SAID}
-        )
-        return SimpleNamespace(mask=mask, confidence=mask.astype(np.float32), report=report)
-
-
 SAID = {"volume_ml": 0.0, "plane": "axial", "seconds": 0.0, "device": "cpu"}
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the worker is asked for: pairs of support set and settings."""
-    client = Notes()
-    monkeypatch.setattr("qnetseg.worker.WorkerClient", lambda: client)
-    return client.asked
+    """What the engine is asked for: pairs of support set and settings. It finds nothing."""
+    noted = []
+
+    def engine(model, device, options):
+        def segment(support, query, background, drawn_on):
+            noted.append(
+                (
+                    support,
+                    {"model": model, "options": options, "background": background, "drawn_on": drawn_on},
+                )
+            )
+            mask = np.zeros(query.shape, np.uint8)
+            report = SimpleNamespace(
+                to_json=lambda: {"structure": support.name, "slices": [], "warnings": [], **SAID}
+            )
+            return SimpleNamespace(mask=mask, confidence=mask.astype(np.float32), report=report)
+
+        return segment
+
+    monkeypatch.setattr(compute, "engine", engine)
+    return noted
 
 
 def test_options_of_the_method_reach_the_engine(bed, asked):
@@ -67,14 +64,15 @@ def test_other_drawn_structures_are_background_on_their_own_volume_only(bed, ask
     assert bed.segment() == 0
     drawn = drawing_array()
     assert [support.name for support, _ in asked] == ["label 1", "label 2"]
-    assert np.array_equal(asked[0][1]["background"], drawn == 2)
-    assert np.array_equal(asked[1][1]["background"], drawn == 1)
+    assert np.array_equal(asked[0][1]["background"].placed(drawn.shape), drawn == 2)
+    assert np.array_equal(asked[1][1]["background"].placed(drawn.shape), drawn == 1)
     asked.clear()
     assert bed.segment("--label", "1") == 0 and asked[0][1]["background"] is None
     asked.clear()
     other = write_image(bed.folder / "other.nrrd", scan_array(1))
     assert bed.segment("--support", other) == 0
     assert [settings["background"] for _, settings in asked] == [None, None]
+    assert [settings["drawn_on"].shape for _, settings in asked] == [scan_array().shape] * 2
 
 
 def test_slices_without_the_structures_are_told(bed, asked):

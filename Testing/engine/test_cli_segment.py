@@ -1,4 +1,4 @@
-"""`qnetseg segment` with a worker that finds the bright voxels: options, outputs, cancellation, faults."""
+"""`qnetseg segment` with an engine that finds the bright voxels: options, outputs, cancellation, faults."""
 
 from __future__ import annotations
 
@@ -9,39 +9,31 @@ import subprocess
 import sys
 import textwrap
 import time
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from qnetseg.cli import main, outputs, segment
-from qnetseg.cli.results import write_results
+from qnetseg.cli.inputs import Inputs, Structure
 from qnetseg.errors import OutputError
-from qnetseg.segment.overlap import Overlay
-from qnetseg.volume import LabelMap, SegmentInfo, Volume, read_labelmap, read_volume, write_labelmap
-from support.cli_bed import bed, drawing_array, scan_array, write_image
+from qnetseg.segment import Query, Segmentation
+from qnetseg.segment.result import Found
+from qnetseg.volume import (
+    LabelMap,
+    SegmentInfo,
+    Volume,
+    normalise,
+    read_labelmap,
+    read_volume,
+    write_labelmap,
+)
+from support.cli_bed import bed, drawing_array, fake_engine, scan_array, write_image
 from support.dicom_bed import save, slice_of
-from support.worker_bed import FAKE, LOGIC, PATIENCE
+from support.worker_bed import LOGIC, PATIENCE
 
 __all__ = ["bed"]
-
-SUPPORT = Path(__file__).parents[1] / "support"
-
-
-def worker_that(do):
-    """Command of a worker that treats every request as `do` says (see fake_worker.py)."""
-    code = f"""
-        import dataclasses, sys
-        sys.path[:0] = [{str(SUPPORT)!r}, {str(LOGIC)!r}]
-        import fake_worker
-        def segment(job, progress, cancel):
-            return fake_worker.segment(dataclasses.replace(job, options={{"do": {do!r}}}), progress, cancel)
-        fake_worker.main(segment, check=lambda: "0.0-fake")
-    """
-    return [sys.executable, "-c", textwrap.dedent(code)]
 
 
 def names(folder):
@@ -54,7 +46,9 @@ def test_segmentation_confidence_and_report_appear(bed, capsys):
     query, found = read_volume(bed.query), read_labelmap(bed.output)
     assert np.array_equal(found.array, query.array > 1)
     np.testing.assert_allclose(found.ijk_to_ras, query.ijk_to_ras)
-    np.testing.assert_allclose(read_volume(confidence).array, np.clip(query.array, 0, 1))
+    np.testing.assert_allclose(
+        read_volume(confidence).array, np.clip(normalise(query.array), 0, 1), atol=1e-5
+    )
     content = json.loads(report.read_text(encoding="utf-8"))
     assert [part["label"] for part in content["segments"]] == [1]
     assert (content["query"], content["support"], content["mask"]) == ("scan.nii.gz",) * 2 + (
@@ -71,8 +65,7 @@ def test_json_is_one_object_on_stdout(bed, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["outputs"] == {"output": str(bed.results / "out.nii.gz")}
     assert [part["structure"] for part in told["segments"]] == ["label 1", "label 2"]
-    pids = {part["warnings"][0] for part in told["segments"]}
-    assert len(pids) == 1, "one warm worker serves all labels"
+    assert {part["warnings"][0] for part in told["segments"]} == {str(os.getpid())}, "in this process"
 
 
 def test_names_colours_and_terminology_go_through(bed):
@@ -121,7 +114,7 @@ def test_a_format_that_cannot_hold_the_result_is_refused_before_anything_is_comp
     matrix = read_volume(bed.folder / "study").ijk_to_ras
     write_labelmap(mask, LabelMap(drawing_array().astype(np.int32), matrix, ()))
     study = bed.folder / "study"
-    monkeypatch.setattr("qnetseg.worker.client.default_command", lambda: pytest.fail("something is computed"))
+    monkeypatch.setattr("qnetseg.cli.compute.engine", lambda *_: pytest.fail("something is computed"))
     confidence = ("--confidence", bed.results / "c.nii.gz")
     for code in (
         bed.segment(query=study, mask=mask, output=bed.results / "o.nii.gz"),
@@ -147,25 +140,36 @@ def test_a_drawing_on_another_patient(bed):
     assert read_labelmap(bed.results / "out.mha").array.shape == read_volume(bed.query).shape
 
 
-def result_of(mask, confidence):
-    return SimpleNamespace(
-        mask=np.array(mask, np.uint8).reshape(1, 1, -1),
-        confidence=np.array(confidence, np.float32).reshape(1, 1, -1),
-    )
+def found_of(mask, confidence):
+    values = np.array([[confidence]], np.float32)
+    return Found.of(Segmentation(np.array([[mask]], np.uint8), values, None))
 
 
-def test_a_voxel_of_two_segments_goes_to_the_more_confident_one(tmp_path):
-    query = Volume(np.zeros((1, 1, 5), np.float32), np.eye(4), "query")
-    segments = [SegmentInfo(label, str(label), (0.0, 0.0, 0.0)) for label in (3, 5)]
-    overlay = Overlay(keep_highest=True)
-    overlay.add(result_of([1, 1, 1, 0, 0], [0.6, 0.9, 0.7, 0.4, 0.2]))
-    overlay.add(result_of([0, 1, 1, 1, 0], [0.3, 0.8, 0.95, 0.3, 0.1]))
-    targets = {"output": tmp_path / "a.seg.nrrd", "confidence": tmp_path / "c.nrrd"}
-    write_results(targets, overlay, segments, query, {})
-    assert read_labelmap(targets["output"]).array.tolist() == [[[3, 3, 5, 5, 0]]]
-    confidence = read_volume(targets["confidence"]).array
-    np.testing.assert_allclose(confidence.ravel(), [0.6, 0.9, 0.95, 0.4, 0.2], rtol=1e-6)
-    assert overlay.contested == 2
+def test_a_voxel_of_two_segments_goes_to_the_more_confident_one():
+    grid = Volume.blank((1, 1, 5), np.eye(4))
+    structures = [Structure(SegmentInfo(label, str(label), (0.0, 0.0, 0.0)), None) for label in (3, 5)]
+    found = [
+        found_of([1, 1, 1, 0, 0], [0.6, 0.9, 0.7, 0.4, 0.2]),
+        found_of([0, 1, 1, 1, 0], [0.3, 0.8, 0.95, 0.3, 0.1]),
+    ]
+    labelmap, overlap = segment.combine(structures, found, grid)
+    assert labelmap.array.tolist() == [[[3, 3, 5, 5, 0]]]
+    assert overlap == 2
+
+
+def test_the_confidence_file_has_the_highest_of_all_segments(bed, monkeypatch):
+    """Results are folded in one by one; of each only the voxels that were found stay."""
+    values = iter([[[[0.25, 0.75]]], [[[0.5, 0.25]]]])
+
+    def segmented(*_):
+        confidence = np.array(next(values), np.float32)
+        return Segmentation(np.ones((1, 1, 2), np.uint8), confidence, None)
+
+    query = Query.of(Volume(np.arange(2, dtype=np.float32).reshape(1, 1, 2), np.eye(4)))
+    structures = [Structure(None, None), Structure(None, None)]
+    inputs = Inputs(None, query, None, structures)
+    found, confidence = segment.segment_all(segmented, inputs, keep_confidence=True)
+    assert confidence.array.tolist() == [[[0.5, 0.75]]] and len(found) == 2
 
 
 def test_empty_segments_of_the_mask_are_passed_over_unless_asked_for(bed, capsys):
@@ -233,12 +237,12 @@ def test_a_write_that_fails_is_an_output_error(tmp_path):
     ("do", "code", "sentence"),
     [
         ("user error", 2, "The option is unknown. Leave it out."),
-        ("exit", 1, "The worker process ended unexpectedly (exit code 3)."),
-        ("bug", 1, "The segmentation failed inside the program"),
+        ("bug", 1, "Something failed inside the program (KeyError: 'a bug')."),
+        ("no memory", 1, "The memory of this machine is too small."),
     ],
 )
-def test_faults_in_the_worker_are_sentences(bed, capsys, monkeypatch, do, code, sentence):
-    monkeypatch.setattr("qnetseg.worker.client.default_command", lambda: worker_that(do))
+def test_faults_of_the_engine_are_sentences(bed, capsys, monkeypatch, do, code, sentence):
+    monkeypatch.setattr("qnetseg.cli.compute.engine", fake_engine(do))
     assert bed.segment("--label", "1") == code
     told = capsys.readouterr()
     assert told.out == "" and told.err.count("\n") == 1 and sentence in told.err
@@ -246,13 +250,13 @@ def test_faults_in_the_worker_are_sentences(bed, capsys, monkeypatch, do, code, 
 
 
 def test_debug_shows_where_it_happened(bed, capsys, monkeypatch):
-    monkeypatch.setattr("qnetseg.worker.client.default_command", lambda: worker_that("bug"))
+    monkeypatch.setattr("qnetseg.cli.compute.engine", fake_engine("bug"))
     assert bed.segment("--label", "1", "--debug") == 1
-    assert capsys.readouterr().err.count("Traceback") >= 2  # here and in the worker
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_an_unexpected_fault_is_a_sentence_and_code_1(bed, capsys, monkeypatch):
-    monkeypatch.setattr(segment, "read_drawings", lambda *_, **__: {}["a bug"])
+    monkeypatch.setattr("qnetseg.cli.inputs.read_drawings", lambda *_, **__: {}["a bug"])
     assert bed.segment() == 1
     told = capsys.readouterr().err
     assert "Something failed inside the program (KeyError: 'a bug')" in told and "Traceback" not in told
@@ -263,11 +267,12 @@ def test_control_c_cancels_cleanly(bed):
     started = bed.folder / "started"
     code = f"""
         import pathlib, signal, sys
-        import qnetseg.worker.client as client
-        from qnetseg.cli import common, main
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        from qnetseg.cli import common, compute, main
+        from support.cli_bed import fake_engine
         signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background inherit none
-        client.default_command = lambda: {worker_that("wait")!r}
-        common.Bar.__call__ = lambda self, event: pathlib.Path({str(started)!r}).touch()
+        compute.engine = fake_engine("wait")
+        common.Bar.show = lambda *_: pathlib.Path({str(started)!r}).touch()
         sys.exit(main(sys.argv[1:]))
     """
     arguments = ["segment", bed.query, "--mask", bed.mask, "--output", bed.output]
@@ -284,33 +289,13 @@ def test_control_c_cancels_cleanly(bed):
     deadline = time.monotonic() + PATIENCE
     while not started.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the worker, too
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     try:
         out, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert (process.returncode, out, err) == (130, "", "qnetseg: Cancelled; nothing was written.\n")
     assert names(bed.results) == [] and names(temporary) == []
-
-
-def test_the_process_that_segments_never_loads_torch(bed):
-    code = f"""
-        import sys
-        import qnetseg.worker.client as client
-        from qnetseg.cli import main
-        client.default_command = lambda: {FAKE!r}
-        code = main(sys.argv[1:])
-        sys.exit(code or 3 * ("torch" in sys.modules))
-    """
-    arguments = ["segment", bed.query, "--mask", bed.mask, "--output", bed.output]
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(LOGIC)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_slices_to_look_at_are_told_in_ranges(capsys):
@@ -340,7 +325,7 @@ def test_progress_fills_the_bar(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with Bar("liver") as bar:
         for done, total, stage in ((1, 1, "support"), (2, 8, "slices"), (8, 8, "slices")):
-            bar(Namespace(done=done, total=total, stage=stage))
+            bar.show(done, total, stage)
     assert "8/8" in capsys.readouterr().err
 
 

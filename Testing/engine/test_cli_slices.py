@@ -10,11 +10,11 @@ import pytest
 import SimpleITK as sitk
 
 from qnetseg.cli import segment
+from qnetseg.cli.inputs import Inputs, packed
 from qnetseg.cli.results import in_file_terms
-from qnetseg.segment import Report, SliceReport
-from qnetseg.volume import PLANES, SegmentInfo, Volume, canonical, file_slices, plane_name, support_from_mask
-from support.cli_bed import Bed
-from support.worker_bed import FAKE
+from qnetseg.segment import Query, Report, SliceReport
+from qnetseg.volume import PLANES, Drawing, Volume, canonical, file_slices, plane_name, support_from_mask
+from support.cli_bed import Bed, fake_engine
 
 SHAPE = (4, 5, 6)
 HEART = np.array([-0.6, 0.62, -0.5]) / np.linalg.norm([-0.6, 0.62, -0.5])
@@ -77,6 +77,11 @@ def report_of(support, volume):
     return Report("x", "m", "cpu", "fp32", 1.0, 2.0, support.plane, 0.0, slices, ())
 
 
+def counted(volume, drawn_on, support):
+    inputs = Inputs(volume, Query.of(volume), drawn_on and Query.of(drawn_on), [])
+    return segment.counted(inputs, support)
+
+
 @pytest.mark.parametrize("flip", [False, True])
 def test_the_report_of_a_short_axis_stack_is_in_the_files_terms(flip):
     volume = Volume.checked(
@@ -85,15 +90,15 @@ def test_the_report_of_a_short_axis_stack_is_in_the_files_terms(flip):
     mask = np.zeros(volume.shape, np.uint8)
     mask[6, 5:10, 5:10] = 1
     support = support_from_mask(volume, mask)
-    content = in_file_terms(report_of(support, volume), *segment.counted(volume, volume, support))
+    content = in_file_terms(report_of(support, volume), *counted(volume, volume, support))
     assert (content["plane"], content["axis"]) == ("short axis", "k")
     assert [part["index"] for part in content["slices"]] == list(range(9))
     assert [part["index"] for part in content["slices"] if part["drawn"]] == [6]
     assert {part["support_index"] for part in content["slices"]} == {6}
     json.dumps(content)
-    assert segment.counted(volume, None, support)[1] == segment.counted(volume, volume, support)[0]
+    assert counted(volume, None, support)[1] == counted(volume, volume, support)[0]
     other = Volume(volume.array + 1, volume.ijk_to_ras, "SA")
-    assert segment.counted(other, None, support)[1] is None
+    assert counted(other, None, support)[1] is None
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -102,8 +107,7 @@ def test_slices_without_the_structure_are_named_by_their_index_in_the_file(flip)
     volume = Volume.checked(np.random.default_rng(0).random((9, 20, 20)).astype(np.float32), matrix)
     drawn = np.zeros(volume.shape, bool)
     drawn[6, 5:10, 5:10] = True
-    drawing = segment.Drawing.of(SegmentInfo(1, "x", (1.0, 0.0, 0.0)), drawn)
-    (support,) = segment.build_supports(volume, [drawing], [1, 8])
+    support = packed(Query.of(volume), Drawing.of_mask(drawn, volume.shape), [1, 8])
     slices = file_slices(volume, support.plane)
     assert sorted(slices.at(part.index) for part in support.slices) == [1, 6, 8]
 
@@ -112,7 +116,7 @@ def test_pictures_and_lines_count_as_the_file_does(tmp_path, monkeypatch, capsys
     """A file whose slices run from the head to the feet."""
     bed = Bed(tmp_path)
     monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
-    monkeypatch.setattr("qnetseg.worker.client.default_command", lambda: FAKE)
+    monkeypatch.setattr("qnetseg.cli.compute.engine", fake_engine())
     for path in (bed.query, bed.mask):
         image = sitk.ReadImage(str(path))
         image.SetDirection((1, 0, 0, 0, 1, 0, 0, 0, -1))
@@ -122,6 +126,6 @@ def test_pictures_and_lines_count_as_the_file_does(tmp_path, monkeypatch, capsys
     report = bed.results / "r.json"
     assert bed.segment("--label", "1", "--report", report, "--picture", bed.results / "p.png") == 0
     content = json.loads(report.read_text(encoding="utf-8"))["segments"][0]
-    # The worker tells of the lowest slice, which is the file's last one.
+    # The fake engine tells of the lowest slice, which is the file's last one.
     assert content["axis"] == "k" and [part["index"] for part in content["slices"]] == [5]
     assert "slice 5, confidence 0.50" in titles and "look at slices 5\n" in capsys.readouterr().out

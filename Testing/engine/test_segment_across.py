@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from qnetseg.errors import Cancelled
-from qnetseg.segment import FeatureCache, SegmentOptions, segment_volume
+from qnetseg.segment import Query, SegmentOptions, segment_volume
 from qnetseg.segment.best_slice import outlined, slice_confidence
 from qnetseg.segment.correspondence import (
     CLEAREST,
@@ -22,8 +22,9 @@ from qnetseg.segment.correspondence import (
     correspond,
     displacement,
 )
-from qnetseg.segment.descriptors import MOST_SLICES, Descriptors
+from qnetseg.segment.descriptors import Descriptors
 from qnetseg.segment.inference import Runner
+from qnetseg.segment.query import MOST_SLICES
 from qnetseg.volume import support_from_mask
 from qnetseg_lab.evaluation.body_phantom import body_phantom
 from support.walker_network import simple_networks
@@ -118,21 +119,21 @@ def patients():
 
 def test_another_structure_of_another_patient_needs_no_encoder_for_its_volume(patients, monkeypatch):
     support, other, _ = patients
-    networks, cache = simple_networks(), FeatureCache()
-    first = segment_volume(support, other, networks, EXACT, cache=cache)
+    networks, query = simple_networks(), Query.of(other)
+    first = segment_volume(support, query, networks, EXACT)
     encode, seen = Runner.encode, []
     monkeypatch.setattr(
         Runner, "encode", lambda self, images: seen.append(len(images)) or encode(self, images)
     )
-    again = segment_volume(support, other, networks, EXACT, cache=cache)
+    again = segment_volume(support, query, networks, EXACT)
     assert seen == [1]  # the drawn slice itself
     assert np.array_equal(again.confidence, first.confidence)
 
 
-def test_features_of_very_many_slices_are_not_kept():
-    cache = FeatureCache()
-    assert cache.slices(None, (1,), MOST_SLICES + 1) is None
-    assert cache.slices(None, (1,), MOST_SLICES) == []
+def test_features_of_very_many_slices_are_not_kept(patients):
+    query = Query.of(patients[1])
+    assert query.features(None, (1,), MOST_SLICES + 1) is None
+    assert query.features(None, (1,), MOST_SLICES) == []
 
 
 def test_a_volume_without_the_structure_is_left_empty(patients):

@@ -12,7 +12,7 @@ from qnetseg.segment.drawn import MOST_WINDOWS, propagate
 from qnetseg.segment.evidence import Appearance, Scene, evidence
 from qnetseg.segment.job import Job
 from qnetseg.segment.propagator import Propagator
-from qnetseg.segment.scenes import Drawing, Scenes
+from qnetseg.segment.scenes import Known, Scenes
 from qnetseg_lab.evaluation.metrics import dice
 from support.walker_network import walker_model
 
@@ -40,7 +40,7 @@ def test_a_long_tube_is_followed_to_its_end_by_windows_that_move_aside(propagato
     image, truth = tube(count=120, drift=0.25, first=4, last=118)
     told = []
     job = Job(progress=lambda *event: told.append(event))
-    found = propagate(propagator, image, SPACING, Drawing({60: truth[60]}), job)
+    found = propagate(propagator, image, SPACING, Known({60: truth[60]}), job)
     assert found.probability.shape == image.shape and found.probability.dtype == np.float32
     assert dice(found.probability > 0.5, truth) > 0.85
     assert len(told) >= 3 and all(stage == "slices" and total == 120 for _, total, stage in told)
@@ -65,17 +65,17 @@ def test_a_much_larger_slice_that_was_found_joins_the_drawn_one(propagator, monk
         init(self, slices, spacing, drawing)
 
     monkeypatch.setattr(Scenes, "__init__", watched)
-    found = propagate(propagator, image, (4.0, 1.0, 1.0), Drawing({4: truth[4]}))
+    found = propagate(propagator, image, (4.0, 1.0, 1.0), Known({4: truth[4]}))
     assert known[0] == [4] and len(known) > 1 and known[1][0] == 4 and known[1][1] > 10
     assert dice(found.probability > 0.5, truth) > 0.8
     known.clear()
-    propagate(propagator, image, (4.0, 1.0, 1.0), Drawing({23: truth[23]}))
+    propagate(propagator, image, (4.0, 1.0, 1.0), Known({23: truth[23]}))
     assert known == [[23]]
 
 
 def test_slices_between_planes_are_interpolated(propagator):
     image, truth = tube(count=80, radius=30)
-    found = propagate(propagator, image, (1.0, 1.0, 1.0), Drawing({40: truth[40]}))
+    found = propagate(propagator, image, (1.0, 1.0, 1.0), Known({40: truth[40]}))
     assert dice(found.probability > 0.5, truth) > 0.9
     assert (found.trust.presence[5:75] > 0.5).all()
 
@@ -83,7 +83,7 @@ def test_slices_between_planes_are_interpolated(propagator):
 def test_all_drawn_slices_are_looked_at_however_far_apart(propagator):
     image, truth = tube(count=150, first=0, last=20)
     image[120:140], truth[120:140] = image[0:20], truth[0:20]
-    found = propagate(propagator, image, SPACING, Drawing({10: truth[10], 130: truth[130]}))
+    found = propagate(propagator, image, SPACING, Known({10: truth[10], 130: truth[130]}))
     assert (found.probability[130] > 0.5).any() and (found.probability[126] > 0.5).any()
 
 
@@ -91,17 +91,17 @@ def test_nothing_is_found_where_something_else_is_known(propagator):
     image, truth = tube(count=24)
     others = truth.copy()
     others[:16] = False
-    found = propagate(propagator, image, SPACING, Drawing({8: truth[8]}, others))
+    found = propagate(propagator, image, SPACING, Known({8: truth[8]}, others))
     assert not (found.probability[18:] > 0.5).any() and (found.probability[10] > 0.5).any()
 
 
 def test_a_drawing_that_fills_its_slice_and_one_of_a_single_pixel_are_taken(propagator):
     image, truth = tube(count=8)
     whole = np.ones(truth.shape[1:], bool)
-    assert np.isfinite(propagate(propagator, image, SPACING, Drawing({3: whole})).probability).all()
+    assert np.isfinite(propagate(propagator, image, SPACING, Known({3: whole})).probability).all()
     dot = np.zeros_like(whole)
     dot[48, 48] = True
-    assert np.isfinite(propagate(propagator, image, SPACING, Drawing({3: dot})).probability).all()
+    assert np.isfinite(propagate(propagator, image, SPACING, Known({3: dot})).probability).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 40, 40), (2, 3, 5), (5, 1, 64), (64, 64, 2)])
@@ -109,7 +109,7 @@ def test_volumes_of_any_shape_are_taken(propagator, shape):
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     mask = np.zeros(shape[1:], bool)
     mask[: (shape[1] + 1) // 2, : (shape[2] + 1) // 2] = True
-    found = propagate(propagator, image, SPACING, Drawing({0: mask}))
+    found = propagate(propagator, image, SPACING, Known({0: mask}))
     assert found.probability.shape == shape and np.isfinite(found.probability).all()
 
 
@@ -118,14 +118,14 @@ def test_a_run_can_be_cancelled_between_windows(propagator):
     looks = []
     job = Job(progress=lambda *event: looks.append(event), cancel=lambda: len(looks) >= 1)
     with pytest.raises(Cancelled):
-        propagate(propagator, image, SPACING, Drawing({60: truth[60]}), job)
+        propagate(propagator, image, SPACING, Known({60: truth[60]}), job)
     assert len(looks) == 1 < MOST_WINDOWS
 
 
 def test_the_same_drawing_gives_the_same_answer_twice(propagator):
     image, truth = tube(count=40)
     first, second = (
-        propagate(propagator, image, SPACING, Drawing({20: truth[20]})).probability for _ in range(2)
+        propagate(propagator, image, SPACING, Known({20: truth[20]})).probability for _ in range(2)
     )
     assert np.array_equal(first, second)
 
@@ -184,6 +184,6 @@ def test_a_second_look_starts_from_the_first_one():
 def test_spacing_of_double_precision_is_taken(propagator):
     image, truth = tube(count=20, radius=10)
     spacing = tuple(np.array([2.0, 1.0, 1.0]))
-    found = propagate(propagator, image, spacing, Drawing({10: truth[10]}))
-    single = propagate(propagator, image, (2.0, 1.0, 1.0), Drawing({10: truth[10]}))
+    found = propagate(propagator, image, spacing, Known({10: truth[10]}))
+    single = propagate(propagator, image, (2.0, 1.0, 1.0), Known({10: truth[10]}))
     assert np.array_equal(found.probability, single.probability)

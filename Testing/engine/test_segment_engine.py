@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from qnetseg.errors import Cancelled, GeometryError, InputError, MaskError, WeightsError
+from qnetseg.boxes import Box
+from qnetseg.errors import Cancelled, InputError, MaskError, WeightsError
 from qnetseg.model import Networks, Refinement
-from qnetseg.segment import Report, SegmentOptions, segment_volume
+from qnetseg.segment import Job, Report, SegmentOptions, segment_volume
 from qnetseg.segment.inference import Runner
 from qnetseg.volume import Volume, support_from_mask
 from qnetseg_lab.evaluation.body_phantom import body_phantom, largest_slice
@@ -131,10 +132,10 @@ def test_progress_counts_slices_and_cancel_stops_between_batches(networks, phant
     support, _ = draw(volume, truth)
     seen = []
     options = SegmentOptions(device="cpu", batch_size=5, method="q-net")
-    segment_volume(support, volume, networks, options, progress=lambda *event: seen.append(event))
+    segment_volume(support, volume, networks, options, Job(lambda *event: seen.append(event)))
     assert seen == [(5, 12, "slices"), (10, 12, "slices"), (12, 12, "slices")]
     seen.clear()
-    segment_volume(support, volume, networks, EXACT, progress=lambda *event: seen.append(event))
+    segment_volume(support, volume, networks, EXACT, Job(lambda *event: seen.append(event)))
     assert seen[-1] == (12, 12, "slices")
     for chosen, most in ((options, 1), (EXACT, 0)):
         seen.clear()
@@ -144,8 +145,7 @@ def test_progress_counts_slices_and_cancel_stops_between_batches(networks, phant
                 volume,
                 networks,
                 chosen,
-                progress=lambda *event: seen.append(event),
-                cancel=lambda most=most: len(seen) >= most,
+                Job(lambda *event: seen.append(event), lambda most=most: len(seen) >= most),
             )
         assert len(seen) == most
 
@@ -330,10 +330,8 @@ def test_nothing_is_found_where_other_segments_are(networks, phantom):
     support, drawn = draw(volume, truth)
     others = (truth > 0) & (np.indices(truth.shape)[2] < 30) & ~drawn.astype(bool)
     for options in (EXACT, SLICES):
-        result = segment_volume(support, volume, networks, options, background=others)
+        result = segment_volume(support, volume, networks, options, background=Box.around(others))
         assert result.mask.any() and not result.mask[others].any()
-    with pytest.raises(GeometryError, match="background"):
-        segment_volume(support, volume, networks, EXACT, background=others[:-1])
 
 
 def test_the_number_of_threads_changes_no_mask(networks, phantom):

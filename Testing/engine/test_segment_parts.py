@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,9 +17,11 @@ from qnetseg.segment import SegmentOptions, device, matching
 from qnetseg.segment.calibration import OFFSETS, threshold_offset
 from qnetseg.segment.confidence import expected_overlap
 from qnetseg.segment.decide import connected_parts, within_reach
+from qnetseg.segment.images import model_grid, support_images
 from qnetseg.segment.inference import Runner
-from qnetseg.segment.overlap import Overlay
-from qnetseg.segment.stack import build_stack, model_grid, support_images
+from qnetseg.segment.overlap import share_voxels
+from qnetseg.segment.query import Query
+from qnetseg.segment.result import Found, Segmentation
 from qnetseg.volume import Volume, support_from_mask
 from support.intensity_model import intensity_model
 from support.worker_bed import LOGIC
@@ -170,34 +171,21 @@ def test_what_lies_beyond_a_doubtful_slice_is_dropped():
 
 
 def claims(mask, confidence):
-    return SimpleNamespace(mask=np.array([[mask]], np.uint8), confidence=np.array([[confidence]], np.float32))
+    values = np.array([[confidence]], np.float32)
+    return Found.of(Segmentation(np.array([[mask]], np.uint8), values, None))
 
 
 def test_a_voxel_goes_to_the_most_confident_structure_and_to_the_first_of_equals():
-    overlay = Overlay()
-    overlay.add(claims([1, 1, 0, 1, 1], [0.9, 0.6, 0.9, 0.7, 0.0]))
-    overlay.add(claims([0, 1, 0, 1, 1], [0.9, 0.8, 0.9, 0.7, 0.0]))
-    overlay.add(claims([0, 1, 1, 1, 1], [0.0, 0.7, 0.6, 0.6, 0.1]))
-    masks = [overlay.mask(number) for number in (1, 2, 3)]
-    assert [mask.ravel().tolist() for mask in masks] == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 1]]
-    assert all(mask.dtype == np.uint8 and mask.shape == (1, 1, 5) for mask in masks)
-    assert overlay.contested == 3 and overlay.labels([7, 300, 9]).tolist() == [[[7, 300, 9, 7, 9]]]
-
-
-def test_structures_laid_over_each_other_as_they_come_are_those_laid_over_each_other_at_once():
-    """Three hundred with many equal confidences; the last ones have numbers that a byte does not hold."""
-    random = np.random.default_rng(0)
-    masks = random.random((300, 4, 5, 6)) < 0.02
-    confidences = random.integers(0, 4, masks.shape).astype(np.float32) / 4
-    overlay = Overlay(keep_highest=True)
-    for mask, confidence in zip(masks, confidences, strict=True):
-        overlay.add(SimpleNamespace(mask=mask.astype(np.uint8), confidence=confidence.copy()))
-    first_of_highest = np.where(masks, confidences, -1).argmax(0) + 1  # argmax takes the first of equals
-    assert np.array_equal(overlay.owner, np.where(masks.any(0), first_of_highest, 0))
-    assert overlay.contested == np.count_nonzero(masks.sum(0) > 1)
-    labels, highest = overlay.finish(range(1001, 1301))
-    assert np.array_equal(labels, np.where(masks.any(0), first_of_highest + 1000, 0))
-    assert np.array_equal(highest, confidences.max(0))
+    masks = share_voxels(
+        [
+            claims([1, 1, 0, 1, 1], [0.9, 0.6, 0.9, 0.7, 0.0]),
+            claims([0, 1, 0, 1, 1], [0.9, 0.8, 0.9, 0.7, 0.0]),
+            claims([0, 1, 1, 1, 1], [0.0, 0.7, 0.6, 0.6, 0.1]),
+        ]
+    )
+    placed = [mask.placed((1, 1, 5)).ravel().tolist() for mask in masks]
+    assert placed == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 1]]
+    assert share_voxels([]) == []
 
 
 def test_sharing_voxels_needs_no_torch():
@@ -217,7 +205,7 @@ def test_q_net_sees_small_fields_of_view_enlarged(pixel, across):
     mask[2, 20:40, 10:30] = 1
     volume = Volume.checked(array, matrix)
     support = support_from_mask(volume, mask)
-    grid = model_grid(support, build_stack(support, volume), QNetConfig())
+    grid = model_grid(support, Query.of(volume).stack(support), QNetConfig())
     assert 64 * pixel / grid.spacing == pytest.approx(across)
     _, masks = support_images(support, grid)
     assert masks.sum() == pytest.approx(400 * (pixel / grid.spacing) ** 2, rel=0.1)

@@ -9,7 +9,7 @@ from qnetseg.segment import SegmentOptions
 from qnetseg.segment.drawn import propagate
 from qnetseg.segment.planes import Planes
 from qnetseg.segment.propagator import Propagator
-from qnetseg.segment.scenes import Drawing
+from qnetseg.segment.scenes import Known
 from qnetseg_lab.evaluation.metrics import dice
 from support.walker_network import walker_model
 
@@ -43,7 +43,7 @@ def test_a_second_look_draws_a_finer_outline():
     results = []
     for again in (False, True):
         looking = propagator()
-        found = propagate(looking, image, (8.0, 1.0, 1.0), Drawing({3: truth[3]}), again=again)
+        found = propagate(looking, image, (8.0, 1.0, 1.0), Known({3: truth[3]}), again=again)
         results.append((dice(found.probability > 0.5, truth), looking.looks))
     assert results[1][0] > results[0][0] > 0.9
     assert results[1][1] > results[0][1]
@@ -52,7 +52,7 @@ def test_a_second_look_draws_a_finer_outline():
 def test_there_is_no_second_look_where_pixels_are_as_fine_as_the_image_s():
     image, truth = star(6, 96, 20)
     looking = propagator()
-    propagate(looking, image, (8.0, 1.0, 1.0), Drawing({3: truth[3]}))
+    propagate(looking, image, (8.0, 1.0, 1.0), Known({3: truth[3]}))
     assert looking.looks == 1
 
 

@@ -16,11 +16,16 @@ import numpy as np
 import pytest
 
 from qnetseg import errors
-from qnetseg.worker import exchange
+from qnetseg.segment import Job
+from qnetseg.volume import normalise
+from qnetseg.worker import exchange, protocol
 from qnetseg.worker.client import WorkerClient
+from qnetseg.worker.failures import InternalError, ProtocolError, WorkerFailure
+from qnetseg.worker.fields import BoxFile
 from qnetseg.worker.process import _reason, default_command, running
-from qnetseg.worker.protocol import FOLDER_PREFIX, VERSION, InternalError, ProtocolError, WorkerFailure
-from support.worker_bed import FAKE, LOGIC, PATIENCE, sample, speaking
+from qnetseg.worker.protocol import FOLDER_PREFIX, VERSION
+from support.fake_engine import BRIGHT
+from support.worker_bed import FAKE, LOGIC, PATIENCE, REPORT, sample, speaking
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -41,29 +46,37 @@ def client(temporary):
         yield client
 
 
-def run(client, do="answer", **arguments):
-    support, query = sample()
-    return client.segment(support, query, options={"do": do}, device="cpu", **arguments)
+def run(client, do="answer", progress=None, cancel=None, options=None, **arguments):
+    """Open the sample, segment it, and close it."""
+    support, volume = sample()
+    query = client.open(volume, cancel=cancel)
+    job = Job(None if progress is None else lambda *event: progress(event), cancel)
+    try:
+        return client.segment(
+            support, query, options={"do": do, **(options or {})}, device="cpu", job=job, **arguments
+        )
+    finally:
+        client.release(query)
 
 
 def test_result_is_rebuilt_as_the_engine_made_it(client):
-    support, query = sample()
-    found = client.segment(support, query, model="some-model", options={"do": "answer"}, device="cpu")
-    assert found.mask.dtype == np.uint8 and np.array_equal(found.mask, query.array > 1)
-    assert found.confidence.dtype == np.float32 and np.array_equal(
-        found.confidence, np.clip(query.array, 0, 1)
-    )
+    support, volume = sample()
+    image = normalise(volume.array)
+    found = run(client, model="some-model", confidence_of="volume")
+    assert np.array_equal(found.mask.placed(volume.shape), image > BRIGHT)
+    assert found.confidence.dtype == np.float32
+    np.testing.assert_allclose(found.confidence, np.clip(image, 0, 1), atol=1e-5)
     assert (found.report.structure, found.report.plane, found.report.device) == ("box", support.plane, "cpu")
     assert found.report.model == "some-model" and found.report.slices[0].score == 0.5
+    inside = run(client, confidence_of="mask")
+    assert np.array_equal(inside.confidence, found.mask.values(found.confidence))
+    assert run(client).confidence is None, "nobody has asked for it"
 
 
-def test_progress_comes_in_order_with_an_eta(client):
+def test_progress_comes_in_order(client):
     seen = []
     run(client, progress=seen.append)
-    assert [(event.done, event.total, event.stage) for event in seen] == [
-        (n, 4, "slices") for n in (1, 2, 3, 4)
-    ]
-    assert seen[0].eta_s is None and all(event.eta_s >= 0 for event in seen[1:])
+    assert seen == [(n, 4, "slices") for n in (1, 2, 3, 4)]
 
 
 def test_two_requests_run_in_one_process_and_leave_no_file(client):
@@ -183,16 +196,15 @@ def test_printing_in_the_engine_harms_nothing(client):
 
 
 def test_an_exchange_folder_that_is_cleaned_up_while_busy(client, temporary):
-    support, query = sample()
     gate = temporary / "gate"
 
     def clean_up(event):
-        if event.done == 1:
+        if event[0] == 1:
             shutil.rmtree(client.folder)
             gate.touch()
 
     with pytest.raises(errors.OutputError) as caught:
-        client.segment(support, query, options={"do": "gate", "gate": str(gate)}, progress=clean_up)
+        run(client, "gate", options={"gate": str(gate)}, progress=clean_up)
     assert caught.value.message and caught.value.advice
     assert run(client)
 
@@ -202,12 +214,19 @@ def test_an_exchange_folder_that_is_cleaned_up_while_idle(client):
     assert run(client)
 
 
+IDENTITY = tuple(tuple(float(row == column) for column in range(4)) for row in range(4))
+OPENED = protocol.encode(protocol.Opened("2", (6, 24, 20), IDENTITY, "", "", ())).decode().strip()
+RESULT = protocol.encode(protocol.Result("3", BoxFile("m.npy", (0, 0, 0)), None, REPORT)).decode().strip()
 READY = '{"event":"ready","id":"1","version":%d,"pid":1,"torch":"x","device":"cpu"}'
 
 
 @pytest.mark.parametrize(
     "line",
-    [READY % 99, "garbage", '{"event":"result","id":"1","mask":"m","confidence":"c","report":{}}'],
+    [
+        READY % 99,
+        "garbage",
+        '{"event":"result","id":"1","mask":{"file":"m","start":[0,0,0]},"confidence":null,"report":{}}',
+    ],
     ids=["version", "garbage", "wrong event"],
 )
 def test_a_worker_that_does_not_speak_our_protocol(temporary, line):
@@ -221,13 +240,15 @@ def test_a_worker_that_does_not_speak_our_protocol(temporary, line):
     "answer",
     [
         "garbage",
-        READY.replace('"1"', '"2"', 1) % VERSION,
-        '{"event":"result","id":"2","mask":"m.npy","confidence":"c.npy","report":{}}',
+        READY.replace('"1"', '"3"', 1) % VERSION,
+        '{"event":"packed","id":"3","support":"s.npz"}',
+        RESULT,
     ],
-    ids=["garbage", "ready", "files missing"],
+    ids=["garbage", "ready", "another answer", "files missing"],
 )
 def test_an_answer_to_segment_that_is_none(temporary, answer):
-    with WorkerClient(speaking(READY % VERSION, answer), grace=0.2) as client, pytest.raises(WorkerFailure):
+    command = speaking(READY % VERSION, OPENED, answer)
+    with WorkerClient(command, grace=0.2) as client, pytest.raises(WorkerFailure):
         run(client)
 
 
@@ -318,7 +339,8 @@ def test_a_client_loads_no_torch_even_for_a_result(temporary):
         from support.worker_bed import FAKE, sample
         from qnetseg.worker.client import WorkerClient
         with WorkerClient(FAKE) as client:
-            client.segment(*sample(), device="cpu")
+            support, volume = sample()
+            client.segment(support, client.open(volume), device="cpu")
         print("torch" in sys.modules)
     """
     done = subprocess.run(

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from qnetseg import errors
+from qnetseg.boxes import Box
 from qnetseg.cores import SPINS
 from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig, save_model
 from qnetseg.models import load_networks
-from qnetseg.segment import SegmentOptions, device, segment_volume
+from qnetseg.segment import Job, SegmentOptions, device, segment_volume
 from qnetseg.worker.backend import Backend, auto_device, check_engine
 from qnetseg.worker.client import WorkerClient
 from support.cli_bed import entry_of, write_manifest
@@ -55,21 +56,27 @@ def client(resources):
         yield client
 
 
-def segment(client, model, options=OPTIONS, **arguments):
-    return client.segment(*sample(), model=model, options=options, device="cpu", **arguments)
+def segment(client, model, options=OPTIONS, device="cpu", **arguments):
+    support, volume = sample()
+    query = client.open(volume)
+    try:
+        return client.segment(support, query, model=model, options=options, device=device, **arguments)
+    finally:
+        client.release(query)
 
 
 @pytest.mark.parametrize("method", ["volume", "q-net"])
 def test_the_worker_finds_what_the_function_finds(client, method):
     seen, options = [], SegmentOptions(method=method, device="cpu", precision="fp32")
-    found = segment(client, None, options, progress=seen.append)
+    told = Job(lambda *event: seen.append(event))
+    found = segment(client, None, options, job=told, confidence_of="volume")
     expected = segment_volume(*sample(), load_networks(), options)
-    assert np.array_equal(found.mask, expected.mask)
+    assert np.array_equal(found.mask.placed(expected.mask.shape), expected.mask > 0)
     np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-5)
     assert found.report.model == {"volume": "tiny", "q-net": "tiny-qnet"}[method]
     assert found.report.device == "cpu" and len(found.report.slices) == len(expected.report.slices)
-    assert {event.stage for event in seen} == {"slices"} and seen[-1].done == seen[-1].total
-    assert [event.done for event in seen] == sorted(event.done for event in seen)
+    assert {stage for *_, stage in seen} == {"slices"} and seen[-1][0] == seen[-1][1]
+    assert [event[0] for event in seen] == sorted(event[0] for event in seen)
 
 
 def test_the_structure_is_not_found_where_something_else_is(client):
@@ -77,17 +84,16 @@ def test_the_structure_is_not_found_where_something_else_is(client):
     found = segment(client, None)
     known = (np.arange(query.shape[2]) % 2 == 1) & np.ones(query.shape, bool)
     known[support.slices[0].index] = False  # which is drawn on
-    assert (found.mask > 0)[known].any(), "random weights find something, or the test shows nothing"
-    assert not (segment(client, None, background=known).mask > 0)[known].any()
-    with pytest.raises(errors.GeometryError, match="background"):
-        segment(client, None, background=known[1:])
+    assert found.mask.placed(query.shape)[known].any(), "random weights find something"
+    kept_out = segment(client, None, background=Box.around(known))
+    assert not kept_out.mask.placed(query.shape)[known].any()
 
 
 def test_cancel_between_windows_or_slices(client):
     seen, pid = [], client.pid
     slices = SegmentOptions(method="q-net", device="cpu", precision="fp32")
     with pytest.raises(errors.Cancelled):
-        segment(client, None, slices, progress=seen.append, cancel=lambda: bool(seen))
+        segment(client, None, slices, job=Job(lambda *event: seen.append(event), lambda: bool(seen)))
     assert segment(client, None).report.model == "tiny" and client.pid == pid
 
 
@@ -110,9 +116,9 @@ def test_options_and_device_are_checked_by_the_engine(client, weights):
     with pytest.raises(errors.InputError, match="colour"):
         segment(client, weights, options={"colour": "red"})
     with pytest.raises(errors.DeviceError, match="abacus"):
-        client.segment(*sample(), model=weights, options=OPTIONS, device="abacus")
+        segment(client, weights, device="abacus")
     with pytest.raises(errors.DeviceError, match="abacus"):
-        client.segment(*sample(), model=weights, options=SegmentOptions(device="abacus"))
+        segment(client, weights, SegmentOptions(device="abacus"), device="auto")
 
 
 def test_a_relative_path_means_the_clients_folder(client, weights, monkeypatch):

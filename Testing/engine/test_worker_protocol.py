@@ -13,13 +13,19 @@ from hypothesis import strategies as st
 
 from qnetseg import errors
 from qnetseg.worker import protocol
+from qnetseg.worker.failures import InternalError, NotOpen, ProtocolError
+from qnetseg.worker.fields import BoxFile, Drawn
 from qnetseg.worker.protocol import (
     Cancel,
+    Close,
     Error,
     Hello,
     LineBuffer,
+    Open,
+    Opened,
+    Pack,
+    Packed,
     Progress,
-    ProtocolError,
     Ready,
     Result,
     Segment,
@@ -28,9 +34,10 @@ from qnetseg.worker.protocol import (
 from support.worker_bed import LOGIC
 
 IDENTITY = tuple(tuple(float(row == column) for column in range(4)) for row in range(4))
-SEGMENT = Segment(
-    "7", "s.npz", "q.npy", IDENTITY, "Jürgen's MR", "/models/a b/ü.safetensors", {"x": [1, None]}, "cpu"
-)
+BOX = BoxFile("7-drawing.npy", (-1, 2, 3))
+DRAWN = Drawn("6", BOX, "Jürgen's liver", (0.5, 1.0, 0.0), "a~b", None, (3, 4))
+SEGMENT = Segment("7", "6", DRAWN, None, "/models/a b/ü.safetensors", {"x": [1, None]}, "cpu", None, "none")
+OPEN = Open("6", None, None, "6-volume.npy", IDENTITY, "Jürgen's MR")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +45,11 @@ SEGMENT = Segment(
     [
         Hello("1", 1, "/a folder/ü"),
         SEGMENT,
-        replace(SEGMENT, background="7-background.npy"),
+        replace(SEGMENT, background=BOX, drawing=None, support="7.npz", confidence_of="mask"),
+        OPEN,
+        Open("6", "/a folder/scan.nii.gz", "T1", None, None, ""),
+        Pack("8", DRAWN),
+        Close("9", "6"),
         Cancel("a_B-1"),
         Shutdown("1"),
     ],
@@ -56,7 +67,10 @@ def test_requests_come_back(request_):
         Ready("1", 2, 4711, "2.9.0", "cuda"),
         Progress("1", 3, 10, "slices", None),
         Progress("1", 3, 10, "slices", 2.5),
-        Result("1", "1-mask.npy", "1-confidence.npy", {"slices": [{"score": 0.5}]}),
+        Opened("6", (3, 4, 5), IDENTITY, "MR", "abc", ("It has gaps.",)),
+        Packed("8", "8-support.npz"),
+        Result("1", BOX, "1-confidence.npy", {"slices": [{"score": 0.5}]}),
+        Result("1", BOX, None, {}),
         Error("1", "InputError", "No.", "Try.", ""),
         Error(None, "ProtocolError", "No.", "", "two\nlines"),
     ],
@@ -67,9 +81,9 @@ def test_events_come_back(event):
 
 
 def test_a_path_that_is_not_unicode_comes_back():
-    name = b"/models/\xff.safetensors".decode("utf-8", errors="surrogateescape")
-    request = Segment("7", "s.npz", "q.npy", IDENTITY, "", name, {}, "cpu")
-    assert protocol.decode_request(protocol.encode(request)).model == name
+    name = b"/scans/\xff.nii.gz".decode("utf-8", errors="surrogateescape")
+    request = Open("7", name, None, None, None, "")
+    assert protocol.decode_request(protocol.encode(request)).path == name
 
 
 @given(st.lists(st.binary(max_size=20).filter(lambda b: b.strip() and b"\n" not in b), max_size=6), st.data())
@@ -93,9 +107,13 @@ def test_a_line_without_end_neither_fills_memory_nor_passes():
         protocol.decode_request(b"[" * (protocol.MAX_LINE + 1))
 
 
-def changed(**changes):
-    content = json.loads(protocol.encode(SEGMENT)) | changes
+def changed(request=SEGMENT, **changes):
+    content = json.loads(protocol.encode(request)) | changes
     return json.dumps({key: value for key, value in content.items() if value != "REMOVE"}).encode()
+
+
+def drawn(**changes):
+    return json.loads(protocol.encode(SEGMENT))["drawing"] | changes
 
 
 BAD_REQUESTS = {
@@ -114,22 +132,35 @@ BAD_REQUESTS = {
     "path as id": b'{"request": "cancel", "id": "../7"}',
     "missing field": changed(query="REMOVE"),
     "superfluous field": changed(more=1),
-    "path as array": changed(query="../../etc/passwd"),
-    "absolute array": changed(support="/etc/passwd"),
-    "hidden array": changed(support="..", query=".x"),
-    "path as background": changed(background="../b.npy"),
+    "path as volume": changed(query="../../etc/passwd"),
+    "path as array": changed(OPEN, array="../../etc/passwd"),
+    "absolute support": changed(support="/etc/passwd", drawing=None),
+    "hidden support": changed(support="..", drawing=None),
+    "drawing and support": changed(support="s.npz"),
+    "neither drawing nor support": changed(drawing=None),
+    "no drawing to pack": changed(Pack("7", DRAWN), drawing=None),
+    "path and array": changed(OPEN, path="/a"),
+    "neither path nor array": changed(OPEN, array=None),
+    "array without matrix": changed(OPEN, ijk_to_ras=None),
+    "path as drawing": changed(drawing=drawn(box={"file": "../b.npy", "start": [0, 0, 0]})),
+    "half a box": changed(drawing=drawn(box={"file": "b.npy"})),
+    "box at 2.5": changed(drawing=drawn(box={"file": "b.npy", "start": [0, 0, 2.5]})),
+    "box far away": changed(drawing=drawn(box={"file": "b.npy", "start": [0, 0, 1 << 40]})),
+    "drawing without colour": changed(drawing=drawn(color=[1.0, 2.0])),
+    "marks before 0": changed(drawing=drawn(not_here=[-1])),
+    "drawing with more": changed(drawing=drawn(more=1)),
     "background an array": changed(background=[[[0]]]),
     "no background": changed(background="REMOVE"),
+    "confidence of what": changed(confidence_of="all"),
     "model a number": changed(model=3),
     "options a list": changed(options=[]),
-    "three rows": changed(ijk_to_ras=[[1, 0, 0, 0]] * 3),
-    "rows of three": changed(ijk_to_ras=[[1, 0, 0]] * 4),
-    "matrix of text": changed(ijk_to_ras=[["1"] * 4] * 4),
-    "matrix of truths": changed(ijk_to_ras=[[True] * 4] * 4),
-    "no matrix": changed(ijk_to_ras=None),
-    "NaN": changed(ijk_to_ras=[[float("nan")] * 4] * 4),
-    "infinite": changed(ijk_to_ras=[[1] * 4] * 4).replace(b"1,", b"1e999,", 1),
-    "huge": changed(ijk_to_ras=[[10**400] * 4] * 4),
+    "three rows": changed(OPEN, ijk_to_ras=[[1, 0, 0, 0]] * 3),
+    "rows of three": changed(OPEN, ijk_to_ras=[[1, 0, 0]] * 4),
+    "matrix of text": changed(OPEN, ijk_to_ras=[["1"] * 4] * 4),
+    "matrix of truths": changed(OPEN, ijk_to_ras=[[True] * 4] * 4),
+    "NaN": changed(OPEN, ijk_to_ras=[[float("nan")] * 4] * 4),
+    "infinite": changed(OPEN, ijk_to_ras=[[1] * 4] * 4).replace(b"1,", b"1e999,", 1),
+    "huge": changed(OPEN, ijk_to_ras=[[10**400] * 4] * 4),
     "version a truth": b'{"request": "hello", "id": "7", "version": true, "folder": ""}',
 }
 
@@ -164,7 +195,7 @@ def test_an_event_other_than_error_needs_an_id():
 
 def test_json_lacks_nan():
     with pytest.raises(ValueError):
-        protocol.encode(Result("1", "m.npy", "c.npy", {"score": float("nan")}))
+        protocol.encode(Result("1", BOX, None, {"score": float("nan")}))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +203,8 @@ def test_json_lacks_nan():
     [
         errors.WeightsError("No file.", "Choose another."),
         errors.Cancelled("Stopped."),
-        protocol.InternalError("It failed.", "Report it.", "Traceback ..."),
+        InternalError("It failed.", "Report it.", "Traceback ..."),
+        NotOpen(),
     ],
 )
 def test_errors_keep_their_class_across_the_protocol(error):
@@ -198,7 +230,7 @@ def test_versions_must_agree():
         protocol.require_version(99, "client")
 
 
-@pytest.mark.parametrize("module", ["protocol", "client", "jobs"])
+@pytest.mark.parametrize("module", ["protocol", "client", "requests", "held"])
 def test_the_client_side_loads_no_torch(module):
     code = f"import sys, qnetseg.worker.{module}; print({{'torch', 'qt', 'slicer'}} & sys.modules.keys())"
     done = subprocess.run(

@@ -9,9 +9,10 @@ import time
 
 import pytest
 
+from qnetseg.segment import Query
 from qnetseg.worker.protocol import VERSION
 from qnetseg.worker.server import END_GRACE, Eta
-from support.worker_bed import FAKE, LOGIC, PATIENCE, RawWorker
+from support.worker_bed import FAKE, LOGIC, PATIENCE, RawWorker, sample
 
 REAL_WORKER = [sys.executable, "-m", "qnetseg.worker"]
 SCHEDULING = 20.0  # seconds that a loaded machine may need besides; a worker that hangs would need forever
@@ -73,9 +74,8 @@ def test_progress_then_result(lasting):
     assert [event["done"] for event in events[:4]] == [1, 2, 3, 4]
     assert {event["id"] for event in events} == {"a"}
     assert events[0]["eta_s"] is None and events[1]["eta_s"] >= 0 and events[3]["eta_s"] == 0
-    assert (lasting.folder / events[4]["mask"]).is_file() and (
-        lasting.folder / events[4]["confidence"]
-    ).is_file()
+    assert all((lasting.folder / events[4][name]).is_file() for name in ("confidence",))
+    assert (lasting.folder / events[4]["mask"]["file"]).is_file()
 
 
 def test_requests_wait_for_their_turn_in_one_process(lasting):
@@ -196,11 +196,10 @@ def test_every_exception_is_an_error_event_and_the_worker_lives(lasting, do, kin
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({"query": "absent.npy"}, "WorkerFailure"),
-        ({"query": "support.npz"}, "WorkerFailure"),
+        ({"query": "absent"}, "NotOpen"),
         ({"support": "absent.npz"}, "InputError"),
-        ({"support": "query.npy"}, "InputError"),
-        ({"ijk_to_ras": [[0] * 4] * 4}, "GeometryError"),
+        ({"background": {"file": "absent.npy", "start": [0, 0, 0]}}, "WorkerFailure"),
+        ({"background": {"file": "support.npz", "start": [0, 0, 0]}}, "WorkerFailure"),
     ],
 )
 def test_files_that_cannot_be_used(lasting, changes, kind):
@@ -208,6 +207,50 @@ def test_files_that_cannot_be_used(lasting, changes, kind):
     error = lasting.answer()
     assert (error["event"], error["kind"]) == ("error", kind)
     assert error["message"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"array": "absent.npy"}, "WorkerFailure"),
+        ({"ijk_to_ras": [[0] * 4] * 4}, "GeometryError"),
+        ({"array": None, "ijk_to_ras": None, "path": "/absent/scan.nii.gz"}, "VolumeError"),
+    ],
+)
+def test_volumes_that_cannot_be_opened(lasting, changes, kind):
+    lasting.open("odd", **changes)
+    error = lasting.answer()
+    assert (error["event"], error["id"], error["kind"]) == ("error", "odd", kind)
+    lasting.segment("a", query="odd")
+    assert lasting.answer()["kind"] == "NotOpen"
+
+
+def test_a_volume_is_open_until_it_is_closed_and_its_file_is_gone_at_once(lasting):
+    lasting.open("v")
+    opened = lasting.answer()
+    query = Query.of(sample()[1])
+    assert (opened["event"], opened["id"], opened["shape"]) == ("opened", "v", list(query.shape))
+    assert opened["fingerprint"] == query.fingerprint and opened["oddities"] == []
+    assert not (lasting.folder / "v.npy").exists()
+    for id in ("a", "b"):
+        lasting.segment(id, query="v")
+        assert lasting.answer()["event"] == "result"
+    lasting.say("close", "c", volume="v")
+    lasting.say("close", "c", volume="never heard of")
+    lasting.segment("a", query="v")
+    assert "impossible" in lasting.answer()["message"]  # of the second close; the first needs no answer
+    assert lasting.answer()["kind"] == "NotOpen"
+
+
+def test_an_open_that_is_cancelled_leaves_nothing_open(lasting):
+    lasting.segment("a", "wait")
+    assert lasting.event()["event"] == "progress"
+    lasting.open("late")
+    lasting.say("cancel", "late")
+    lasting.say("cancel", "a")
+    assert {lasting.answer()["id"], lasting.answer()["id"]} == {"a", "late"}
+    lasting.segment("b", query="late")
+    assert lasting.answer()["kind"] == "NotOpen"
 
 
 @pytest.mark.parametrize("do", [None, "wait", "hang"])

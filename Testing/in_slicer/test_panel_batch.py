@@ -177,6 +177,7 @@ def test_a_batch_from_the_library_needs_no_drawing(story: Story, studies: Path) 
     click(ui.librarySection)
     type_text(ui.supportNameEdit, "liver")
     click(ui.saveSupportButton)
+    wait_until(lambda: ui.libraryMessage.text.startswith("Saved"))
     slicer.mrmlScene.Clear(0)
     turn_events()
     story.session.parameters.supportSets = ["liver"]

@@ -36,6 +36,7 @@ def check(story: Story, row: int, checked: bool = True) -> None:
 def save(story: Story, name: str) -> None:
     type_text(story.ui.supportNameEdit, name)
     click(story.ui.saveSupportButton)
+    wait_until(lambda: story.ui.libraryMessage.text != "Saving…")  # the worker joins drawing and image
 
 
 def test_a_drawing_is_saved_and_used_for_another_patient(story: Story) -> None:

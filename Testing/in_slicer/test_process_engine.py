@@ -15,6 +15,7 @@ from qnetseg.volume import (
     write_labelmap,
     write_volume,
 )
+from qnetseg.worker.source import Source
 from support.qt_worker_bed import Worker
 
 # isort: split
@@ -47,10 +48,11 @@ def test_a_run_finds_what_the_command_line_writes(tmp_path):
     query = read_volume(scan)
     supports = [support_from_mask(query, drawn == info.label, name=info.name) for info in segments]
     worker = Worker()
-    run = Run(worker, supports, query, options={"precision": "fp32"}, device="cpu")
+    run = Run(worker, supports, Source.of(scan), options={"precision": "fp32"}, device="cpu")
     run.start()
     results = run.wait()
     worker.shutdown()
     for info, found in zip(segments, results, strict=True):
-        assert found.mask.any() and np.array_equal(found.mask, written.array == info.label)
+        mask = found.mask.placed(query.shape)
+        assert mask.any() and np.array_equal(mask, written.array == info.label)
         assert found.report.device == "cpu"

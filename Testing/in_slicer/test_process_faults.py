@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 
 from qnetseg import errors
+from qnetseg.worker.failures import InternalError, ProtocolError, WorkerFailure
 from qnetseg.worker.process import running
-from qnetseg.worker.protocol import FOLDER_PREFIX, VERSION, InternalError, ProtocolError, WorkerFailure
+from qnetseg.worker.protocol import FOLDER_PREFIX, VERSION
 from support.qt_worker_bed import (
+    SOURCE,
+    SUPPORT,
     Heard,
     Worker,
     is_gone,
@@ -26,7 +29,7 @@ from support.qt_worker_bed import (
     wait_until,
     watched_folder,
 )
-from support.worker_bed import FAKE, LOGIC, sample, speaking
+from support.worker_bed import FAKE, LOGIC, speaking
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -86,7 +89,7 @@ def test_a_process_that_does_not_become_ready(temporary, fault, monkeypatch):
     assert [name for name, _ in heard.all if name != "log"] == ["failed"]
     monkeypatch.setattr(worker, "_command", FAKE)  # repaired
     monkeypatch.setattr(worker, "_start_timeout_s", 60.0)
-    assert heard.end(submit(worker)).mask.any()
+    assert heard.end(submit(worker)).mask.count
     worker.shutdown()
 
 
@@ -138,7 +141,7 @@ def test_killed_from_outside_while_busy_and_while_idle(worker, heard):
     os.kill(worker.pid, signal.SIGKILL)
     wait_until(lambda: len(heard["stopped"]) == 2)
     assert worker.pid is None and worker.device is None and len(heard["failed"]) == 1
-    assert heard.end(submit(worker)).mask.any()
+    assert heard.end(submit(worker)).mask.count
 
 
 @pytest.mark.parametrize(
@@ -148,7 +151,6 @@ def test_killed_from_outside_while_busy_and_while_idle(worker, heard):
         ("bug", InternalError),
         ("no memory", InternalError),
         ("nan", InternalError),
-        ("wrong shape", WorkerFailure),
         ("wrong type", WorkerFailure),
     ],
 )
@@ -160,17 +162,22 @@ def test_errors_of_the_engine_and_results_that_do_not_fit_leave_the_worker_warm(
     assert list(worker.folder.iterdir()) == []
 
 
+OPENED = (
+    '{"event":"opened","id":"3","shape":[6,24,20],"ijk_to_ras":[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]],'
+    '"name":"","fingerprint":"","oddities":[]}'
+)
 ANSWERS = {
     "garbage": "garbage",
-    "ready": READY % ("1", VERSION),
-    "files missing": '{"event":"result","id":"1","mask":"m.npy","confidence":"c.npy","report":{}}',
+    "ready": READY % ("4", VERSION),
+    "files missing": '{"event":"result","id":"4","mask":{"file":"m.npy","start":[0,0,0]},"confidence":null,'
+    '"report":{}}',
     "its own garbage": '{"event":"error","id":null,"kind":"Odd","message":"Odd.","advice":"","details":""}',
 }
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_an_answer_that_is_none(temporary, answer):
-    worker = Worker(speaking(READY % ("2", VERSION), ANSWERS[answer]), grace_s=0.2)
+    worker = Worker(speaking(READY % ("2", VERSION), OPENED, ANSWERS[answer]), grace_s=0.2)
     heard = Heard(worker)
     assert isinstance(heard.end(submit(worker)), WorkerFailure)
     assert (worker.pid is None) == (answer == "garbage")
@@ -179,13 +186,13 @@ def test_an_answer_that_is_none(temporary, answer):
 
 def test_late_news_of_an_old_job_are_dropped(temporary):
     late = [
-        '{"event":"progress","id":"1","done":9,"total":9,"stage":"slices","eta_s":null}',
-        '{"event":"error","id":"1","kind":"InputError","message":"Late.","advice":"","details":""}',
-        '{"event":"error","id":"3","kind":"InputError","message":"Mine.","advice":"","details":""}',
+        '{"event":"progress","id":"4","done":9,"total":9,"stage":"slices","eta_s":null}',
+        '{"event":"error","id":"4","kind":"InputError","message":"Late.","advice":"","details":""}',
+        '{"event":"error","id":"6","kind":"InputError","message":"Mine.","advice":"","details":""}',
     ]
     cancelled = late[1].replace("InputError", "Cancelled")
-    # hello, segment 1, cancel 1, segment 3: the answer to the last one begins with late news
-    worker = Worker(speaking(READY % ("2", VERSION), late[0], cancelled, "\n".join(late)))
+    # hello, open 3, segment 4, cancel 4, segment 6: the answer to the last one begins with late news
+    worker = Worker(speaking(READY % ("2", VERSION), OPENED, late[0], cancelled, "\n".join(late)))
     heard = Heard(worker)
     first = submit(worker)
     wait_until(lambda: heard["progress"])
@@ -209,9 +216,9 @@ def test_an_exchange_folder_that_is_cleaned_up(worker, heard, temporary):
     error = heard.end(submit(worker, "gate", options={"gate": str(gate)}))
     assert isinstance(error, errors.OutputError) and error.advice
     worker.progress.disconnect(clean_up)
-    assert heard.end(submit(worker)).mask.any()
+    assert heard.end(submit(worker)).mask.count
     shutil.rmtree(worker.folder)  # while idle: not even noticed
-    assert heard.end(submit(worker)).mask.any() and len(heard["failed"]) == 1
+    assert heard.end(submit(worker)).mask.count and len(heard["failed"]) == 1
 
 
 def test_a_full_disk_while_the_request_is_written(worker, heard, monkeypatch):
@@ -235,7 +242,7 @@ def test_no_exchange_folder_can_be_made(temporary, monkeypatch):
     heard = Heard(worker)
     assert isinstance(heard.end(submit(worker)), errors.OutputError)
     monkeypatch.setenv("TMPDIR", str(temporary))
-    assert heard.end(submit(worker)).mask.any()
+    assert heard.end(submit(worker)).mask.count
     worker.shutdown()
 
 
@@ -243,7 +250,7 @@ def test_a_bug_of_ours_ends_the_job_as_well(worker, heard, monkeypatch):
     def fail(*_arguments, **_options):
         raise MemoryError
 
-    monkeypatch.setattr("QNetSegmentLib.process.worker.read_answer", fail)
+    monkeypatch.setattr("QNetSegmentLib.process.worker.requests.read_found", fail)
     error = heard.end(submit(worker))
     assert isinstance(error, InternalError) and "not enough memory" in error.message
     assert "Traceback" in error.details
@@ -252,7 +259,7 @@ def test_a_bug_of_ours_ends_the_job_as_well(worker, heard, monkeypatch):
 
 @pytest.mark.parametrize("options", [{"alpha": float("nan")}, {"alpha": {1}}])
 def test_options_that_cannot_be_sent(worker, heard, options):
-    error = heard.end(worker.submit(*sample(), options=options))
+    error = heard.end(worker.segment(SUPPORT, SOURCE, options=options))
     assert isinstance(error, errors.InputError) and "options" in error.message
 
 

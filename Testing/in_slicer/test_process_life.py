@@ -1,4 +1,4 @@
-"""Processes, readers and timers are let go of after every worker and file, whatever PythonQt keeps."""
+"""Processes and timers are let go of after every worker, whatever PythonQt keeps."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import weakref
 import pytest
 import slicer
 
-from support.cli_bed import scan_array, write_image
 from support.qt_worker_bed import Heard, Worker, is_gone, run_events, submit, wait_until, watched_folder
 from support.worker_bed import FAKE
 
 from QNetSegmentLib.process.connection import Connection  # isort: skip
-from QNetSegmentLib.process.reader import Reader  # isort: skip
 from QNetSegmentLib.timers import EventLoop, Later  # isort: skip
 
 
@@ -31,7 +29,7 @@ def alive():
         gc.collect()
         return [one for one in gc.get_objects() if type(one) is cls]
 
-    older = [*found(Connection), *found(Reader)]
+    older = found(Connection)
     return lambda cls: sum(all(one is not other for other in older) for one in found(cls))
 
 
@@ -81,25 +79,6 @@ def test_a_worker_that_only_the_application_keeps_finishes_and_ends_with_it(temp
     run_events()
     gc.collect()
     assert gone() is None
-
-
-def test_no_reader_outlives_its_file(temporary, alive):
-    before = kept_at_quit()
-    image = write_image(temporary / "scan.nii.gz", scan_array())
-    for _turn in range(2):
-        reader, ends = Reader(), []
-        reader.finished.connect(lambda *found: ends.append(found))  # noqa: B023
-        reader.failed.connect(ends.append)
-        reader.read(image)
-        wait_until(lambda: ends)  # noqa: B023
-        assert isinstance(ends[0], tuple) and kept_at_quit() == before + 1
-        ends.clear()
-        reader.release()
-        reader.release()
-        del reader
-        wait_until(Reader.all_over)
-        run_events()
-        assert alive(Reader) == alive(Connection) == 0 and kept_at_quit() == before
 
 
 def test_a_timer_keeps_nothing():

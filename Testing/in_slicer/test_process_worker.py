@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+from signal import SIGCONT, SIGSTOP
 
 import numpy as np
 import pytest
 
 from qnetseg import errors
-from qnetseg.worker.protocol import WorkerFailure
+from qnetseg.volume import Drawing, normalise
+from qnetseg.worker.failures import WorkerFailure
+from qnetseg.worker.protocol import Close
+from qnetseg.worker.source import Source
+from support.fake_engine import BRIGHT
 from support.qt_worker_bed import (
+    SOURCE,
+    SUPPORT,
+    VOLUME,
     Heard,
     Worker,
     is_gone,
@@ -19,6 +27,8 @@ from support.qt_worker_bed import (
     watched_folder,
 )
 from support.worker_bed import FAKE, sample
+
+from QNetSegmentLib.process.connection import Connection  # isort: skip
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -42,13 +52,13 @@ def heard(worker):
 
 
 def test_a_result_is_rebuilt_as_the_engine_made_it(worker, heard):
-    support, query = sample()
-    token = worker.submit(support, query, model="some-model", device="cpu")
+    token = submit(worker, model="some-model")
     assert worker.busy and worker.device is None and heard.all == []
     found = heard.end(token)
     assert not worker.busy and worker.device == "cpu"
-    assert found.mask.dtype == np.uint8 and np.array_equal(found.mask, query.array > 1)
-    assert np.array_equal(found.confidence, np.clip(query.array, 0, 1))
+    image = normalise(VOLUME.array)
+    assert np.array_equal(found.mask.placed(VOLUME.shape), image > BRIGHT)
+    np.testing.assert_allclose(found.confidence, np.clip(image, 0, 1), atol=1e-5)
     assert found.report.model == "some-model" and found.report.warnings == (str(worker.pid),)
     assert [(t, news.done, news.total) for t, news in heard["progress"]] == [
         (token, n, 4) for n in (1, 2, 3, 4)
@@ -68,29 +78,77 @@ def test_warming_up_starts_the_process_that_later_jobs_use(worker, heard):
     assert worker.pid == greeting.pid and heard["failed"] == []
 
 
-def test_jobs_of_one_volume_share_its_file_and_the_last_one_leaves_none(worker, heard):
-    support, query = sample()
-
-    def listed(last):
-        options = {"do": "list", "folder": str(worker.folder)}
-        return heard.end(worker.submit(support, query, options=options, last=last)).report.warnings
-
-    worker.start()
-    wait_until(lambda: worker.device)
-    first = listed(last=False)
-    (kept,) = [path.name for path in worker.folder.iterdir()]
-    assert kept in first and kept.endswith("-query.npy")
-    before = (worker.folder / kept).stat().st_mtime_ns
-    assert kept in listed(last=False) and (worker.folder / kept).stat().st_mtime_ns == before
-    other = sample()[1]  # equal, and yet another volume object
-    assert (
-        kept
-        not in heard.end(
-            worker.submit(support, other, options={"do": "list", "folder": str(worker.folder)}, last=False)
-        ).report.warnings
+def requests_of(worker, monkeypatch):
+    """What the worker's process is sent from now on, by the kind of request."""
+    sent, send = [], Connection.send
+    monkeypatch.setattr(
+        Connection, "send", lambda self, request: sent.append(request.TYPE) or send(self, request)
     )
-    listed(last=True)
+    return sent
+
+
+def test_structures_of_one_volume_need_one_open(worker, heard, monkeypatch):
+    sent = requests_of(worker, monkeypatch)
+    for _ in range(3):
+        assert heard.end(submit(worker)).mask.count
+    assert sent == ["hello", "open", "segment", "segment", "segment"]
+    other = Source.of(sample()[1])  # equal, and yet another volume
+    assert heard.end(worker.segment(SUPPORT, other, device="cpu")).mask.count
+    worker.release(other)
+    assert heard.end(worker.segment(SUPPORT, other, device="cpu")).mask.count
+    assert sent[5:] == ["open", "segment", "close", "open", "segment"]
+
+
+def test_volumes_that_were_not_used_for_long_are_closed(worker, heard, monkeypatch):
+    sent = requests_of(worker, monkeypatch)
+    sources = [Source.of(sample()[1]) for _ in range(4)]
+    for source in (*sources, sources[1]):
+        assert heard.end(worker.open(source)).shape == VOLUME.shape
+    assert sent == ["hello", "open", "open", "open", "open", "close"]
+    heard.end(worker.open(sources[0]))
+    assert sent[-2:] == ["open", "close"]
+
+
+def test_a_volume_that_the_worker_let_go_of_is_opened_again(worker, heard, monkeypatch):
+    heard.end(submit(worker))
+    opened = worker._held.used(SOURCE)
+    worker._connection.send(Close("x", opened.id))  # as it does to make room
+    sent = requests_of(worker, monkeypatch)
+    assert heard.end(submit(worker)).mask.count and heard["failed"] == []
+    assert sent == ["segment", "open", "segment"]
+
+
+def test_a_drawing_of_another_volume_is_two_opens(worker, heard, monkeypatch):
+    sent, drawn_on = requests_of(worker, monkeypatch), Source.of(sample()[1])
+    mask = np.zeros(VOLUME.shape, np.uint8)
+    mask[3, 8:16, 6:14] = 1
+    drawing = Drawing.of_mask(mask, VOLUME.shape, name="box")
+    assert heard.end(worker.segment(drawing, SOURCE, drawn_on, device="cpu")).report.structure == "box"
+    packed = heard.end(worker.pack(drawing, drawn_on))
+    assert np.array_equal(packed.slices[0].image, SUPPORT.slices[0].image)
+    assert sent == ["hello", "open", "open", "segment", "pack"]
     assert list(worker.folder.iterdir()) == []
+
+
+@posix_only
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_reading_that_is_cancelled_is_not_waited_for(temporary, goes_on):
+    """A stopped process stands for one that reads from a slow disk."""
+    worker = Worker(FAKE, grace_s=5.0 if goes_on else 0.2)
+    heard = Heard(worker)
+    heard.end(submit(worker))
+    pid = worker.pid
+    os.kill(pid, SIGSTOP)
+    token = worker.open(Source.of(sample()[1]))
+    run_events()
+    worker.cancel(token)
+    assert isinstance(heard.end(token), errors.Cancelled)
+    following = submit(worker)
+    run_events()
+    if goes_on:
+        os.kill(pid, SIGCONT)
+    assert (int(heard.end(following).report.warnings[0]) == pid) == goes_on
+    worker.shutdown()
 
 
 def test_one_job_at_a_time(worker, heard):
@@ -158,7 +216,7 @@ def test_a_result_that_outruns_the_cancel_is_dropped(worker, heard):
     token = submit(worker)
     assert isinstance(heard.end(token), errors.Cancelled)
     worker.progress.disconnect(cancel_at_the_end)
-    assert heard.end(submit(worker)).mask.any()
+    assert heard.end(submit(worker)).mask.count
 
 
 def test_nothing_of_a_cancelled_job_arrives_after_the_cancel(worker, heard):
@@ -176,7 +234,7 @@ def test_a_failing_slot_disturbs_nobody(worker, heard, capsys):
 
     for signal in (worker.ready, worker.progress, worker.finished):
         signal.connect(fail)
-    assert heard.end(submit(worker)).mask.any() and heard.end(submit(worker)).mask.any()
+    assert heard.end(submit(worker)).mask.count and heard.end(submit(worker)).mask.count
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
@@ -220,7 +278,7 @@ def test_shutdown_leaves_no_process_and_no_folder(temporary, do):
     assert worker.pid is None and worker.device is None and not worker.busy and heard["stopped"] == [()]
     if do not in (None, "answer"):
         assert isinstance(heard.end(token), errors.Cancelled)
-    assert heard.end(submit(worker)).mask.any()
+    assert heard.end(submit(worker)).mask.count
     worker.shutdown()
 
 
@@ -262,7 +320,7 @@ def test_scripts_wait_without_an_event_loop(worker, heard):
     worker.start()
     assert worker.wait("") and heard["ready"]
     token = submit(worker)
-    assert worker.wait(token) and heard.ends(token)[0].mask.any()
+    assert worker.wait(token) and heard.ends(token)[0].mask.count
     assert worker.wait(token) and worker.wait("never heard of")
     token = submit(worker, "wait")
     assert not worker.wait(token, 0.2) and worker.busy
@@ -271,7 +329,7 @@ def test_scripts_wait_without_an_event_loop(worker, heard):
     token = submit(worker, "exit")
     assert worker.wait(token) and isinstance(heard.ends(token)[0], WorkerFailure)
     token = submit(worker)
-    assert worker.wait(token) and heard.ends(token)[0].mask.any()
+    assert worker.wait(token) and heard.ends(token)[0].mask.count
 
 
 @posix_only
@@ -284,7 +342,7 @@ def test_scripts_wait_for_the_end_of_a_deaf_worker(temporary):
     worker.cancel(token)
     assert worker.wait(token) and isinstance(heard.ends(token)[0], errors.Cancelled)
     token = submit(worker)
-    assert worker.wait(token) and heard.ends(token)[0].mask.any()
+    assert worker.wait(token) and heard.ends(token)[0].mask.count
     worker.shutdown()
 
 
@@ -292,5 +350,5 @@ def test_a_slot_may_wait_for_the_job_that_calls_it(worker, heard):
     waited = []
     token = submit(worker)
     worker.progress.connect(lambda token, _: waited or waited.append(worker.wait(token)))
-    assert heard.end(token).mask.any() and waited and all(waited)
-    assert heard.end(submit(worker)).mask.any()
+    assert heard.end(token).mask.count and waited and all(waited)
+    assert heard.end(submit(worker)).mask.count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from types import SimpleNamespace
 
@@ -10,10 +9,14 @@ import numpy as np
 import pytest
 
 from qnetseg import errors
-from qnetseg.cli.results import write_results
-from qnetseg.segment.overlap import Overlay
-from qnetseg.volume import SegmentInfo, Volume, read_labelmap, support_from_mask
-from support.qt_worker_bed import Worker, run_events, wait_until
+from qnetseg.boxes import Box
+from qnetseg.cli.inputs import Structure
+from qnetseg.cli.results import combine
+from qnetseg.segment.result import Found
+from qnetseg.volume import Drawing, SegmentInfo, Volume, normalise, support_from_mask
+from qnetseg.worker.source import Source
+from support.fake_engine import BRIGHT
+from support.qt_worker_bed import SOURCE, VOLUME, Worker, run_events, wait_until
 from support.worker_bed import FAKE, sample
 
 # isort: split
@@ -55,7 +58,7 @@ def worker():
 
 
 def run_of(worker, *names, do="answer", **options):
-    return Run(worker, supports(*names), sample()[1], options={"do": do, **options}, device="cpu")
+    return Run(worker, supports(*names), SOURCE, options={"do": do, **options}, device="cpu")
 
 
 def test_every_structure_gets_its_result_in_order(worker):
@@ -65,22 +68,33 @@ def test_every_structure_gets_its_result_in_order(worker):
     run.start()
     assert run.active and worker.busy
     results = ended.wait()
-    assert [found.support.name for found in results] == ["liver", "spleen", "kidney"]
+    assert [found.example.name for found in results] == ["liver", "spleen", "kidney"]
     assert [found.report.structure for found in results] == ["liver", "spleen", "kidney"]
-    bright = sample()[1].array > 1
-    assert np.array_equal(results[0].mask, bright) and results[0].mask.dtype == np.uint8
-    assert not results[1].mask.any() and not results[2].mask.any()  # the first of equals has them all
+    bright = normalise(VOLUME.array) > BRIGHT
+    assert np.array_equal(results[0].mask.placed(VOLUME.shape), bright)
+    assert not results[1].mask.count and not results[2].mask.count  # the first of equals has them all
+    assert all(np.array_equal(found.axes, results[0].example.axes) for found in results)
     assert list(worker.folder.iterdir()) == []
 
 
-def test_the_volume_is_written_once(worker):
-    worker.start()
-    worker.wait("")
-    run = run_of(worker, "a", "b", "c", do="list", folder=str(worker.folder))
-    run.start()
-    listings = [found.report.warnings for found in run.wait()]
-    queries = [[name for name in listing if name.endswith("-query.npy")] for listing in listings]
-    assert queries[0] == queries[1] == queries[2] and len(queries[0]) == 1
+def test_confidence_crosses_only_where_structures_may_overlap():
+    for names, expected in ((("a",), None), (("a", "b"), "mask")):
+        worker = ScriptedWorker()
+        Run(worker, supports(*names), SOURCE).start()
+        assert worker.arguments.get("confidence_of") == expected
+
+
+def test_the_axes_of_a_drawing_are_those_of_its_volume(worker):
+    mask = np.zeros(VOLUME.shape, np.uint8)
+    mask[3, 8:16, 6:14] = 1
+    drawing = Drawing.of_mask(mask, VOLUME.shape, name="box")
+    tilted = VOLUME.ijk_to_ras @ np.array([[0.8, -0.6, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    for matrix in (VOLUME.ijk_to_ras, tilted):
+        other = Volume(VOLUME.array, matrix, "other")
+        run = Run(worker, [drawing], SOURCE, Source.of(other), options={"do": "answer"}, device="cpu")
+        run.start()
+        (result,) = run.wait()
+        np.testing.assert_allclose(result.axes, support_from_mask(other, mask).axes)
 
 
 def test_progress_rises_over_all_structures_and_stages(worker):
@@ -116,8 +130,9 @@ class ScriptedWorker:
         self.ready, self.progress, self.finished, self.failed = Signal(), Signal(), Signal(), Signal()
         self.device, self.busy, self.jobs, self.cancelled = "cpu", False, [], []
 
-    def submit(self, support, _query, **_arguments):
+    def segment(self, support, _query, _drawn_on, **arguments):
         self.jobs.append(support.name)
+        self.arguments = arguments
         return str(len(self.jobs))
 
     def cancel(self, token):
@@ -126,42 +141,35 @@ class ScriptedWorker:
 
 def found(mask, confidence, seconds=1.0):
     shape = (1, 1, len(mask))
-    return SimpleNamespace(
-        mask=np.array(mask, np.uint8).reshape(shape),
-        confidence=np.array(confidence, np.float32).reshape(shape),
-        report=SimpleNamespace(seconds=seconds),
-    )
+    box = Box.around(np.array(mask, np.uint8).reshape(shape))
+    values = box.values(np.array(confidence, np.float32).reshape(shape))
+    return Found(box, values, SimpleNamespace(seconds=seconds))
 
 
 def news(done, total, stage, eta_s=None):
     return SimpleNamespace(done=done, total=total, stage=stage, eta_s=eta_s)
 
 
-def test_overlaps_are_shared_out_as_on_the_command_line(tmp_path):
+def test_overlaps_are_shared_out_as_on_the_command_line():
     answers = [
         found([1, 1, 1, 0, 0], [0.6, 0.9, 0.7, 0.4, 0.2]),
         found([0, 1, 1, 1, 0], [0.3, 0.8, 0.95, 0.3, 0.1]),
     ]
-    copies = copy.deepcopy(answers)  # an overlay takes the arrays over
     worker = ScriptedWorker()
-    run = Run(worker, supports("a", "b"), sample()[1])
+    run = Run(worker, supports("a", "b"), SOURCE)
     ended = Ended(run)
     run.start()
     for token, answer in zip("12", answers, strict=True):
         worker.finished.emit(token, answer)
-    segments = [SegmentInfo(label, str(label), (0.0, 0.0, 0.0)) for label in (1, 2)]
-    query, overlay = Volume(np.zeros((1, 1, 5), np.float32), np.eye(4), "query"), Overlay()
-    for answer in copies:
-        overlay.add(answer)
-    write_results({"output": tmp_path / "a.nrrd"}, overlay, segments, query, {})
-    labels = read_labelmap(tmp_path / "a.nrrd").array
+    structures = [Structure(SegmentInfo(label, str(label), (0.0, 0.0, 0.0)), None) for label in (1, 2)]
+    labelmap, _ = combine(structures, answers, Volume.blank((1, 1, 5), np.eye(4)))
     for label, result in enumerate(ended.wait(), 1):
-        assert np.array_equal(result.mask, labels == label)
+        assert np.array_equal(result.mask.placed((1, 1, 5)), labelmap.array == label)
 
 
 def test_time_left_counts_the_structures_that_follow():
     worker = ScriptedWorker()
-    run = Run(worker, supports("a", "b", "c"), sample()[1])
+    run = Run(worker, supports("a", "b", "c"), SOURCE)
     ended = Ended(run)
     run.start()
     worker.progress.emit("1", news(1, 4, "slices"))
@@ -175,7 +183,7 @@ def test_time_left_counts_the_structures_that_follow():
 
 def test_progress_never_falls_whatever_the_engine_says():
     worker = ScriptedWorker()
-    run = Run(worker, supports("a", "b"), sample()[1])
+    run = Run(worker, supports("a", "b"), SOURCE)
     ended = Ended(run)
     run.start()
     for said in (
@@ -213,7 +221,7 @@ def test_cancel_with_a_reason(worker):
 
 def test_cancel_between_two_structures_starts_no_other():
     worker = ScriptedWorker()
-    run = Run(worker, supports("a", "b"), sample()[1])
+    run = Run(worker, supports("a", "b"), SOURCE)
     ended = Ended(run)
     worker.finished.connect(lambda *_: run.cancel())  # before the run hears of it
     run.start()
@@ -229,7 +237,7 @@ def test_an_error_of_one_structure_ends_the_run_and_the_next_run_works(worker, d
     assert isinstance(ended.wait(), kind)
     again = run_of(worker, "liver")
     again.start()
-    assert again.wait()[0].mask.any()
+    assert again.wait()[0].mask.count
 
 
 def test_a_busy_worker_refuses_a_second_run(worker):
@@ -248,7 +256,7 @@ def test_a_busy_worker_refuses_a_second_run(worker):
 
 def test_a_run_needs_a_drawing(worker):
     with pytest.raises(errors.InputError, match="no drawing"):
-        Run(worker, [], sample()[1])
+        Run(worker, [], SOURCE)
 
 
 def test_a_next_run_can_start_in_the_slot_that_ends_one(worker):
@@ -257,7 +265,7 @@ def test_a_next_run_can_start_in_the_slot_that_ends_one(worker):
     first = run_of(worker, "liver")
     first.finished.connect(lambda _: second.start())
     first.start()
-    assert ended.wait()[0].support.name == "spleen"
+    assert ended.wait()[0].example.name == "spleen"
 
 
 def test_scripts_wait_for_results_and_errors(worker):
@@ -274,27 +282,11 @@ def test_scripts_wait_for_results_and_errors(worker):
     assert len(run.wait()) == 2 and len(run.wait()) == 2
 
 
-def test_each_structure_is_told_what_stands_beside_it(worker, monkeypatch):
-    from QNetSegmentLib.scene.boxes import Box
-
-    asked = []
-    submit = worker.submit
-
-    def watched(*arguments, background=None, **named):
-        asked.append(background)
-        return submit(*arguments, background=background, **named)
-
-    monkeypatch.setattr(worker, "submit", watched)
+def test_each_structure_is_told_what_stands_beside_it():
+    asked, worker = [], ScriptedWorker()
+    segment = worker.segment
+    worker.segment = lambda *a, background, **named: asked.append(background) or segment(*a, **named)
     bone = Box(np.ones((2, 3, 4), bool), (1, 2, 3))
-    run = Run(
-        worker,
-        supports("a", "b"),
-        sample()[1],
-        options={"do": "answer"},
-        others=[bone, Box.empty()],
-        device="cpu",
-    )
-    run.start()
-    run.wait()
-    assert asked[1] is None and asked[0].shape == sample()[1].shape and asked[0].sum() == 24
-    assert asked[0][1:3, 2:5, 3:7].all()
+    Run(worker, supports("a", "b"), SOURCE, others=[bone, Box.empty()]).start()
+    worker.finished.emit("1", found([1], [1.0]))
+    assert asked[0] is bone and asked[1].is_empty

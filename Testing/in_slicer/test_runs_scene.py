@@ -7,17 +7,18 @@ import pytest
 import slicer
 
 from qnetseg import errors
-from qnetseg.volume import support_from_mask
-from qnetseg.worker.protocol import InternalError
-from support.qt_worker_bed import BED, Worker, run_events, wait_until
-from support.scene_bed import add_volume, inventory, linear, put_under
+from qnetseg.volume import normalise, support_from_mask
+from qnetseg.worker.failures import InternalError
+from support.fake_engine import BRIGHT
+from support.qt_worker_bed import BED, SOURCE, SUPPORT, Worker, run_events, wait_until
+from support.scene_bed import add_volume, inventory, linear, put_under, volume_of
 from support.worker_bed import FAKE, sample
 
 # isort: split
 from QNetSegmentLib.runs import scene_run
 from QNetSegmentLib.runs.scene_run import SceneResult, SceneRun
 from QNetSegmentLib.scene.results import PREVIEW
-from QNetSegmentLib.scene.volumes import volume_of
+from QNetSegmentLib.scene.volumes import source_of
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,12 @@ def run_of(worker, node, *names, do="answer", **arguments):
     supports = [
         support_from_mask(volume, mask, name=name, color=(1.0, 0.5, 0.0)) for name in names or ("box",)
     ]
-    return SceneRun(worker, node, supports, volume, options={"do": do}, device="cpu", **arguments)
+    return SceneRun(worker, node, supports, source_of(node), options={"do": do}, device="cpu", **arguments)
+
+
+def bright(node):
+    """(K, J, I) uint8: what the fake engine finds."""
+    return (normalise(slicer.util.arrayFromVolume(node)) > BRIGHT).astype(np.uint8)
 
 
 def voxels(node, name, volume_node):
@@ -75,7 +81,7 @@ def test_the_result_is_a_node_with_exactly_the_found_voxels(worker, node):
     result = ended.wait()
     assert isinstance(result, SceneResult) and result.query_node_id == node.GetID()
     assert result.node.GetName() == "result" and result.node.GetAttribute(PREVIEW) is None
-    assert np.array_equal(voxels(result.node, "box", node), sample()[1].array > 1)
+    assert np.array_equal(voxels(result.node, "box", node), bright(node))
     assert result.warnings == ("The volumes are tilted.", str(worker.pid))
     assert ended.progress[-1].fraction == 1.0
 
@@ -85,7 +91,7 @@ def test_a_preview_of_two_structures(worker, node):
     run.start()
     result = run.wait()
     assert result.node.GetName() == "scan segmentation" and result.node.GetAttribute(PREVIEW) == "1"
-    names = [found.support.name for found in result.results]
+    names = [found.example.name for found in result.results]
     assert names == ["box", "again"] and voxels(result.node, "box", node).any()
     assert result.warnings == (f"box: {worker.pid}", f"again: {worker.pid}")
 
@@ -130,7 +136,7 @@ def test_a_transform_that_changes_in_the_meantime_takes_the_result_along(worker,
     put_under(node, linear())
     result = ended.wait()
     assert result.node.GetParentTransformNode() is node.GetParentTransformNode()
-    assert np.array_equal(voxels(result.node, "box", node), sample()[1].array > 1)
+    assert np.array_equal(voxels(result.node, "box", node), bright(node))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +198,7 @@ def test_a_volume_that_is_gone_before_the_start(worker, node):
         run.start()
     assert not run.active and not worker.busy
     with pytest.raises(errors.VolumeError):
-        SceneRun(worker, node, [sample()[0]], sample()[1])
+        SceneRun(worker, node, [SUPPORT], SOURCE)
 
 
 def voxels_before(node, volume):
@@ -204,12 +210,13 @@ def test_an_older_result_gets_the_new_voxels(worker, node):
     first.start()
     older = first.wait().node
     slicer.util.arrayFromVolume(node)[1, 2:5, 2:5] = 9.0
+    slicer.util.arrayFromVolumeModified(node)
     again = run_of(worker, node, "box", "again", drawn_ids=["a", "b"], rewrite=lambda: older)
     count = slicer.mrmlScene.GetNumberOfNodes()
     again.start()
     result = again.wait()
     assert result.node is older and slicer.mrmlScene.GetNumberOfNodes() == count
-    assert np.array_equal(voxels(older, "box", node) > 0, slicer.util.arrayFromVolume(node) > 1)
+    assert np.array_equal(voxels(older, "box", node), bright(node))
     assert older.GetAttribute(PREVIEW) == "1"
 
 
@@ -236,6 +243,7 @@ def test_a_rewriting_that_fails_leaves_the_older_result(worker, node, monkeypatc
     older = first.wait().node
     before = voxels_before(older, node)
     slicer.util.arrayFromVolume(node)[1, 2:5, 2:5] = 9.0
+    slicer.util.arrayFromVolumeModified(node)
     write, calls = results.write_box, []
 
     def fail_once(*arguments, **named):

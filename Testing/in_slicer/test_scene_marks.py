@@ -16,17 +16,20 @@ from support.scene_bed import (
     empty_scene,
     linear,
     put_under,
+    support_sets,
+    volume_at,
+    volume_of,
 )
 
 # isort: split
-from QNetSegmentLib.scene.drawings import drawn_slices, support_sets
+from QNetSegmentLib.scene.drawings import drawn_slices
 from QNetSegmentLib.scene.marks import TAG, marks_of, set_marks
 from QNetSegmentLib.scene.not_here import drop_drawn_marks, is_marked, mark_slice, marked_slices
 from QNetSegmentLib.scene.others import others_than_drawn
 from QNetSegmentLib.scene.segments import add_segment, write_segment
 from QNetSegmentLib.scene.signature import signature
 from QNetSegmentLib.scene.views import shown_slice, slice_center
-from QNetSegmentLib.scene.volumes import pair_of, volume_of
+from QNetSegmentLib.scene.volumes import pair_of
 
 __all__ = ["empty_scene"]
 
@@ -47,7 +50,7 @@ def test_a_mark_reaches_the_engine_on_the_same_slice_whatever_the_axes(number):
     parent = linear()  # moves the support beside the query: other matrix, same slices
     put_under(volume, parent)
     put_under(node, parent)
-    for copy in (volume_of(volume), pair_of(add_volume(seed=4, name="other"), volume)[1]):
+    for copy in (volume_of(volume), volume_at(pair_of(add_volume(seed=4, name="other"), volume)[1])):
         (support,) = support_sets(node, volume, copy)
         (full,) = support.filled
         (empty,) = [one for one in support.slices if not one.mask.any()]

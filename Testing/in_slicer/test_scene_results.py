@@ -27,6 +27,7 @@ import numpy as np
 import pytest
 import slicer
 
+from qnetseg.boxes import Box
 from qnetseg.errors import MaskError, OutputError, VolumeError
 from QNetSegmentLib.scene import results as results_module
 from QNetSegmentLib.scene.results import (
@@ -38,13 +39,13 @@ from QNetSegmentLib.scene.results import (
     surface_visible,
     write_result,
 )
-from QNetSegmentLib.scene.segments import add_segment, new_segmentation, segment_mask, terminology_of
+from QNetSegmentLib.scene.segments import add_box, add_segment, new_segmentation, segment_mask, terminology_of
 
 
 def found(mask, name="liver", color=(0.2, 0.4, 0.6), terminology=LIVER):
     """What a run hands over for one structure."""
-    support = SimpleNamespace(name=name, color=color, terminology=terminology)
-    return SimpleNamespace(support=support, mask=mask.astype(np.uint8), segmentation=None)
+    example = SimpleNamespace(name=name, color=color, terminology=terminology)
+    return SimpleNamespace(example=example, mask=Box.around(mask))
 
 
 def several():
@@ -79,9 +80,9 @@ def test_segments_have_exactly_the_voxels_of_the_masks(number, kind):
     node = write_result(volume, several(), name="result")
     assert node.GetParentTransformNode() is volume.GetParentTransformNode()
     for segment_id, result in zip(ids(node), several(), strict=True):
-        assert np.array_equal(segment_mask(node, segment_id, volume), result.mask != 0)
+        assert np.array_equal(segment_mask(node, segment_id, volume), result.mask.placed(SHAPE))
         exported = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume)
-        assert np.array_equal(exported != 0, result.mask != 0)
+        assert np.array_equal(exported != 0, result.mask.placed(SHAPE))
 
 
 def test_segments_carry_what_the_supports_say():
@@ -134,17 +135,15 @@ def test_a_failure_halfway_leaves_the_scene_as_it_was(monkeypatch, times, error,
     drawing = new_segmentation(volume, "drawing")
     add_segment(drawing, blob(), volume, "liver", (1, 0, 0))
     before = inventory()
-    monkeypatch.setattr(results_module, "add_segment", Failing(add_segment, times, error))
+    monkeypatch.setattr(results_module, "add_box", Failing(add_box, times, error))
     with pytest.raises(kind):
         write_result(volume, several(), name="result", preview=True)
     assert inventory() == before
 
 
-def test_results_that_do_not_fit_leave_the_scene_as_it_was():
-    volume, empty = add_volume(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+def test_results_without_a_volume_leave_the_scene_as_it_was():
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     before = inventory()
-    with pytest.raises(MaskError, match="shape"):
-        write_result(volume, [*several(), found(np.ones((2, 3, 4)))], name="result")
     for missing in (None, empty):
         with pytest.raises(VolumeError):
             write_result(missing, several(), name="result")
@@ -173,7 +172,7 @@ def test_a_preview_is_accepted_into_the_drawing_as_new_segments(kind):
     assert names == ["liver", "liver 2", "spleen", "nothing", "kidney"]
     assert np.array_equal(segment_mask(drawing, own, volume), blob())
     for segment_id, result in zip(ids(drawing)[1:], several(), strict=True):
-        assert np.array_equal(segment_mask(drawing, segment_id, volume), result.mask != 0)
+        assert np.array_equal(segment_mask(drawing, segment_id, volume), result.mask.placed(SHAPE))
         assert terminology_of(drawing.GetSegmentation().GetSegment(segment_id)) == LIVER
 
 
@@ -256,9 +255,9 @@ def test_a_result_survives_saving_the_scene(tmp_path, kind):
     volume, node = slicer.util.getNode("volume"), slicer.util.getNode("result")
     assert is_preview(node) and len(ids(node)) == 4
     for segment, segment_id, result in zip(segments(node), ids(node), several(), strict=True):
-        assert np.array_equal(segment_mask(node, segment_id, volume), result.mask != 0)
-        assert segment.GetName() == result.support.name and terminology_of(segment) == LIVER
-        assert segment.GetColor() == pytest.approx(result.support.color)
+        assert np.array_equal(segment_mask(node, segment_id, volume), result.mask.placed(SHAPE))
+        assert segment.GetName() == result.example.name and terminology_of(segment) == LIVER
+        assert segment.GetColor() == pytest.approx(result.example.color)
 
 
 def test_overlapping_results_keep_their_voxels_in_layers_of_their_own():

@@ -11,6 +11,7 @@ from support.scene_bed import (
     linear,
     oblique,
     put_under,
+    volume_of,
     warped,
 )
 
@@ -25,6 +26,7 @@ import pytest
 import slicer
 import vtk
 
+from qnetseg.boxes import Box
 from qnetseg.errors import InputError, VolumeError
 from qnetseg.segment import Report, SliceReport
 from qnetseg.volume import ANATOMICAL_AXES, PLANES, canonical
@@ -33,7 +35,6 @@ from QNetSegmentLib.scene.drawings import drawn_slices
 from QNetSegmentLib.scene.guard import SceneGuard
 from QNetSegmentLib.scene.results import write_result
 from QNetSegmentLib.scene.views import jump_to, show_volume, slice_center
-from QNetSegmentLib.scene.volumes import volume_of
 
 
 def slice_nodes():
@@ -91,8 +92,8 @@ def test_every_view_jumps_to_the_place():
 def test_the_center_of_a_slice_is_where_the_list_of_drawn_slices_says(number, kind, plane):
     parent = {"none": None, "linear": linear(), "grid": warped("grid")}[kind]
     volume = add_volume(axis_orders()[number], parent=parent)
-    support = SimpleNamespace(name="x", color=(1, 0, 0), terminology="")
-    node = write_result(volume, [SimpleNamespace(support=support, mask=blob())], name="result")
+    example = SimpleNamespace(name="x", color=(1, 0, 0), terminology="")
+    node = write_result(volume, [SimpleNamespace(example=example, mask=Box.around(blob()))], name="result")
     _, orientation = canonical(volume_of(volume))
     for part in drawn_slices(node, volume, plane):
         mask2d = orientation.apply(blob()).take(part.index, PLANES[plane])

@@ -11,6 +11,7 @@ from support.scene_bed import (
     linear,
     oblique,
     put_under,
+    volume_of,
     warped,
 )
 
@@ -23,20 +24,33 @@ import vtk
 
 from qnetseg.errors import GeometryError, VolumeError
 from qnetseg.volume import canonical, read_volume
-from QNetSegmentLib.scene.volumes import grid_of, pair_of, require_unchanged, volume_of
+from QNetSegmentLib.scene.volumes import grid_of, pair_of, require_unchanged, source_of
 
 
 @pytest.mark.parametrize("left_handed", [False, True])
-def test_a_volume_is_copied_with_its_geometry(left_handed):
+def test_a_volume_goes_to_the_worker_uncopied_with_its_geometry(left_handed):
     matrix = oblique(left_handed=left_handed)
     node = add_volume(matrix, name="Kopf ä")
-    volume = volume_of(node)
-    view = slicer.util.arrayFromVolume(node)
-    assert np.array_equal(volume.array, view) and volume.array.dtype == np.float32
-    assert np.allclose(volume.ijk_to_ras, matrix) and volume.name == "Kopf ä"
-    assert volume.spacing == pytest.approx((3.0, 1.2, 0.9))
-    view[:] = 0
-    assert volume.array.any()
+    source, view = source_of(node), slicer.util.arrayFromVolume(node)
+    assert np.shares_memory(source.array, view) and source.array.dtype == view.dtype
+    assert np.allclose(source.ijk_to_ras, matrix) and source.name == "Kopf ä"
+    assert source.grid.spacing == pytest.approx((3.0, 1.2, 0.9)) and source.grid.shape == SHAPE
+
+
+def test_a_node_is_the_same_source_until_its_voxels_or_its_place_change():
+    node = add_volume()
+    key = source_of(node).key
+    assert source_of(node).key == key
+    put_under(node, linear())
+    node.SetName("another")
+    assert source_of(node).key == key
+    slicer.util.arrayFromVolume(node)[0] = 7
+    slicer.util.arrayFromVolumeModified(node)
+    changed = source_of(node).key
+    assert changed != key
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(oblique(left_handed=True)))
+    assert source_of(node).key not in (key, changed)
+    assert pair_of(add_volume(), node)[1].key != source_of(node).key, "it was brought beside the query"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
@@ -113,7 +127,10 @@ def labels():
 def test_what_cannot_be_segmented_is_refused_in_one_sentence(make, words):
     node = make()
     good = add_volume()
-    for attempt in (lambda: volume_of(node), lambda: pair_of(node, good), lambda: pair_of(good, node)):
+    attempts = [lambda: volume_of(node)]
+    if words not in ("not finite", "constant"):  # which only the worker looks for
+        attempts += [lambda: source_of(node), lambda: pair_of(node, good), lambda: pair_of(good, node)]
+    for attempt in attempts:
         with pytest.raises(VolumeError, match=words) as caught:
             attempt()
         assert caught.value.message.endswith(".")

@@ -16,7 +16,9 @@ from slicer_session import session
 
 BED = session()
 
+from qnetseg.boxes import Box  # noqa: E402
 from qnetseg.errors import Cancelled  # noqa: E402
+from qnetseg.segment import Job, Query  # noqa: E402
 from qnetseg.volume import Volume, support_from_mask  # noqa: E402
 from QNetSegmentLib.runs.prepare import prepare_run  # noqa: E402
 from QNetSegmentLib.sample_data.phantom import abdomen, largest_slice  # noqa: E402
@@ -105,8 +107,9 @@ def segment(
     volume, mask, progress=lambda *_: None, cancel=lambda: False, query=None, background=None, not_here=()
 ):
     support = support_from_mask(volume, mask, name="organ", not_here=not_here)
-    job = SimpleNamespace(query=query or volume, support=support, model=None, background=background)
-    return mock_worker.segment(job, progress, cancel)
+    others = None if background is None else Box.around(background)
+    task = SimpleNamespace(query=Query.of(query or volume), support=support, model=None, background=others)
+    return mock_worker.segment(task, Job(progress, cancel))
 
 
 def test_the_mock_engine_finds_the_liver_and_tells_of_every_slice():

@@ -7,15 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
-import numpy as np
 from slicer_session import session
 
 BED = session()
 
+from qnetseg.boxes import Box  # noqa: E402
 from qnetseg.errors import Cancelled, QNetSegmentError, WorkerError, heard_oddities  # noqa: E402
-from qnetseg.segment.overlap import Overlay  # noqa: E402
-from qnetseg.segment.result import Report, Segmentation  # noqa: E402
-from qnetseg.volume import read_volume, volume_id  # noqa: E402
+from qnetseg.segment.result import Report  # noqa: E402
+from qnetseg.volume import Volume, read_volume, volume_id  # noqa: E402
+from qnetseg.worker.protocol import Opened  # noqa: E402
 from QNetSegmentLib.runs.batch import Batch, StudyState  # noqa: E402
 from QNetSegmentLib.runs.run import StructureResult  # noqa: E402
 from QNetSegmentLib.signals import Signal  # noqa: E402
@@ -37,7 +37,8 @@ class FakeRun:
 
     def __init__(self, worker, supports, query, *, model=None, options=None, device="auto"):
         self.progress, self.finished, self.failed = Signal(), Signal(), Signal()
-        self.supports, self.query, self.settings = supports, query, (model, options, device)
+        self.supports, self.settings = supports, (model, options, device)
+        self.query = volume_of(query)
 
     def start(self):
         FakeRun.started.append(self)
@@ -53,43 +54,61 @@ class FakeRun:
         self.failed.emit(reason or Cancelled("The segmentation was cancelled."))
 
     def results(self):
-        found, overlay = [], Overlay()
+        found = []
         for number, support in enumerate(self.supports):
-            mask = (self.query.array > 1 + 2 * number).astype(np.uint8)
-            mask[self.query.array > 3 + 2 * number] = 0
+            mask = (self.query.array > 1 + 2 * number) & (self.query.array <= 3 + 2 * number)
             report = Report(support.name, "m", "cpu", "fp32", 0.1, 1.5, "axial", 0.0, (), ())
-            overlay.add(Segmentation(mask, mask.astype(np.float32), report))
-            found.append(StructureResult(support, report, overlay, len(overlay)))
+            found.append(StructureResult(support, support.axes, Box.around(mask), report))
         return found
 
 
-class FakeReader:
-    """Reads at once and in this process; `trouble` by the file's name is an error, or None: never ends."""
+def volume_of(source):
+    """The volume of a source, read in this process."""
+    if source.path is not None:
+        return read_volume(source.path)
+    return Volume.checked(source.array, source.ijk_to_ras, source.name)
+
+
+class FakeWorker:
+    """Opens volumes in this process, when the loop has its turn; `trouble` by the file's name is an error, or
+    None: never ends."""
 
     trouble: ClassVar[dict] = {}
-    made: ClassVar[list] = []
+    opened: ClassVar[list] = []  # sources, also those that failed
+    released: ClassVar[list] = []
 
-    def __init__(self):
-        self.finished, self.failed = Signal(), Signal()
-        self.released = False
-        FakeReader.made.append(self)
+    def __init__(self, loop):
+        self.finished, self.failed, self.busy = Signal(), Signal(), False
+        self.loop, self.cancelled = loop, []
 
-    def read(self, path):
+    def open(self, source):
+        token = str(len(self.opened))
+        self.opened.append(source)
+        self.loop(lambda: self._answer(token, source))
+        return token
+
+    def _answer(self, token, source):
+        name = "" if source.path is None else Path(source.path).name
         try:
-            if path.name in self.trouble:
-                error = self.trouble[path.name]
-                if error is None:
+            if name in self.trouble:
+                if (error := self.trouble[name]) is None:
                     return
                 raise error
             with heard_oddities() as oddities:
-                volume = read_volume(path)
+                volume = volume_of(source)
         except QNetSegmentError as error:
-            self.failed.emit(error)
-        else:
-            self.finished.emit(volume, volume_id(volume), oddities)
+            self.failed.emit(token, error)
+            return
+        matrix = tuple(map(tuple, volume.ijk_to_ras.tolist()))
+        identity = volume_id(volume)
+        opened = Opened(token, volume.shape, matrix, volume.name, identity, tuple(oddities))
+        self.finished.emit(token, opened)
 
-    def release(self):
-        self.released = True
+    def release(self, source):
+        self.released.append(source)
+
+    def cancel(self, token):
+        self.cancelled.append(token)
 
 
 class Loop:
@@ -108,12 +127,13 @@ class Loop:
 
 
 def reset() -> None:
-    """An empty scene, runs and readers without trouble."""
+    """An empty scene, runs and files without trouble."""
     BED.reset()
     FakeRun.trouble.clear()
     FakeRun.started.clear()
-    FakeReader.trouble.clear()
-    FakeReader.made.clear()
+    FakeWorker.trouble.clear()
+    FakeWorker.opened.clear()
+    FakeWorker.released.clear()
 
 
 def scans(folder: Path) -> Path:
@@ -127,8 +147,8 @@ def scans(folder: Path) -> Path:
 
 def batch_of(studies, supports, output=None, **arguments):
     loop = Loop()
-    worker = SimpleNamespace(busy=False)
-    parts = {"make_run": FakeRun, "make_reader": FakeReader, "schedule": loop}
+    worker = FakeWorker(loop)
+    parts = {"make_run": FakeRun, "schedule": loop}
     batch = Batch(worker, supports, studies, output, **parts, **arguments)
     batch.heard = []
     batch.changed.connect(lambda index, study: batch.heard.append((index, study.state)))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from safetensors.numpy import save_file
 
-from qnetseg.cli import main
+from qnetseg.cli import common, main
 from qnetseg.models import PROPAGATION, QNET, kind_of
-from support.worker_bed import FAKE
+from qnetseg.segment import Job
+from support import fake_engine as fakes
 
 SHAPE = (6, 24, 20)
 
@@ -41,6 +43,21 @@ def write_image(path: Path, array: np.ndarray, vector: bool = False, origin: flo
     image.SetOrigin((origin, 0.0, 0.0, 0.0)[: image.GetDimension()])
     sitk.WriteImage(image, str(path))
     return path
+
+
+def fake_engine(do: str = "answer"):
+    """In the place of `compute.engine`: finds the bright voxels, or does what fake_engine.py says."""
+
+    def engine(model, device, options):
+        def segment(support, query, background, drawn_on):
+            options = {"do": do}
+            task = SimpleNamespace(support=support, query=query, model=model, options=options, device=device)
+            with common.Bar(support.name) as bar:
+                return fakes.segment(task, Job(bar.show))
+
+        return segment
+
+    return engine
 
 
 def write_model(path: Path, name: str = "weights", method: str = PROPAGATION) -> Path:
@@ -119,8 +136,8 @@ def bed_with_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
 
 @pytest.fixture
 def bed(tmp_path, monkeypatch):
-    """A `Bed` whose models are the only ones, with a worker that needs no torch."""
+    """A `Bed` whose models are the only ones, with an engine that needs no torch."""
     bed = Bed(tmp_path)
     monkeypatch.setenv("QNETSEG_RESOURCES", str(bed.resources))
-    monkeypatch.setattr("qnetseg.worker.client.default_command", lambda: FAKE)
+    monkeypatch.setattr("qnetseg.cli.compute.engine", fake_engine())
     return bed

@@ -196,13 +196,19 @@ def manifest(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Rea
 
 def message(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read]:
     from qnetseg.worker import protocol
-    from qnetseg.worker.reader import decode
+    from qnetseg.worker.fields import BoxFile, Drawn
 
     matrix = tuple(tuple(map(float, row)) for row in np.eye(4))
+    box = BoxFile("m.npy", (1, 2, 3))
+    drawn = Drawn("v", box, "liver", (0.5, 1.0, 0.0), "", "axial", (1, 2))
     sent = (
         protocol.Hello("1", protocol.VERSION, str(folder / "qnetseg-worker-x")),
-        protocol.Segment("2", "s.npz", "q.npy", matrix, "scan", None, {"alpha": 0.5}, "auto"),
-        protocol.Result("2", "m.npy", "c.npy", {"slices": [], "warnings": []}),
+        protocol.Open("v", None, None, "v.npy", matrix, "scan"),
+        protocol.Opened("v", (2, 3, 4), matrix, "scan", "0f", ("It has gaps.",)),
+        protocol.Segment("2", "v", drawn, None, None, {"alpha": 0.5}, "auto", box, "mask"),
+        protocol.Pack("3", drawn),
+        protocol.Close("4", "v"),
+        protocol.Result("2", box, "c.npy", {"slices": [], "warnings": []}),
         protocol.Progress("2", 1, 5, "slices", 2.5),
         protocol.Error(None, "InputError", "No.", "", ""),
     )
@@ -210,12 +216,12 @@ def message(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read
 
     def read(path: Path) -> None:
         line, failures = path.read_bytes(), []
-        for side in (protocol.decode_request, protocol.decode_event, decode):
+        for side in (protocol.decode_request, protocol.decode_event):
             try:
                 side(line)
             except QNetSegmentError as error:
                 failures.append(error)
-        if len(failures) == 3:
+        if len(failures) == 2:
             raise failures[0]
 
     return lines[1], lambda luck: as_json(luck, json.loads(luck.choice(lines))), read

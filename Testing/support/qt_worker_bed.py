@@ -21,11 +21,27 @@ BED = session()
 import qt  # noqa: E402
 
 from qnetseg.worker.protocol import FOLDER_PREFIX  # noqa: E402
+from qnetseg.worker.source import Source  # noqa: E402
 from QNetSegmentLib.process import python  # noqa: E402
 from QNetSegmentLib.process.worker import Worker  # noqa: E402
 from support.worker_bed import PATIENCE, sample  # noqa: E402
 
-__all__ = ["Heard", "Worker", "is_gone", "python", "run_events", "submit", "wait_until", "watched_folder"]
+SUPPORT, VOLUME = sample()
+SOURCE = Source.of(VOLUME)
+
+__all__ = [
+    "SOURCE",
+    "SUPPORT",
+    "VOLUME",
+    "Heard",
+    "Worker",
+    "is_gone",
+    "python",
+    "run_events",
+    "submit",
+    "wait_until",
+    "watched_folder",
+]
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
@@ -87,9 +103,9 @@ class Heard:
 
 def submit(worker: Any, do: str = "answer", **arguments: Any) -> str:
     """Submit the sample to a worker of support/fake_worker.py."""
-    support, query = sample()
     options = {"do": do, **arguments.pop("options", {})}
-    return worker.submit(support, query, options=options, device="cpu", **arguments)
+    how = {"confidence_of": "volume", **arguments}
+    return worker.segment(SUPPORT, SOURCE, options=options, device="cpu", **how)
 
 
 def is_gone(pid: int) -> bool:

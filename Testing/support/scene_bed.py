@@ -210,3 +210,27 @@ def development_volume(folder: Any) -> tuple[Any, Any]:
     storage.SetFileName(str(path))
     assert storage.ReadData(node)
     return node, path
+
+
+def volume_of(node: Any) -> Any:
+    """What the worker makes of a volume node. Raises VolumeError and GeometryError."""
+    from QNetSegmentLib.scene.volumes import source_of
+
+    return volume_at(source_of(node))
+
+
+def support_sets(segmentation: Any, volume_node: Any, volume: Any = None, **chosen: Any) -> list[Any]:
+    """What the worker makes of the drawings on a volume node, which may be at another place (`volume`)."""
+    from qnetseg.segment import Query
+    from QNetSegmentLib.scene.drawings import drawings_of
+
+    drawings = drawings_of(segmentation, volume_node, volume, **chosen)
+    query = Query.of(volume or volume_of(volume_node))
+    return [query.pack(drawing) for drawing in drawings]
+
+
+def volume_at(source: Any) -> Any:
+    """The volume of a source of `pair_of`."""
+    from qnetseg.volume import Volume
+
+    return Volume.checked(np.array(source.array), source.ijk_to_ras, source.name)

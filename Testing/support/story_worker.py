@@ -12,11 +12,10 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qnetseg.errors import Cancelled
+from qnetseg.segment import Job
 from qnetseg.worker.server import main
 from QNetSegmentLib.selftest import mock_worker
 
@@ -28,40 +27,45 @@ def orders() -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def hold(order: str, cancel: Callable[[], bool] = lambda: False) -> None:
+def hold(order: str, job: Job | None = None) -> None:
     """Wait until the order is another one."""
     pause = threading.Event()
     while orders() == order:
-        if cancel():
-            raise Cancelled("The segmentation was cancelled.")
+        if job is not None:
+            job.check()
         pause.wait(0.01)
 
 
-def write_down(job: Any) -> None:
-    empty = [part.index for part in job.support.slices if not part.mask.any()]
-    background = 0 if job.background is None else int((job.background > 0).sum())
-    facts = {"structure": job.support.name, "empty": empty, "background": background, "options": job.options}
+def write_down(task: Any) -> None:
+    empty = [part.index for part in task.support.slices if not part.mask.any()]
+    background = 0 if task.background is None else task.background.count
+    facts = {
+        "structure": task.support.name,
+        "empty": empty,
+        "background": background,
+        "options": task.options,
+    }
     with Path(os.environ["QNETSEG_ORDERS"]).with_name("seen").open("a", encoding="utf-8") as file:
         file.write(json.dumps(facts) + "\n")
 
 
-def segment(job: Any, progress: Callable[[int, int, str], None], cancel: Callable[[], bool]) -> Any:
+def segment(task: Any, job: Job) -> Any:
     order = orders()
-    write_down(job)
+    write_down(task)
     if order == "fail":
         print("the engine's last words", file=sys.stderr, flush=True)
         raise KeyError("a bug")
     if order == "no memory":
         raise MemoryError
     if order == "prepare":
-        hold(order, cancel)
+        hold(order, job)
 
     def tell(done: int, total: int, stage: str) -> None:
-        progress(done, total, stage)
+        job.tell(done, total, stage)
         if order == "wait" and done == BEFORE_THE_STOP:
-            hold(order, cancel)
+            hold(order, job)
 
-    return mock_worker.segment(job, tell, cancel)
+    return mock_worker.segment(task, Job(tell, job.cancel))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,18 @@ from qnetseg.worker.protocol import VERSION
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
 LOGIC = Path(__file__).resolve().parents[2] / "QNetSegment" / "Logic"
 LAB = Path(__file__).resolve().parents[2] / "Training"
+REPORT = {
+    "structure": "box",
+    "model": "m",
+    "device": "cpu",
+    "precision": "fp32",
+    "seconds": 1.0,
+    "volume_ml": 2.0,
+    "plane": "axial",
+    "threshold_offset": 0.0,
+    "slices": [],
+    "warnings": ["Look."],
+}
 PATIENCE = 60.0  # seconds until a missing event fails a test, on a slow machine
 
 
@@ -90,22 +102,34 @@ class RawWorker:
         self.say("hello", "h", version=VERSION, folder=str(self.folder))
         return self.event()
 
-    def segment(self, id: str, do: str = "answer", **changes: Any) -> None:
-        support, query = sample()
-        if not (self.folder / "query.npy").exists():  # the worker may be reading it for an earlier request
-            support.save(self.folder / "support.npz")
-            save_array(self.folder / "query.npy", query.array)
-        fields: dict[str, Any] = {
-            "support": "support.npz",
-            "query": "query.npy",
+    def open(self, id: str, **changes: Any) -> None:
+        """Ask for the sample."""
+        _, query = sample()
+        save_array(self.folder / f"{id}.npy", query.array)
+        fields = {
+            "path": None,
+            "series": None,
+            "array": f"{id}.npy",
             "ijk_to_ras": query.ijk_to_ras.tolist(),
             "name": query.name,
+        }
+        self.say("open", id, **{**fields, **changes})
+
+    def segment(self, id: str, do: str = "answer", **changes: Any) -> None:
+        """Ask for the structure in the sample, which is opened first."""
+        if not (self.folder / "support.npz").exists():
+            sample()[0].save(self.folder / "support.npz")
+            self.open("sample")
+            self.event()
+        fields: dict[str, Any] = {
+            "query": "sample",
+            "drawing": None,
+            "support": "support.npz",
             "model": None,
             "options": {"do": do},
             "device": "cpu",
             "background": None,
-            "drawn_on": None,
-            "drawn_on_to_ras": None,
+            "confidence_of": "volume",
         }
         self.say("segment", id, **{**fields, **changes})
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from qnetseg.model import FewShotMethod
 from qnetseg.segment import SegmentOptions
+from qnetseg.segment.images import model_mask
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.job import Job
 from qnetseg.segment.matching import thirds
-from qnetseg.segment.stack import model_mask
 from qnetseg.volume import InPlaneGrid, normalise
 
 from ..data import Case

@@ -9,8 +9,8 @@ import numpy as np
 
 from qnetseg.model import QNetConfig
 from qnetseg.provenance import revision
+from qnetseg.segment.images import model_mask
 from qnetseg.segment.matching import thirds
-from qnetseg.segment.stack import model_mask
 from qnetseg.volume import InPlaneGrid
 
 from ..data import dataset

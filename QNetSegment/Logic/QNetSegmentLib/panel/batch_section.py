@@ -151,11 +151,13 @@ class BatchSection:
                 _("There is no study to segment."),
                 _("Load volumes other than the one drawn on, or choose a folder."),
             )
+        examples, drawn_on = session.examples()
         batch = Batch(
             session.logic.worker,
-            session.supports(),
+            examples,
             self._studies,
             parameters.batchOutput.strip() or None,
+            drawn_on=drawn_on,
             model=session.model,
             options=session.options(),
             device=parameters.device,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def typed(error: Exception) -> QNetSegmentError:
     """The error itself, or for one that no user can have caused a sentence, with the traceback as details."""
     from qnetseg.errors import QNetSegmentError
-    from qnetseg.worker.protocol import internal_error
+    from qnetseg.worker.failures import internal_error
 
     if isinstance(error, QNetSegmentError):
         return error

@@ -9,7 +9,8 @@ import qt
 from slicer.i18n import tr as _
 
 from ..library import file_name
-from ..runs.prepare import drawn_supports
+from ..runs.errand import Packing
+from ..scene.volumes import source_of
 from .failures import typed
 from .review import plane_text
 from .session import Session
@@ -24,6 +25,7 @@ class LibrarySection:
     def __init__(self, ui: Any, session: Session) -> None:
         self._ui, self._session = ui, session
         self._names: list[str] = []
+        self._packing: Packing | None = None  # drawings on their way into the library
         self._checkable: set[str] = set()
         ui.libraryList.itemChanged.connect(self._checked)
         ui.libraryList.currentRowChanged.connect(self._show_buttons)
@@ -35,6 +37,11 @@ class LibrarySection:
         session.changed.connect(self._show_buttons)
         self._say("")
         self.read()
+
+    def cleanup(self) -> None:
+        """The module is unloaded, and the worker may answer after its widgets."""
+        if self._packing is not None:
+            self._packing.call_off()
 
     def read(self) -> None:
         """Show what is in the library."""
@@ -106,15 +113,27 @@ class LibrarySection:
 
     def _save(self) -> str | None:
         session, name = self._session, self._ui.supportNameEdit.text.strip()
-        supports = drawn_supports(session.parameters.drawing, session.support_node, plane=session.plane)
-        names = [name] if len(supports) == 1 else [f"{name} {support.name}" for support in supports]
+        drawings = session.drawings()
+        names = [name] if len(drawings) == 1 else [f"{name} {drawing.name}" for drawing in drawings]
         taken = [entry_name for entry_name in names if session.library.taken(entry_name)]
         question = _("Replace “{name}” in the library?").format(name=", ".join(taken))
         if taken and not session.dialogs.confirm(question):
             return None
-        for entry_name, support in zip(names, supports, strict=True):
-            session.library.save(entry_name, support, replace=True)
-        return _("Saved: {names}.").format(names=", ".join(names))
+
+        def keep(supports: list[Any]) -> str:
+            for entry_name, support in zip(names, supports, strict=True):
+                session.library.save(entry_name, support, replace=True)
+            return _("Saved: {names}.").format(names=", ".join(names))
+
+        self._say(_("Saving…"))
+        self._packing = Packing(
+            session.logic.worker,
+            drawings,
+            source_of(session.support_node),
+            lambda supports: self._guarded(lambda: keep(supports))(),
+            lambda error: self._say(str(error)),
+        )
+        return None
 
     def _import(self) -> str | None:
         from ..library import NameTaken

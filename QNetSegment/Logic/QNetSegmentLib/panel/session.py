@@ -10,11 +10,13 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..library import SupportLibrary
-from ..runs.prepare import drawn_supports, prepare_run
+from ..runs.prepare import prepare_run
+from ..scene.drawings import drawings_of
 from ..scene.kept import KeptSegmentation, volume_of_result
 from ..scene.results import discard, is_preview
 from ..scene.signature import signature
 from ..scene.views import show_if_hidden
+from ..scene.volumes import source_of
 from ..signals import Signal
 from .dialogs import Dialogs
 from .failures import typed
@@ -143,14 +145,18 @@ class Session:
             found["alpha"] = None if chosen.finePercent < 0 else chosen.finePercent / 100
         return found
 
-    def supports(self) -> list[Any]:
-        """Support sets of the library, when the user wants these, else what is drawn.
+    def examples(self) -> tuple[list[Any], Any]:
+        """Support sets of the library, when the user wants these, else what is drawn; and on which source.
 
-        Raises the errors of `SupportLibrary.load` and `drawn_supports`.
+        Raises the errors of `SupportLibrary.load`, `drawings_of` and `source_of`.
         """
         if self.parameters.useLibrary:
-            return [self.library.load(name) for name in self.parameters.supportSets]
-        return drawn_supports(self.parameters.drawing, self.support_node, plane=self.plane)
+            return [self.library.load(name) for name in self.parameters.supportSets], None
+        return self.drawings(), source_of(self.support_node)
+
+    def drawings(self) -> list[Any]:
+        """What is drawn. Raises the errors of `drawings_of`."""
+        return drawings_of(self.parameters.drawing, self.support_node, plane=self.plane)
 
     # State
 
@@ -212,7 +218,7 @@ class Session:
         run = prepare_run(
             self.logic.worker,
             chosen.queryVolume,
-            self.supports() if chosen.useLibrary else chosen.drawing,
+            self.examples()[0] if chosen.useLibrary else chosen.drawing,
             self.support_node,
             plane=self.plane,
             model=self.model,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from slicer.i18n import tr as _
 
 from qnetseg.errors import InputError, QNetSegmentError, WorkerError, is_out_of_memory
@@ -21,12 +22,14 @@ from qnetseg.errors import InputError, QNetSegmentError, WorkerError, is_out_of_
 from ..signals import Signal
 from . import studies as of_studies
 from . import study_files
+from .errand import Errand, Packing
 from .studies import Study, StudyState, folder_studies, scene_studies
 
 if TYPE_CHECKING:
-    from qnetseg.volume import SupportSet, Volume
+    from qnetseg.volume import Drawing, SupportSet
+    from qnetseg.worker.protocol import Opened
+    from qnetseg.worker.source import Source
 
-    from ..process.reader import Reader
     from ..process.worker import Worker
     from .run import Run, RunProgress, StructureResult
 
@@ -51,7 +54,7 @@ class Summary:
 class Batch:
     """Segments studies one by one; a study that fails does not stop the others.
 
-    Files are read in a process of their own, so that the application never waits for one.
+    The worker opens the files, so that the application never waits for one.
 
     Signals: `changed(index, study)` whenever a study's state or detail changes; `progress(index,
     RunProgress)` while one runs; `finished(Summary)` once, also after `cancel`.
@@ -60,26 +63,27 @@ class Batch:
     def __init__(
         self,
         worker: Worker,
-        supports: Sequence[SupportSet],
+        examples: Sequence[SupportSet | Drawing],
         studies: Sequence[Study],
         output: str | os.PathLike[str] | None = None,
         *,
+        drawn_on: Source | None = None,
         model: str | None = None,
         options: dict[str, Any] | None = None,
         device: str = "auto",
         redo: bool = False,
         on_result: Callable[[Any, list[StructureResult]], None] | None = None,
         make_run: Callable[..., Run] | None = None,
-        make_reader: Callable[[], Reader] | None = None,
         schedule: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         """
+        drawn_on: of examples that are drawings; they are packed up once, before the first study.
         output: folder of the results, made when needed; None for beside each image. Gives the studies their
             targets and, where two would write the same file, distinct names.
         model, options, device: as of `Run`.
         redo: run studies again that an earlier batch has finished.
         on_result: called with node and results of a study of the scene, after its files were written.
-        make_run, make_reader: other classes than `Run` and `Reader`, for tests.
+        make_run: another class than `Run`, for tests.
         schedule: calls a function later from the event loop; Qt's unless tests have another one.
         """
         self.changed = Signal()
@@ -87,18 +91,18 @@ class Batch:
         self.finished = Signal()
         self.studies = list(studies)
         self._worker = worker
-        self._supports = list(supports)
+        self._examples, self._drawn_on = list(examples), drawn_on
+        self._supports: list[SupportSet] = []
         self._model, self._options, self._device = model, options, device
         self._redo = redo
         self._on_result = on_result
         self._make_run = make_run or _run_class()
-        self._make_reader = make_reader or _reader_class()
         self._schedule = schedule or _event_loop()
         self._index = -1
-        self._reader: Reader | None = None  # of the present study until its end: it keeps the image's file
-        self._query: Volume | None = None
+        self._waiting: Errand | Packing | None = None  # for an answer of the worker
+        self._source: Source | None = None  # of the present study
+        self._opened: Opened | None = None
         self._recipe: dict[str, Any] = {}
-        self._oddities: list[str] = []  # sentences about the present study's file
         self._run: Run | None = None
         self._active = False
         self._cancelled = False
@@ -119,7 +123,7 @@ class Batch:
         """
         if not self.studies:
             raise InputError(_("There are no studies."), _("Choose volumes, or a folder with images."))
-        if not self._supports:
+        if not self._examples:
             raise InputError(
                 _("There is no drawing to segment the studies from."),
                 _("Draw a structure, or load one from the support library."),
@@ -140,7 +144,7 @@ class Batch:
         for index, study in enumerate(self.studies):
             if study.state is not StudyState.WAITING:
                 self._change(index, StudyState.WAITING)
-        self._later(self._begin_next)
+        self._later(self._pack)
 
     def cancel(self) -> None:
         """Stop the running study and leave out the rest; results that are there stay.
@@ -171,44 +175,55 @@ class Batch:
             self._finish()
             return
         study = self.studies[self._index]
-        self._later(lambda: self._guarded(self._read_file if study.is_file else self._copy_node))
+        self._later(lambda: self._guarded(self._open))
         self._change(self._index, StudyState.RUNNING, _("reading") if study.is_file else "")
 
-    def _read_file(self) -> None:
-        reader = self._reader = self._make_reader()
+    def _pack(self) -> None:
+        def take(supports: list[SupportSet]) -> None:
+            self._supports = supports
+            self._later(self._begin_next)
 
-        def take(query: Volume, image: str, oddities: list[str]) -> None:
-            def go_on() -> None:
-                self._oddities = oddities
-                self._change(self._index, StudyState.RUNNING)
-                if self._reader is reader:  # else a slot has cancelled
-                    self._segment(query, image)
+        try:
+            self._waiting = Packing(self._worker, self._examples, self._drawn_on, take, self._fail_all)
+        except QNetSegmentError as error:
+            self._fail_all(error)
 
-            if self._reader is reader:
-                self._guarded(go_on)
+    def _fail_all(self, error: QNetSegmentError) -> None:
+        """Without the drawings there is nothing to do."""
+        for index in range(len(self.studies)):
+            self._change(index, StudyState.FAILED, str(error))
+        self._finish()
+
+    def _open(self) -> None:
+        from qnetseg.worker.source import Source
+
+        from ..scene.volumes import source_of
+
+        study = self.studies[self._index]
+        self._source = source = Source.of(study.source) if study.is_file else source_of(study.source)
+
+        def take(opened: Opened) -> None:
+            self._waiting, self._opened = None, opened
+            self._change(self._index, StudyState.RUNNING)
+            if self._source is source:  # else a slot has cancelled
+                self._segment(source, opened)
 
         def fail(error: QNetSegmentError) -> None:
-            if self._reader is reader:
-                self._end_study(StudyState.FAILED, str(error))
+            self._end_study(StudyState.FAILED, str(error))
 
-        reader.finished.connect(take)
-        reader.failed.connect(fail)
-        reader.read(self.studies[self._index].source)
+        self._waiting = Errand(
+            self._worker,
+            lambda: self._worker.open(source),
+            lambda opened: self._guarded(lambda: take(opened)),
+            fail,
+        )
 
-    def _copy_node(self) -> None:
-        from qnetseg.volume import volume_id
-
-        from ..scene.volumes import volume_of
-
-        query = volume_of(self.studies[self._index].source)
-        self._segment(query, volume_id(query))
-
-    def _segment(self, query: Volume, image: str) -> None:
-        recipe = study_files.recipe_of(image, self._supports, self._model, self._options)
+    def _segment(self, query: Source, opened: Opened) -> None:
+        recipe = study_files.recipe_of(opened.fingerprint, self._supports, self._model, self._options)
         if kept := study_files.finished_before(self.studies[self._index], recipe, self._redo):
             self._end_study(StudyState.KEPT, kept)
             return
-        self._query, self._recipe = query, recipe
+        self._recipe = recipe
         self._run = run = self._make_run(
             self._worker,
             self._supports,
@@ -240,28 +255,31 @@ class Batch:
         run.start()
 
     def _keep(self, results: list[StructureResult]) -> None:
-        study, query = self.studies[self._index], self._query
-        assert query is not None
+        from qnetseg.volume import Volume
+
+        study, opened = self.studies[self._index], self._opened
+        assert opened is not None
         self._run = None
         if self._cancelled:
             self._finish()
             return
         if study.target is not None:
-            study_files.save_results(study, query, results, self._recipe)
+            grid = Volume.blank(opened.shape, np.array(opened.ijk_to_ras), opened.name)
+            study_files.save_results(study, grid, results, self._recipe)
         if self._on_result is not None and not study.is_file:
             self._on_result(study.source, results)
         volumes = [
             _("{structure} {volume:.1f} ml").format(
-                structure=result.support.name, volume=result.report.volume_ml
+                structure=result.example.name, volume=result.report.volume_ml
             )
             for result in results
         ]
         warnings = [
-            _("{structure}: {warning}").format(structure=result.support.name, warning=warning)
+            _("{structure}: {warning}").format(structure=result.example.name, warning=warning)
             for result in results
             for warning in result.report.warnings
         ]
-        self._end_study(StudyState.DONE, " ".join([", ".join(volumes) + ".", *self._oddities, *warnings]))
+        self._end_study(StudyState.DONE, " ".join([", ".join(volumes) + ".", *opened.oddities, *warnings]))
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Whatever goes wrong in a study ends that study and no other."""
@@ -284,11 +302,11 @@ class Batch:
             self._change(self._index, state, detail)
 
     def _drop_image(self) -> None:
-        """First the image, then its file: Windows removes none that is mapped into memory."""
-        self._query, self._oddities = None, []
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.release()
+        if self._waiting is not None:
+            self._waiting.call_off()
+        if self._source is not None:
+            self._worker.release(self._source)
+        self._source = self._opened = self._waiting = None
 
     def _change(self, index: int, state: StudyState, detail: str = "") -> None:
         study = self.studies[index]
@@ -318,12 +336,6 @@ def _run_class() -> Callable[..., Run]:
     from .run import Run
 
     return Run
-
-
-def _reader_class() -> Callable[[], Reader]:
-    from ..process.reader import Reader
-
-    return Reader
 
 
 def _event_loop() -> Callable[[Callable[[], None]], None]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from ..scene.drawings import drawn_segment_ids, support_sets
+from ..scene.drawings import drawings_of, drawn_segment_ids
 from ..scene.kept import volume_of_result
 from ..scene.others import others_than_drawn, visible_in
-from ..scene.volumes import pair_of, volume_of
+from ..scene.volumes import pair_of, source_of
 from .scene_run import SceneRun
 
 if TYPE_CHECKING:
@@ -44,29 +44,28 @@ def prepare_run(
     node. preview: whether the result still has to be accepted. output: a segmentation of the query whose
     visible segments the structures may not run into, as into those beside them in the drawing, or None.
     rewrite: see `SceneRun`.
-    Raises InputError for an example that is neither, the errors of `pair_of` and `support_sets`, and
+    Raises InputError for an example that is neither, the errors of `pair_of` and `drawings_of`, and
     WeightsError.
     """
     _require_plane(plane)
-    example_volume = None
     if hasattr(example, "IsA") and example.IsA("vtkMRMLSegmentationNode"):
         drawn_on = support_node or volume_of_result(example) or query_node
-        query, support, warnings = pair_of(query_node, drawn_on)
-        example_volume = None if support is query else support
+        query, source, warnings = pair_of(query_node, drawn_on)
         drawn_ids = drawn_segment_ids(example, drawn_on, segment_ids)
-        supports = drawn_supports(example, drawn_on, support, segment_ids=drawn_ids, plane=plane)
+        examples: list[Any] = drawings_of(example, drawn_on, source.grid, segment_ids=drawn_ids, plane=plane)
     else:
-        query, supports, warnings, drawn_ids = volume_of(query_node), _support_sets(example), [], []
-        drawn_on = None
+        query, examples, warnings, drawn_ids = source_of(query_node), _support_sets(example), [], []
+        drawn_on, source = None, query
     if drawn_on is query_node:
         others = others_than_drawn(example, drawn_ids, query_node, output)
     else:  # the drawing lies in another patient
-        others = [visible_in(output, query_node, but=found.name) for found in supports]
+        others = [visible_in(output, query_node, but=found.name) for found in examples]
     return SceneRun(
         worker,
         query_node,
-        supports,
+        examples,
         query,
+        None if source is query else source,
         name=name,
         preview=preview,
         warnings=warnings,
@@ -76,7 +75,6 @@ def prepare_run(
         model=model,
         options=options,
         device=device,
-        drawn_on=example_volume,
     )
 
 
@@ -102,17 +100,3 @@ def _require_plane(plane: str | None) -> None:
             _("The plane '{plane}' is unknown.").format(plane=plane),
             _("Choose one of {planes}.").format(planes=", ".join(PLANES)),
         )
-
-
-def drawn_supports(
-    drawing: Any,
-    drawn_on: Any,
-    volume: Any = None,
-    *,
-    segment_ids: Sequence[str] | None = None,
-    plane: str | None = None,
-) -> list[SupportSet]:
-    """What is drawn on the volume node `drawn_on`, packed up; see `prepare_run`."""
-    return support_sets(
-        drawing, drawn_on, volume or volume_of(drawn_on), segment_ids=segment_ids, plane=plane
-    )

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from qnetseg.errors import Cancelled, InputError, QNetSegmentError
-from qnetseg.segment.overlap import Overlay
-from qnetseg.worker.protocol import Progress, WorkerFailure
+from qnetseg.segment.overlap import share_voxels
+from qnetseg.worker.failures import WorkerFailure
+from qnetseg.worker.protocol import Progress
 
 from ..signals import Signal
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from qnetseg.segment.result import Report, Segmentation
-    from qnetseg.volume import SupportSet, Volume
+    from qnetseg.boxes import Box
+    from qnetseg.segment.result import Found, Report
+    from qnetseg.volume import Drawing, SupportSet
+    from qnetseg.worker.source import Source
 
     from ..process.worker import Worker
-    from ..scene.boxes import Box
 
 STARTING, PREPARING = "starting", "preparing"
 SLICES = "slices"
@@ -55,61 +57,50 @@ class RunProgress:
 class StructureResult:
     """What was found of one structure.
 
-    support: the drawing that it was segmented from.
-    report: what the engine says of it.
-    overlay, number: all structures of the run, and which of them this one is, from 1.
+    example: the drawing that it was segmented from. axes: (3, 3), of its volume, see `SupportSet`.
+    mask: on the query's own grid, without the voxels that went to other structures.
+    report: as the engine gave it.
     """
 
-    support: SupportSet
+    example: SupportSet | Drawing
+    axes: np.ndarray
+    mask: Box
     report: Report
-    overlay: Overlay
-    number: int
-
-    @property
-    def mask(self) -> np.ndarray:
-        """(K, J, I) uint8 on the query's grid, 0 or 1, without the voxels that went to other structures.
-
-        Made anew by every call: of many structures of a large volume not all masks are kept in memory.
-        """
-        return self.overlay.mask(self.number)
 
 
 class Run:
-    """Segments every structure of `supports` in `query`; only the whole run has a result.
+    """Segments every structure of `examples` in `query`; only the whole run has a result.
 
     Signals: progress(RunProgress), and at the end one of finished(list of StructureResult, in the order of
-    `supports`) and failed(error). The arguments are those of `Worker.submit`; others: for each support where
-    something else is known to be, in boxes that are made arrays one by one. A run is used once.
+    `examples`) and failed(error). The arguments are those of `Worker.segment`; others: for each example where
+    something else is known to be. A run is used once.
     """
 
     def __init__(
         self,
         worker: Worker,
-        supports: Sequence[SupportSet],
-        query: Volume,
+        examples: Sequence[SupportSet | Drawing],
+        query: Source,
+        drawn_on: Source | None = None,
         *,
         model: str | os.PathLike[str] | None = None,
         options: Mapping[str, Any] | None = None,
         device: str = "auto",
         others: Sequence[Box] = (),
-        drawn_on: Volume | None = None,
     ) -> None:
-        """Raises InputError without a support."""
-        if not supports:
+        """Raises InputError without an example."""
+        if not examples:
             raise InputError(
                 _("There is no drawing to segment from."), _("Draw a structure on at least one slice.")
             )
         self.progress, self.finished, self.failed = Signal(), Signal(), Signal()
-        self._worker, self._supports, self._query = worker, list(supports), query
-        self._arguments: dict[str, Any] = {
-            "model": model,
-            "options": options,
-            "device": device,
-            "drawn_on": drawn_on,
-        }
+        self._worker, self._examples = worker, list(examples)
+        self._query, self._drawn_on = query, drawn_on
+        self._arguments: dict[str, Any] = {"model": model, "options": options, "device": device}
+        if len(self._examples) > 1:  # who is more confident gets the voxels that several claim
+            self._arguments["confidence_of"] = "mask"
         self._others = list(others)
-        self._found: list[Report] = []
-        self._overlay = Overlay()
+        self._found: list[Found] = []
         self._token = ""
         self._started = self._active = False
         self._fraction = 0.0
@@ -162,14 +153,9 @@ class Run:
 
     def _submit(self) -> None:
         number = len(self._found)
-        last = number + 1 == len(self._supports)
-        other = self._others[number] if self._others else None
-        self._token = self._worker.submit(
-            self._supports[number],
-            self._query,
-            last=last,
-            background=None if other is None or other.is_empty else other.placed(self._query.shape),
-            **self._arguments,
+        background = self._others[number] if self._others else None
+        self._token = self._worker.segment(
+            self._examples[number], self._query, self._drawn_on, background=background, **self._arguments
         )
         self._first_news = None
 
@@ -182,14 +168,13 @@ class Run:
                 self._first_news = time.monotonic()
             self._tell(news.stage, news.done, news.total, self._eta(news.eta_s))
 
-    def _on_finished(self, token: str, segmentation: Segmentation) -> None:
+    def _on_finished(self, token: str, found: Found) -> None:
         if token != self._token:
             return
-        self._overlay.add(segmentation)
-        self._found.append(segmentation.report)
+        self._found.append(found)
         if self._reason is not None:  # cancelled between two structures, when the worker had no job
             self._end(self._reason)
-        elif len(self._found) < len(self._supports):
+        elif len(self._found) < len(self._examples):
             try:
                 self._submit()
             except QNetSegmentError as error:
@@ -197,10 +182,21 @@ class Run:
             else:
                 self._tell(PREPARING, 0, 0, None)
         else:
-            found = zip(self._supports, self._found, strict=True)
+            masks = share_voxels(self._found)
             self._end(
-                [StructureResult(*parts, self._overlay, number) for number, parts in enumerate(found, 1)]
+                [
+                    StructureResult(example, self._axes_of(example), mask, found.report)
+                    for example, mask, found in zip(self._examples, masks, self._found, strict=True)
+                ]
             )
+
+    def _axes_of(self, example: SupportSet | Drawing) -> np.ndarray:
+        """Of the canonical volume that the example was drawn on."""
+        from qnetseg.volume import SupportSet, array_axes, canonical
+
+        if isinstance(example, SupportSet):
+            return example.axes
+        return array_axes(canonical((self._drawn_on or self._query).grid)[0])
 
     def _on_failed(self, token: str, error: QNetSegmentError) -> None:
         if token == self._token:
@@ -214,10 +210,10 @@ class Run:
         (self.failed if isinstance(outcome, QNetSegmentError) else self.finished).emit(outcome)
 
     def _tell(self, stage: str, done: int, total: int, eta_s: float | None) -> None:
-        count, number = len(self._supports), min(len(self._found) + 1, len(self._supports))
+        count, number = len(self._examples), min(len(self._found) + 1, len(self._examples))
         part = min(done / total, 1.0) if total and stage == SLICES else 0.0
         self._fraction = max(self._fraction, (len(self._found) + part) / count)
-        name = self._supports[number - 1].name
+        name = self._examples[number - 1].name
         self.progress.emit(RunProgress(stage, done, total, name, number, count, eta_s, self._fraction))
 
     def _eta(self, eta_s: float | None) -> float | None:
@@ -226,5 +222,5 @@ class Run:
             return None
         each = time.monotonic() - self._first_news + eta_s
         if self._found:
-            each = sum(report.seconds for report in self._found) / len(self._found)
-        return eta_s + each * (len(self._supports) - len(self._found) - 1)
+            each = sum(found.report.seconds for found in self._found) / len(self._found)
+        return eta_s + each * (len(self._examples) - len(self._found) - 1)

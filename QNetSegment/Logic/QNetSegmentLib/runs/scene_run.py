@@ -19,11 +19,12 @@ from ..signals import Signal
 from .run import Run, StructureResult
 
 if TYPE_CHECKING:
+    from qnetseg.boxes import Box
     from qnetseg.errors import QNetSegmentError
-    from qnetseg.volume import SupportSet, Volume
+    from qnetseg.volume import Drawing, SupportSet
+    from qnetseg.worker.source import Source
 
     from ..process.worker import Worker
-    from ..scene.boxes import Box
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class SceneResult:
     """What a run left in the scene.
 
     node: the new segmentation node.
-    results: of each structure, in the order of the supports.
+    results: of each structure, in the order of the examples.
     query_node_id: of the volume node that was segmented.
     warnings: sentences for the user, first those that the run was given, then those of the engine.
     """
@@ -45,11 +46,11 @@ class SceneResult:
 class SceneRun:
     """A `Run` on a volume node, which is watched: when it is removed or the scene closes, the run stops.
 
-    query_node is the node that `query` was copied from; name that of the result (default: from the volume's);
+    query_node is the node that `query` is a view of; name that of the result (default: from the volume's);
     preview marks the result as one to be accepted or discarded; warnings are handed on to the result, and
-    drawn_ids, of the segments that were drawn, to its reports. others and drawn_on are those of `Run`.
-    rewrite is asked at the end for an older result whose segments shall get the new voxels; it may say None,
-    and one of other structures stays as it is.
+    drawn_ids, of the segments that were drawn, to its reports. others: as of `Run`. rewrite is asked at the
+    end for an older result whose segments shall get the new voxels; it may say None, and one of other
+    structures stays as it is.
 
     Signals: progress(RunProgress), and at the end one of finished(SceneResult) and failed(error).
     """
@@ -58,8 +59,9 @@ class SceneRun:
         self,
         worker: Worker,
         query_node: Any,
-        supports: Sequence[SupportSet],
-        query: Volume,
+        examples: Sequence[SupportSet | Drawing],
+        query: Source,
+        drawn_on: Source | None = None,
         *,
         name: str | None = None,
         preview: bool = False,
@@ -70,20 +72,11 @@ class SceneRun:
         model: str | os.PathLike[str] | None = None,
         options: Mapping[str, Any] | None = None,
         device: str = "auto",
-        drawn_on: Volume | None = None,
     ) -> None:
-        """Raises VolumeError for a node that is no volume, InputError without a support."""
+        """Raises VolumeError for a node that is no volume, InputError without an example."""
         self.finished, self.failed = Signal(), Signal()
-        self._run = Run(
-            worker,
-            supports,
-            query,
-            model=model,
-            options=options,
-            device=device,
-            others=others,
-            drawn_on=drawn_on,
-        )
+        choices: dict[str, Any] = {"model": model, "options": options, "device": device}
+        self._run = Run(worker, examples, query, drawn_on, others=others, **choices)
         self.progress = self._run.progress
         self._node, self._grid = query_node, grid_of(query_node)
         self._name = name or _("{volume} segmentation").format(volume=query_node.GetName())
@@ -133,7 +126,7 @@ class SceneRun:
             outcome: SceneResult | QNetSegmentError = self._written(results)
         except Exception as error:
             from qnetseg.errors import QNetSegmentError
-            from qnetseg.worker.protocol import internal_error
+            from qnetseg.worker.failures import internal_error
 
             outcome = error if isinstance(error, QNetSegmentError) else internal_error(error)
         self._end(outcome)
@@ -157,7 +150,7 @@ class SceneRun:
             volume_of_result(node) is self._node
             and tuple(one.segment_id for one in stored) == segment_ids_of(node)
             and [one.drawn_id for one in stored] == list(self._drawn_ids)
-            and [one.report.structure for one in stored] == [result.support.name for result in results]
+            and [one.report.structure for one in stored] == [result.example.name for result in results]
         )
 
     def _end(self, outcome: SceneResult | QNetSegmentError) -> None:
@@ -169,5 +162,5 @@ class SceneRun:
 
 
 def _warnings_of(result: StructureResult, several: bool) -> list[str]:
-    prefix = f"{result.support.name}: " if several else ""
+    prefix = f"{result.example.name}: " if several else ""
     return [f"{prefix}{warning}" for warning in result.report.warnings]

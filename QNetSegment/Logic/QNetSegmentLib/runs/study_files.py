@@ -134,7 +134,7 @@ def finished_before(study: Study, recipe: dict[str, Any], redo: bool) -> str:
 
 
 def save_results(
-    study: Study, query: Volume, results: Sequence[StructureResult], recipe: dict[str, Any]
+    study: Study, grid: Volume, results: Sequence[StructureResult], recipe: dict[str, Any]
 ) -> None:
     """Write segmentation and report, or leave both as they were. Raises OutputError."""
     from qnetseg.atomic import replacing_together
@@ -145,7 +145,7 @@ def save_results(
     before = path.read_bytes() if path.exists() else None
     try:
         with replacing_together([target, path], [RESULT_ENDING, ".json"]) as (staged, staged_report):
-            write_labelmap(staged, labelmap_of(query, results))
+            write_labelmap(staged, labelmap_of(grid, results))
             digest = _sha256(staged)
             report = {
                 "query": origin(study),
@@ -193,19 +193,19 @@ def _write_json(path: Path, report: dict[str, Any]) -> None:
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def labelmap_of(query: Volume, results: Sequence[StructureResult]) -> LabelMap:
+def labelmap_of(grid: Volume, results: Sequence[StructureResult]) -> LabelMap:
     """One label for every structure, from 1, with the name, colour and terminology that was drawn."""
     import numpy as np
 
     from qnetseg.volume import LabelMap, SegmentInfo
 
-    labels = np.zeros(query.shape, np.uint16)
+    labels = np.zeros(grid.shape, np.uint16)
     segments = []
     for label, result in enumerate(results, 1):
-        labels[result.mask > 0] = label
-        support = result.support
-        segments.append(SegmentInfo(label, support.name, support.color, support.terminology))
-    return LabelMap(labels, query.ijk_to_ras, tuple(segments))
+        labels[result.mask.where][result.mask.mask] = label
+        example = result.example
+        segments.append(SegmentInfo(label, example.name, example.color, example.terminology))
+    return LabelMap(labels, grid.ijk_to_ras, tuple(segments))
 
 
 def _our_report(path: Path) -> dict[str, Any] | None:

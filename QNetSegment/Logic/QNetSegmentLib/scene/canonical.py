@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from .boxes import Box
+from qnetseg.boxes import Box
+
 from .lattice import VolumeLattice, transform_between
 from .segments import lattice_of
 
@@ -39,20 +40,12 @@ class CanonicalGrid:
         from qnetseg.volume import ANATOMICAL_AXES, Volume, canonical
 
         lattice = lattice_of(volume_node)
-        # The axes are wanted, not the voxels: an array of the volume's shape that occupies one number.
-        voxels = np.broadcast_to(np.float32(0.0), lattice.shape)
-        volume = Volume(voxels, lattice.ijk_to_local)
+        volume = Volume.blank(lattice.shape, lattice.ijk_to_local)
         return cls(lattice, *canonical(volume, ANATOMICAL_AXES if axes is None else axes))
 
     def apply(self, box: Box) -> Box:
         """A box on the volume's own axes -> on canonical ones; its mask stays a view."""
-        k, j, i = (
-            self.turned.shape[axis] - box.stop[native] if flip else box.start[native]
-            for axis, (native, flip) in enumerate(
-                zip(self.orientation.axes, self.orientation.flips, strict=True)
-            )
-        )
-        return Box(self.orientation.apply(box.mask), (k, j, i))
+        return self.orientation.apply_to_box(box, self.lattice.shape)
 
     def native_slice(self, plane: str, index: int) -> tuple[int, int]:
         """(axis, index) in the volume's own array of a canonical slice; InputError if there is none."""

@@ -1,4 +1,4 @@
-"""The slices that a user drew: listed after every stroke, cleared, copied, undone, packed up as supports."""
+"""The slices that a user drew: listed after every stroke, cleared, copied, undone, taken for the engine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from .boxes import Box
+from qnetseg.boxes import Box
+
 from .canonical import CanonicalGrid
 from .layers import own_box, read_box, require_labelmaps, require_segment, segment_ids_of, write_box
 from .marks import marks_of
 from .segments import terminology_of
 
 if TYPE_CHECKING:
-    from qnetseg.volume import SupportSet, Volume
+    from qnetseg.volume import Drawing, Volume
 
 # Letters of the directions that a canonical volume's array axes have: world axis, positive, negative.
 LETTERS = {"axial": (2, "S", "I"), "coronal": (1, "A", "P"), "sagittal": (0, "R", "L")}
@@ -46,7 +47,7 @@ class DrawnSlice:
 def drawn_slices(segmentation_node: Any, volume_node: Any, plane: str | None = None) -> list[DrawnSlice]:
     """The drawn slices of every segment, in the order of the segments, then of the slices.
 
-    plane: taken from each segment if None, by the rule of `qnetseg.volume.support_from_mask`. Empty segments
+    plane: taken from each segment if None, by the rule of `qnetseg.volume.Drawing`. Empty segments
     and what lies outside of the volume give none. Called after every stroke, so it reads only the part of
     the label map that the segment occupies and makes no array of the volume's size.
     """
@@ -84,7 +85,7 @@ def _described(
 ) -> list[DrawnSlice]:
     """The drawn slices of one segment; box: on the canonical grid."""
     from qnetseg.volume import PLANES
-    from qnetseg.volume.support import occupied_slices
+    from qnetseg.volume.drawing import occupied_slices
 
     plane, indices = occupied_slices(box.mask, grid.turned.spacing, plane)
     axis = PLANES[plane]
@@ -137,43 +138,41 @@ def position_text(plane: str, world: Sequence[float] | np.ndarray) -> str:
 def drawn_segment_ids(
     segmentation_node: Any, volume_node: Any, among: Sequence[str] | None = None
 ) -> list[str]:
-    """The segments, all or `among` some, that `support_sets` makes supports of, in its order."""
+    """The segments, all or `among` some, that `drawings_of` takes, in its order."""
     lattice = CanonicalGrid.of(volume_node).lattice
     ids = segment_ids_of(segmentation_node) if among is None else among
     return [segment_id for segment_id in ids if not read_box(segmentation_node, segment_id, lattice).is_empty]
 
 
-def support_sets(
+def drawings_of(
     segmentation_node: Any,
     volume_node: Any,
-    volume: Volume,
+    grid: Volume | None = None,
     *,
     segment_ids: Sequence[str] | None = None,
     plane: str | None = None,
-) -> list[SupportSet]:
-    """A support set for every segment that is not empty, with its name, colour and terminology.
+) -> list[Drawing]:
+    """What is drawn in every segment that is not empty, with its name, colour and terminology.
 
-    volume: the volume to build on, of `volume_node` (see `volumes.pair_of`). segment_ids: all if None.
+    grid: of the volume node, with another matrix (see `volumes.pair_of`), or None. segment_ids: all if None.
     plane: one of the volume node's own planes, as in `DrawnSlice`, or None to take it from the drawing.
     Slices that are marked as free of the structure go along.
     Raises MaskError if nothing is drawn, or if a drawing lies outside of the volume.
     """
-    from qnetseg.errors import GeometryError, MaskError
-    from qnetseg.volume import support_from_mask
+    from qnetseg.errors import MaskError
+    from qnetseg.volume import Drawing
 
-    grid = CanonicalGrid.of(volume_node)
-    lattice = grid.lattice
-    if lattice.shape != volume.shape:
-        raise GeometryError(_("The volume was given other voxels in the meantime."), _("Try again."))
+    canonical_grid = CanonicalGrid.of(volume_node)
+    lattice = canonical_grid.lattice
     if segment_ids is None:
         segment_ids = segment_ids_of(segmentation_node)
-    supports = []
+    drawings = []
     for segment_id in segment_ids:
         segment = require_segment(segmentation_node, segment_id)
         box = read_box(segmentation_node, segment_id, lattice)
         if box.is_empty:
             continue
-        inside = box.clipped(volume.shape)
+        inside = box.clipped(lattice.shape)
         if inside.is_empty:
             raise MaskError(
                 _("The drawing '{name}' lies outside of the volume '{volume}'.").format(
@@ -181,33 +180,28 @@ def support_sets(
                 ),
                 _("Choose the volume that it was drawn on."),
             )
-        known, not_here = _plane_and_marks(segment, grid, inside, plane, volume)
-        supports.append(
-            support_from_mask(
-                volume,
-                inside.placed(volume.shape),
-                name=segment.GetName(),
-                color=segment.GetColor(),
-                terminology=terminology_of(segment),
-                plane=known,
-                not_here=not_here,
-            )
+        known, not_here = _plane_and_marks(segment, canonical_grid, inside, plane, grid)
+        color = segment.GetColor()
+        drawings.append(
+            Drawing(inside, segment.GetName(), color, terminology_of(segment), known, tuple(not_here))
         )
-    if not supports:
+    if not drawings:
         raise MaskError(_("Nothing is drawn yet."), _("Draw the structure on at least one slice."))
-    return supports
+    return drawings
 
 
 def _plane_and_marks(
-    segment: Any, grid: CanonicalGrid, box: Box, plane: str | None, volume: Volume
+    segment: Any, grid: CanonicalGrid, box: Box, plane: str | None, other: Volume | None
 ) -> tuple[str, list[int]]:
-    """The plane of a drawing and its marked slices, both as the copy `volume` of the node counts them."""
+    """The plane of a drawing and its marked slices, both as the grid with another matrix counts them."""
     from qnetseg.volume import PLANES
-    from qnetseg.volume.support import occupied_slices
+    from qnetseg.volume.drawing import occupied_slices
 
     own, _drawn = occupied_slices(grid.apply(box).mask, grid.turned.spacing, plane)
     marks = marks_of(segment, own, grid.turned.shape[PLANES[own]])
-    return grid.slice_in(volume, own, 0)[0], [grid.slice_in(volume, own, index)[1] for index in marks]
+    if other is None:
+        return own, marks
+    return grid.slice_in(other, own, 0)[0], [grid.slice_in(other, own, index)[1] for index in marks]
 
 
 Undo = Callable[[], None]

@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 import vtk
 
-from .boxes import Box, Triple
+from qnetseg.boxes import Box, Triple
 
 # Two grids whose voxels differ by less than this share of a voxel are the same grid: files store geometry in
 # float32 or in decimals, and transforms are composed with rounding. The engine's tolerance for files.

@@ -16,7 +16,8 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .boxes import Box
+from qnetseg.boxes import Box
+
 from .lattice import Lattice, VolumeLattice, image_lattice, transform_between, voxel_steps, whole_steps
 from .voxels import array_of, image_of, resampled, start_of
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .boxes import Box
+from qnetseg.boxes import Box
+
 from .layers import read_box, segment_ids_of
 from .results import is_preview
 from .segments import lattice_of

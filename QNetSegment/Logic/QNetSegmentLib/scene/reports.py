@@ -45,8 +45,8 @@ def store_reports(
     entries = []
     for number, (result, segment_id) in enumerate(zip(results, segment_ids_of(node), strict=True)):
         report = replace(
-            in_own_planes(result.report, result.support.axes, volume_node),
-            volume_ml=float(result.mask.sum()) * voxel_ml,
+            in_own_planes(result.report, result.axes, volume_node),
+            volume_ml=result.mask.count * voxel_ml,
         )
         drawn = drawn_ids[number] if len(drawn_ids) == len(results) else ""
         entries.append({"segment": segment_id, "drawn": drawn, "report": report.to_json()})

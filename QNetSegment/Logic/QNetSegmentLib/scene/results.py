@@ -10,8 +10,6 @@ from slicer.i18n import tr as _
 from .layers import own_box, require_labelmaps, segment_ids_of, surface_name, write_box
 from .segments import (
     add_box,
-    add_segment,
-    box_of_mask,
     lattice_of,
     new_segmentation,
     remove_node,
@@ -21,21 +19,25 @@ from .segments import (
 if TYPE_CHECKING:
     import numpy as np
 
+    from qnetseg.boxes import Box
     from qnetseg.segment import Report
-    from qnetseg.volume import SupportSet
+    from qnetseg.volume import Drawing, SupportSet
 
 PREVIEW = "QNetSegment.Preview"
 """Attribute of a segmentation node that waits for the user's decision."""
 
 
 class StructureResult(Protocol):
-    """What a run found for one structure; mask: (K, J, I), set where it is not 0."""
+    """What a run found for one structure: its voxels on the volume's own grid, and after what example."""
 
     @property
-    def support(self) -> SupportSet: ...
+    def example(self) -> SupportSet | Drawing: ...
 
     @property
-    def mask(self) -> np.ndarray: ...
+    def axes(self) -> np.ndarray: ...
+
+    @property
+    def mask(self) -> Box: ...
 
     @property
     def report(self) -> Report: ...
@@ -52,16 +54,16 @@ def write_result(
     """A new segmentation node with a segment for each result, whole or not at all.
 
     Every segment has exactly the voxels of its result's mask, and the name, colour and terminology of its
-    support. preview: mark the node, see `is_preview`.
+    example. preview: mark the node, see `is_preview`.
     Raises VolumeError, MaskError or OutputError; the scene then is as before.
     """
     node = new_segmentation(volume_node, name)
+    lattice = lattice_of(volume_node)
     with _all_or_nothing(lambda: remove_node(node)):
         for result in results:
-            support = result.support
-            add_segment(
-                node, result.mask, volume_node, support.name, support.color, support.terminology, logic=logic
-            )
+            example = result.example
+            named = (example.name, example.color, example.terminology)
+            add_box(node, result.mask, lattice, *named, logic=logic)
         # Results share no voxel, so one label map can hold them all: smaller in memory and in files.
         node.GetSegmentation().CollapseBinaryLabelmaps(False)
         if preview:
@@ -80,15 +82,14 @@ def rewrite_result(
     lattice = lattice_of(volume_node)
     ids = segment_ids_of(node)
     before = {segment_id: own_box(node, segment_id) for segment_id in ids}
-    boxes = [box_of_mask(result.mask, lattice) for result in results]
 
     def restore() -> None:
         for segment_id, (box, own) in before.items():
             write_box(node, segment_id, box, own, logic=logic)
 
     with _all_or_nothing(restore):
-        for segment_id, box in zip(ids, boxes, strict=True):
-            write_box(node, segment_id, box, lattice, logic=logic)
+        for segment_id, result in zip(ids, results, strict=True):
+            write_box(node, segment_id, result.mask, lattice, logic=logic)
 
 
 def accept_preview(node: Any, name: str, into: Any = None, *, logic: Any = None) -> Any:

@@ -9,7 +9,8 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .boxes import Box
+from qnetseg.boxes import Box
+
 from .lattice import Lattice, VolumeLattice, volume_lattice
 from .layers import labelmap_name, mark_begun, read_box, require_labelmaps, require_segment, write_box
 from .volumes import require_volume

@@ -1,4 +1,4 @@
-"""Volume nodes as volumes of the engine."""
+"""Volume nodes as volumes that the worker can open."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from .lattice import linear_between, volume_lattice
 from .voxels import array_of
 
 if TYPE_CHECKING:
-    from qnetseg.volume import Volume
+    from qnetseg.worker.source import Source
 
 
-def volume_of(node: Any) -> Volume:
-    """A copy of a scalar volume node on its own axes, without its parent transform, for the engine.
+def source_of(node: Any) -> Source:
+    """A scalar volume node on its own axes, without its parent transform, for the worker to open.
 
-    Raises VolumeError for what cannot be segmented (see `require_volume`; also NaN, infinite and constant
-    voxels), GeometryError for an unusable matrix.
+    Nothing is copied: the array is a view of memory that belongs to Slicer. Another content of the node is
+    another source. Raises VolumeError for what is no image volume (see `require_volume`) and GeometryError
+    for an unusable matrix; voxels that cannot be used are the worker's to find.
     """
-    from qnetseg.volume import Volume
+    from qnetseg.volume.volume import checked_matrix
+    from qnetseg.worker.source import Source
 
     require_volume(node)
-    # The array is a view of memory that belongs to Slicer.
-    with np.errstate(over="ignore", invalid="ignore"):
-        array = array_of(node.GetImageData()).astype(np.float32, copy=True)
-    return Volume.checked(array, volume_lattice(node).ijk_to_local, node.GetName() or "")
+    matrix = checked_matrix(volume_lattice(node).ijk_to_local, f"The volume '{node.GetName()}'")
+    key = (node.GetID(), node.GetImageData().GetMTime(), matrix.tobytes())
+    return Source(key, node.GetName() or "", None, array_of(node.GetImageData()), matrix)
 
 
 def require_volume(node: Any) -> None:
@@ -64,27 +65,27 @@ def _is_scalar(node: Any) -> bool:
     )
 
 
-def pair_of(query_node: Any, support_node: Any) -> tuple[Volume, Volume, list[str]]:
-    """Query and support volume in the query's coordinates, and warnings for the user.
+def pair_of(query_node: Any, drawn_on: Any) -> tuple[Source, Source, list[str]]:
+    """Query and the volume drawn on in the query's coordinates, and warnings for the user.
 
-    The same node gives one volume twice. The query always keeps its own matrix, so that a transform never
-    changes a result, nor the planes and numbers of its slices; the support is brought beside it through the
+    The same node gives one source twice. The query always keeps its own matrix, so that a transform never
+    changes a result, nor the planes and numbers of its slices; the other is brought beside it through the
     linear transforms between the two. Through a nonlinear one it cannot be: both then keep their own
-    matrices, and a warning says so. Raises what `volume_of` raises.
+    matrices, and a warning says so. Raises what `source_of` raises.
     """
     from qnetseg.volume.volume import checked_matrix
 
-    query = volume_of(query_node)
-    if support_node is query_node:
+    query = source_of(query_node)
+    if drawn_on is query_node:
         return query, query, []
-    support = volume_of(support_node)
-    parents = [node.GetParentTransformNode() for node in (support_node, query_node)]
+    other = source_of(drawn_on)
+    parents = [node.GetParentTransformNode() for node in (drawn_on, query_node)]
     between = linear_between(*parents)
     if between is None:
         warning = _("A nonlinear transform was ignored: the two volumes were compared by their own axes.")
-        return query, support, [warning]
-    matrix = checked_matrix(between @ support.ijk_to_ras, support.name)
-    return query, replace(support, ijk_to_ras=matrix), []
+        return query, other, [warning]
+    matrix = checked_matrix(between @ other.ijk_to_ras, other.name)
+    return query, replace(other, ijk_to_ras=matrix, key=(*other.key[:2], matrix.tobytes())), []
 
 
 def grid_of(node: Any) -> tuple[tuple[int, int, int], np.ndarray]:

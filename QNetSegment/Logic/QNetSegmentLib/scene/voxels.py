@@ -9,7 +9,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .boxes import Box, Triple
+from qnetseg.boxes import Box, Triple
+
 from .lattice import Lattice, VolumeLattice, box_corners, linear_between, transform_between, voxel_steps
 
 # Samples along an edge of a box when its place behind a nonlinear transform is sought.

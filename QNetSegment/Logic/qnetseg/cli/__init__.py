@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from .. import __version__
 from ..cores import let_waiting_threads_sleep
 from ..errors import Cancelled, QNetSegmentError, is_out_of_memory, why
-from ..worker.protocol import WorkerFailure
+from ..worker.failures import WorkerFailure
 from . import demo, doctor, segment, weights
 from .common import say
 from .parser import Parser

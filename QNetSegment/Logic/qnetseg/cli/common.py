@@ -11,12 +11,9 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import InputError, heard_oddities
-
-if TYPE_CHECKING:
-    from ..worker.protocol import Progress
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -205,12 +202,8 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def __call__(self, event: Progress) -> None:
-        """Show a progress event of the worker; every stage fills the bar anew."""
-        self.show(event.done, event.total, event.stage)
-
     def show(self, done: int, total: int, stage: str = "") -> None:
-        """So much of the total is done."""
+        """So much of the total is done; every stage fills the bar anew."""
         if self._lines:
             self._line(done / max(total, 1), stage)
             return

@@ -12,7 +12,7 @@ from ..volume import PLANES, FileSlices, SupportSet, SupportSlice, Volume, canon
 from .figures import plain, save
 
 if TYPE_CHECKING:
-    from ..segment.result import Segmentation, SliceReport
+    from ..segment.result import Found, Report, SliceReport
 
 COLUMNS, ROWS = 4, 3
 MOST_DRAWN = 3  # drawn slices that are shown
@@ -23,7 +23,7 @@ DRAWN_COLOR, FOUND_COLOR = "#ff9500", "#00e5ff"
 
 
 def contact_sheet(
-    volume: Volume, segmentation: Segmentation, support: SupportSet, path: str | os.PathLike[str], title: str
+    volume: Volume, found: Found, support: SupportSet, path: str | os.PathLike[str], title: str
 ) -> None:
     """Draw a PNG: the drawn slices, then slices spread over the structure, then the confidence.
 
@@ -32,7 +32,7 @@ def contact_sheet(
 
     Args:
         volume: the query.
-        segmentation: result of `segment_volume` on it.
+        found: result of `segment_volume` on it.
         support: what was drawn, on this or another volume.
         path: PNG file, replaced whole or not at all. Raises OutputError.
         title: first line.
@@ -41,7 +41,7 @@ def contact_sheet(
 
     from ..segment.result import volume_text
 
-    cells = _cells(volume, segmentation, support)
+    cells = _cells(volume, found, support)
     height = CELL_WIDTH * max(cell.height / cell.width for cell in cells)
     rows = -(-len(cells) // COLUMNS)
     figure = Figure(
@@ -52,8 +52,8 @@ def contact_sheet(
         cell.draw(figure.add_subplot(grid[number // COLUMNS, number % COLUMNS]))
     slices = file_slices(volume, support.plane, support.axes)
     shown = {cell.index for cell in cells}
-    _confidence_strip(figure, figure.add_subplot(grid[rows, :]), segmentation, shown, slices)
-    report = segmentation.report
+    _confidence_strip(figure, figure.add_subplot(grid[rows, :]), found.report, shown, slices)
+    report = found.report
     here = any(part.drawn for part in report.slices)
     plane = slices.name if here else plane_name(support.axes[PLANES[support.plane]])
     figure.suptitle(
@@ -100,18 +100,18 @@ class _Cell:
         axes.set_axis_off()
 
 
-def _cells(volume: Volume, segmentation: Segmentation, support: SupportSet) -> list[_Cell]:
+def _cells(volume: Volume, found: Found, support: SupportSet) -> list[_Cell]:
     """The drawn slices first, then those chosen from the query."""
     turned, orientation = canonical(volume, support.axes)
     axis = PLANES[support.plane]
     rows, columns = (mm for other, mm in enumerate(turned.spacing) if other != axis)
     box = _body(turned.array, axis, (rows, columns))
     low, high = np.percentile(turned.array[turned.array > turned.array.min()], (1, 99.5))
-    mask = orientation.apply(segmentation.mask)
-    here = {part.index for part in segmentation.report.slices if part.drawn}
+    mask = orientation.apply(found.mask.placed(volume.shape))
+    here = {part.index for part in found.report.slices if part.drawn}
     slices = file_slices(volume, support.plane, support.axes)
     cells = [_drawn_cell(part, box, part.index in here, slices) for part in support.slices[:MOST_DRAWN]]
-    for part in chosen_slices(segmentation.report.slices, COLUMNS * ROWS - len(cells)):
+    for part in chosen_slices(found.report.slices, COLUMNS * ROWS - len(cells)):
         image = _shades(turned.array.take(part.index, axis)[box], low, high)
         label = f"slice {slices.at(part.index)}" + (
             f", confidence {part.score:.2f}" if part.occupied else ", not found"
@@ -185,11 +185,9 @@ def chosen_slices(slices: tuple[SliceReport, ...], count: int) -> list[SliceRepo
     return [candidates[number] for number in np.linspace(0, len(candidates) - 1, count).round().astype(int)]
 
 
-def _confidence_strip(
-    figure: Any, axes: Any, segmentation: Segmentation, shown: set[int], slices: FileSlices
-) -> None:
+def _confidence_strip(figure: Any, axes: Any, report: Report, shown: set[int], slices: FileSlices) -> None:
     """One coloured field a slice, counted as in the file; white where the structure was not found."""
-    parts = {slices.at(part.index): part for part in segmentation.report.slices}
+    parts = {slices.at(part.index): part for part in report.slices}
     first, last = min(parts), max(parts)
     values = np.full((1, last - first + 1), np.nan)
     for index, part in parts.items():

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from . import drawing
-from .common import Bar, add_command, add_device, add_json, add_model, print_json, print_text, say
+from . import compute, drawing
+from .common import add_command, add_device, add_json, add_model, print_json, print_text, say
 from .outputs import make_folder
 from .pictures import drawn_last
 from .results import in_file_terms
 from .streams import ended_by_signals
 
 if TYPE_CHECKING:
-    from ..volume import Volume
+    from ..segment import Query
 
 SCAN = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 """Inside nilearn: the mean brain of 152 people, T1-weighted MR (McConnell Brain Imaging Centre, 2009)."""
@@ -72,16 +72,16 @@ def find_scan() -> Path:
 def run(arguments: argparse.Namespace) -> int:
     """Segment the scan; write the segmentation and the contact sheet."""
     from ..models import PROPAGATION, weights_for
+    from ..segment import Query
+    from ..segment.result import Found
     from ..volume import (
+        Drawing,
         LabelMap,
         SegmentInfo,
-        canonical,
         file_slices,
         read_volume,
-        support_from_mask,
         write_labelmap,
     )
-    from ..worker import WorkerClient
     from .contact_sheet import contact_sheet
 
     began = time.monotonic()
@@ -89,21 +89,23 @@ def run(arguments: argparse.Namespace) -> int:
     weights_for([PROPAGATION], arguments.model)
     make_folder(folder)
     volume = read_volume(scan)
-    _, orientation = canonical(volume)
-    support = support_from_mask(
-        volume,
-        orientation.back(_drawn_on(volume)),
+    query = Query.of(volume)
+    drawn = Drawing.of_mask(
+        query.orientation.back(_drawn_on(query)),
+        query.shape,
         name=drawing.STRUCTURE,
         color=drawing.COLOR,
         terminology=drawing.TERMINOLOGY,
         plane="sagittal",
     )
+    support = query.pack(drawn)
     say(f"Segmenting the {drawing.STRUCTURE} in {volume.shape[2]} slices from one drawn slice.")
-    with ended_by_signals(), WorkerClient() as client, Bar(drawing.STRUCTURE) as bar:
-        result = client.segment(support, volume, model=arguments.model, device=arguments.device, progress=bar)
+    with ended_by_signals():
+        result = Found.of(compute.engine(arguments.model, arguments.device, {})(support, query, None, None))
     info = SegmentInfo(1, drawing.STRUCTURE, drawing.COLOR, drawing.TERMINOLOGY)
     targets = [folder / "demo.seg.nrrd", folder / "demo.png"]
-    write_labelmap(targets[0], LabelMap(result.mask.astype("int32"), volume.ijk_to_ras, (info,)))
+    mask = result.mask.placed(volume.shape).astype("int32")
+    write_labelmap(targets[0], LabelMap(mask, volume.ijk_to_ras, (info,)))
     drawn_last(targets[1], lambda path: contact_sheet(volume, result, support, path, "MNI152 brain scan"))
     seconds = time.monotonic() - began
     slices = file_slices(volume, support.plane)
@@ -128,11 +130,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _drawn_on(volume: Volume) -> Any:
+def _drawn_on(query: Query) -> Any:
     """The drawing, if the scan is the one that it was made on."""
-    from ..volume import canonical
-
-    if canonical(volume)[0].shape != drawing.SHAPE:
+    if query.image.shape != drawing.SHAPE:
         raise InputError(
             "The installed nilearn contains another scan than the one that was drawn on.",
             'Install another version: pip install "nilearn>=0.10.2".',

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .common import print_json, print_text, say
 from .outputs import appearing_together
 
 if TYPE_CHECKING:
-    from ..segment.overlap import Overlay
-    from ..segment.result import Report
-    from ..volume import FileSlices, SegmentInfo, Volume
+    from ..segment.result import Found, Report
+    from ..volume import FileSlices, LabelMap, Volume
+    from .inputs import Structure
 
 
 def in_file_terms(report: Report, slices: FileSlices, drawn: FileSlices | None) -> dict[str, Any]:
@@ -29,30 +30,39 @@ def in_file_terms(report: Report, slices: FileSlices, drawn: FileSlices | None) 
     return {**content, "plane": slices.name, "axis": slices.axis}
 
 
+def combine(structures: list[Structure], found: list[Found], grid: Volume) -> tuple[LabelMap, int]:
+    """One label map, and how many voxels several segments claimed; these go to one of them.
+
+    grid: of the query. See `share_voxels`.
+    """
+    from ..segment.overlap import share_voxels
+    from ..volume import LabelMap
+
+    labels = np.zeros(grid.shape, np.int32)
+    claims = np.zeros(grid.shape, np.uint16)
+    for structure, one, own in zip(structures, found, share_voxels(found), strict=True):
+        labels[own.where][own.mask] = structure.info.label
+        claims[one.mask.where] += one.mask.mask
+    segments = tuple(structure.info for structure in structures)
+    return LabelMap(labels, grid.ijk_to_ras, segments, grid.placement), int((claims > 1).sum())
+
+
 def write_results(
     targets: dict[str, Path],
-    overlay: Overlay,
-    segments: Sequence[SegmentInfo],
-    query: Volume,
+    labelmap: LabelMap,
+    confidence: Volume | None,
     report: dict[str, Any],
 ) -> None:
-    """Write all files, or none; of the query only the grid counts.
-
-    overlay: of the query's voxels, with as many structures as segments; it is finished here.
-    Raises OutputError.
-    """
-    from ..volume import LabelMap, Volume, write_labelmap, write_volume
+    """Write all files, or none. Raises OutputError."""
+    from ..volume import write_labelmap, write_volume
     from ..volume.io import ENDINGS
 
-    labels, highest = overlay.finish([segment.label for segment in segments])
-    labelmap = LabelMap(labels, query.ijk_to_ras, tuple(segments), query.placement)
     with appearing_together(list(targets.values()), ENDINGS) as staged:
         for name, path in zip(targets, staged, strict=True):
             if name == "output":
                 write_labelmap(path, labelmap)
-            elif name == "confidence":
-                assert highest is not None, "the overlay was told to keep it"
-                write_volume(path, Volume(highest, query.ijk_to_ras, name, query.placement))
+            elif name == "confidence" and confidence is not None:
+                write_volume(path, confidence)
             else:
                 path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-STUCK = 10.0  # seconds after a signal, in which images are removed
+STUCK = 10.0  # seconds after a signal, in which unfinished files are removed
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGQUIT")
 """A batch system that stops the job, a terminal that is closed, Ctrl-\\; Windows has only the first."""
 
@@ -105,10 +105,9 @@ def _occupy_descriptors() -> None:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within it a signal that ends the process raises `Ended`, so that patients' images are removed first.
+    """Within it a signal that ends the process raises `Ended`, so that unfinished files are removed first.
 
-    Should that get stuck (an exception may come at a bad moment), the process ends all the same; the worker,
-    which then loses its input, removes the images.
+    Should that get stuck (an exception may come at a bad moment), the process ends all the same.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -10,13 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .descriptors import FeatureCache
     from .engine import segment_volume
+    from .job import Job
     from .options import SegmentOptions
+    from .query import Query
     from .result import Report, Segmentation, SliceReport
 
 _HOMES = {
-    "FeatureCache": "descriptors",
+    "Job": "job",
+    "Query": "query",
     "Report": "result",
     "Segmentation": "result",
     "SegmentOptions": "options",
@@ -24,7 +26,7 @@ _HOMES = {
     "segment_volume": "engine",
 }
 
-__all__ = ["FeatureCache", "Report", "Segmentation", "SegmentOptions", "SliceReport", "segment_volume"]
+__all__ = ["Job", "Query", "Report", "Segmentation", "SegmentOptions", "SliceReport", "segment_volume"]
 
 
 def __getattr__(name: str) -> Any:

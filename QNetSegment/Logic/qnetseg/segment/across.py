@@ -26,16 +26,17 @@ from .best_slice import outlined, slice_confidence, usual_area
 from .confidence import Trust, expected_overlap
 from .correspondence import Correspondence, correspond
 from .decide import connected_parts, within_reach
-from .descriptors import Descriptors, FeatureCache
+from .descriptors import Descriptors
 from .drawn import propagate
+from .images import model_grid
 from .inference import Runner
 from .job import Job
 from .options import SegmentOptions
 from .overlap import dice
 from .propagator import Propagator
-from .scenes import Drawing
+from .query import Query, Stack
+from .scenes import Known
 from .slice_by_slice import Described, Prediction, predict
-from .stack import Stack, model_grid
 
 # Chosen on pairs of CMR patients, with and without the structure, and on CMR drawings in Sunnybrook.
 FOUND_AGAIN = 0.86  # similarity of the drawn places from which nobody doubts that the structure is there
@@ -54,12 +55,12 @@ DRAWN = 3  # slices at most that are drawn on what the ways agree on
 
 @dataclass(frozen=True)
 class Searcher:
-    """Both networks on their devices, and what Q-Net sees of the volume."""
+    """Both networks on their devices, and the volume in which they search."""
 
     qnet: Runner[QNet]
     propagator: Propagator
     grid: InPlaneGrid
-    cache: FeatureCache | None
+    query: Query
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +88,11 @@ def other_volume(
     known.
     """
     every = np.arange(len(stack.slices))
-    kept = _kept(searcher, stack, support)
+    qnet = searcher.qnet
+    seen_as = (support.plane, support.axes.tobytes(), searcher.grid, qnet.device.type, qnet.precision)
+    kept = searcher.query.features(qnet.original, seen_as, len(stack.slices))
     predicted = predict(
-        *(searcher.qnet, stack, searcher.grid, support, every, options, job), described=True, kept=kept
+        *(qnet, stack, searcher.grid, support, every, options, job), described=True, kept=kept
     )
     described, by_qnet = predicted.described, predicted.probability
     assert described is not None
@@ -150,7 +153,7 @@ class _Search:
     def propagated(self, drawn: dict[int, np.ndarray]) -> tuple[np.ndarray, Trust | None]:
         """Probability (S, H, W) and trust from slices that stand for drawn ones."""
         stack = self.stack
-        found = propagate(self.searcher.propagator, stack.slices, stack.spacing, Drawing(drawn), self.job)
+        found = propagate(self.searcher.propagator, stack.slices, stack.spacing, Known(drawn), self.job)
         return found.probability, found.trust
 
     def way(self, seed: _Seed, described: Described, place: np.ndarray) -> _Way:
@@ -201,7 +204,7 @@ def _place(
 ) -> np.ndarray:
     """(S, H, W) float32: the drawn patient's structure where an alignment of both bodies puts it."""
     drawn = {part.index: part.mask > 0 for part in support.slices}
-    own = propagate(searcher.propagator, drawn_on.slices, drawn_on.spacing, Drawing(drawn), job).probability
+    own = propagate(searcher.propagator, drawn_on.slices, drawn_on.spacing, Known(drawn), job).probability
     for index, mask in drawn.items():
         own[index] = mask
     grid = model_grid(support, drawn_on, searcher.qnet.network.config)
@@ -212,7 +215,7 @@ def _place(
             images,
             lambda _, features: described.basis.unit(features.finest.cpu()),
             "support",
-            Job(cancel=job.cancel),
+            job.silent,
         )
     ]
     theirs = Descriptors.of(torch.cat(units), images, described.query.size)
@@ -248,15 +251,6 @@ def _way_back(described: Described, mask: np.ndarray, grid: InPlaneGrid) -> floa
     masks = F.adaptive_avg_pool2d(covered[:, None], described.query.size)[:, 0]
     seen = correspond(described.support, described.query.chosen(largest.tolist()), masks)
     return dice((seen.odds > 0).numpy(), (described.masks > 0.5).numpy())
-
-
-def _kept(searcher: Searcher, stack: Stack, support: SupportSet) -> list[Any] | None:
-    """Features of the volume's slices from the last call, where they are kept."""
-    if searcher.cache is None:
-        return None
-    turned = (support.plane, support.axes.tobytes(), searcher.grid)
-    key = ("features", stack.volume_id, *turned, searcher.qnet.device.type, searcher.qnet.precision)
-    return searcher.cache.slices(searcher.qnet.original, key, len(stack.slices))
 
 
 def _together(probability: np.ndarray, odds: torch.Tensor, grid: InPlaneGrid) -> np.ndarray:

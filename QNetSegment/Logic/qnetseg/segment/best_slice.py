@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 
 from ..volume import SupportSet
 from .confidence import expected_overlap
-from .stack import Stack
+from .query import Stack
 
 # Log-odds at which the outline may be drawn. Q-Net's threshold is that of its training data: on another
 # scanner the right one differs. Chosen on 6 pairs of CMR patients and 10 from CMR to Sunnybrook.

@@ -6,14 +6,14 @@ import numpy as np
 from scipy import ndimage
 
 from .confidence import expected_overlap
-from .scenes import Drawing
+from .scenes import Known
 from .slice_by_slice import Prediction
 
 DOUBT = 0.7  # of the drawn slices' expected Dice, below which the structure ends; chosen on training cases
 KEEP_FRACTION = 0.2  # of the largest component's weight: a second part this big is no accident
 
 
-def decided(predicted: Prediction, drawing: Drawing | None, clean_up: bool) -> tuple[np.ndarray, np.ndarray]:
+def decided(predicted: Prediction, drawing: Known | None, clean_up: bool) -> tuple[np.ndarray, np.ndarray]:
     """The mask, (S, H, W) bool, and the probability, (S, H, W) float32, of what was predicted.
 
     Drawn slices are kept as they were drawn, and the structure ends where one was drawn as empty.
@@ -38,7 +38,7 @@ def decided(predicted: Prediction, drawing: Drawing | None, clean_up: bool) -> t
     return mask, probability
 
 
-def _reached(drawing: Drawing, count: int) -> np.ndarray:
+def _reached(drawing: Known, count: int) -> np.ndarray:
     """(S,) bool: slices that no slice drawn as empty cuts off from one that holds the structure."""
     empty = np.zeros(count, bool)
     empty[[index for index, mask in drawing.masks.items() if not mask.any()]] = True

@@ -5,18 +5,13 @@ Computed once for a slice, whatever is drawn: a correction or another structure 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Kept = TypeVar("Kept")
-
 DIMENSIONS = 64  # of the features' principal axes that are kept: 1/8 of the encoder's memory
-MOST_SLICES = 128  # whose whole features are kept: about 10 MiB each
 INTENSITY = 0.6  # weight of a z-score's difference beside the cosine of two features
 
 
@@ -104,29 +99,3 @@ def neighbourhoods(images: Tensor, size: tuple[int, int]) -> Tensor:
     small = F.adaptive_avg_pool2d(images[:, None].float(), size)
     around = F.unfold(F.pad(small, (1, 1, 1, 1), mode="replicate"), 3)
     return INTENSITY / 3 * around.unflatten(-1, size)
-
-
-class FeatureCache:
-    """What the encoder saw in the volume that was looked at last, for one segmentation after another.
-
-    A further drawn slice or another structure of the same volume then needs the encoder for slices only that
-    nothing reached before. The result is the same with and without.
-    """
-
-    def __init__(self) -> None:
-        self._network: Any = None
-        self._key: tuple[Any, ...] = ()
-        self._kept: Any = None
-
-    def get(self, network: Any, key: tuple[Any, ...], build: Callable[[], Kept]) -> Kept:
-        """What is kept under network and key, or what `build` gives; only the latest is kept."""
-        if self._kept is None or network is not self._network or key != self._key:
-            self._kept = None  # never those of two volumes in memory
-            self._kept = build()
-            self._network, self._key = network, key
-        kept: Kept = self._kept
-        return kept
-
-    def slices(self, network: Any, key: tuple[Any, ...], count: int) -> list[Any] | None:
-        """For `Runner.batches`, where whole features are needed; None for a volume of too many slices."""
-        return self.get(network, key, list) if count <= MOST_SLICES else None

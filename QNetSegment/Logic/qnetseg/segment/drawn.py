@@ -15,7 +15,7 @@ from .evidence import FOUND, Appearance, Scene
 from .job import Job
 from .planes import Found, Planes
 from .propagator import Propagator
-from .scenes import Drawing, Scenes
+from .scenes import Known, Scenes
 from .second_look import look_again
 from .window import DEPTH, Window
 
@@ -30,7 +30,7 @@ def propagate(
     propagator: Propagator,
     slices: np.ndarray,
     spacing: tuple[float, float, float],
-    drawing: Drawing,
+    drawing: Known,
     job: Job | None = None,
     again: bool = True,
 ) -> Found:
@@ -58,7 +58,7 @@ def propagate(
     return Found(journey.planes.probability(), trust)
 
 
-def _larger_slice(planes: Planes, known: Drawing) -> dict[int, np.ndarray] | None:
+def _larger_slice(planes: Planes, known: Known) -> dict[int, np.ndarray] | None:
     """The largest slice that was found, if it is much larger than all known ones: who draws near an end of
     a structure is told what its middle looks like. None if there is no such slice."""
     found = {index: (planes.at(index) > 0).numpy() for index in planes.known() if index not in known.masks}

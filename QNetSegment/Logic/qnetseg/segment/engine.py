@@ -10,22 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..errors import GeometryError, InputError, MaskError
+from ..boxes import Box
+from ..errors import InputError, MaskError
 from ..model import Networks
-from ..volume import FileSlices, SupportSet, Volume, file_slices, obliqueness
+from ..volume import Drawing, FileSlices, SupportSet, Volume, file_slices, obliqueness
 from . import matching
 from .across import Searcher, other_volume
 from .decide import decided, slice_scores
-from .descriptors import FeatureCache
 from .drawn import propagate
+from .images import model_grid
 from .inference import Runner
-from .job import CancelCallback, Job, ProgressCallback
+from .job import Job
 from .options import SegmentOptions
 from .propagator import Propagator
+from .query import Query, Stack
 from .result import Report, Segmentation, SliceReport
-from .scenes import Drawing
+from .scenes import Known
 from .slice_by_slice import Prediction, predict
-from .stack import Stack, build_stack, model_grid
 
 SMALL_PIXELS = 12  # drawn pixels below which a structure is hard to follow
 COARSE = 1.5  # times Q-Net's own spacing; beyond it organs look much smaller than in its training
@@ -52,15 +53,13 @@ class _Ran:
 
 
 def segment_volume(
-    support: SupportSet,
-    query: Volume,
+    example: SupportSet | Drawing,
+    query: Query | Volume,
     networks: Networks,
     options: SegmentOptions | None = None,
-    progress: ProgressCallback | None = None,
-    cancel: CancelCallback | None = None,
-    cache: FeatureCache | None = None,
-    background: np.ndarray | None = None,
-    drawn_on: Volume | None = None,
+    job: Job | None = None,
+    background: Box | None = None,
+    drawn_on: Query | Volume | None = None,
 ) -> Segmentation:
     """Segment a volume from one or more drawn slices.
 
@@ -68,15 +67,15 @@ def segment_volume(
     found again first (`across`); `options.method` "q-net" predicts every slice on its own (`qnet`).
 
     Args:
-        support: drawn slices, of this volume or of another patient.
-        query: volume to segment, (K, J, I) float32 on any grid.
+        example: what was drawn on this very volume, or on `drawn_on`; or drawn slices of any patient.
+        query: volume to segment, on any grid; a `Query` is prepared once for many structures and corrections,
+            and what Q-Net sees of it is kept for the next call.
         networks: from `qnetseg.model.Networks`; only those that are needed are read.
         options: None for the defaults.
-        progress: called as progress(done, total, "slices") now and then.
-        cancel: asked between windows or batches; True stops.
-        cache: keeps what Q-Net sees of the volume for the next call; None keeps nothing.
-        background: (K, J, I) on the query's grid, not 0 where something else is known to be, such as other
-            segments; the structure is never found there. None for nothing known.
+        job: told of the progress as (done, total, "slices"), and asked between windows or batches whether to
+            go on; None for nobody.
+        background: on the volume's own grid, where something else is known to be, such as other segments; the
+            structure is never found there. None for nothing known.
         drawn_on: another patient's whole volume, whose slices were drawn on: with it the structure is found
             in the right place more often. None where only the slices are at hand.
 
@@ -84,24 +83,27 @@ def segment_volume(
         Mask and confidence on the query's own grid, and a report.
 
     Raises:
-        Cancelled: `cancel` said so.
+        Cancelled: the job was cancelled.
         MaskError, InputError, GeometryError, DeviceError, WeightsError: an input cannot be used.
         NetworkError: a network's answer is no number.
     """
     began = time.monotonic()
-    options, job = options or SegmentOptions(), Job(progress, cancel)
+    options, job = options or SegmentOptions(), job or Job()
     if options.threads:
         torch.set_num_threads(options.threads)
-    stack = build_stack(support, query)
+    query = Query.of(query)
+    other = None if drawn_on is None else Query.of(drawn_on)
+    support = (other or query).pack(example) if isinstance(example, Drawing) else example
+    stack = query.stack(support)
     looked_at = _slices_to_look_at(options, len(stack.slices))
-    drawing = _drawing(support, stack, background, query)
+    known = _known(support, stack, background, query)
     if options.method == "volume" and stack.same_volume:
-        ran = _drawn_volume(networks, stack, drawing, options, job)
+        ran = _drawn_volume(networks, stack, known, options, job)
     else:
-        ran = _by_qnet(networks, stack, support, looked_at, options, job, cache, drawn_on)
-    mask, probability = decided(ran.predicted, drawing if stack.same_volume else None, options.clean_up)
-    if drawing.others is not None:
-        mask &= ~drawing.others
+        ran = _by_qnet(networks, query, stack, support, looked_at, options, job, other)
+    mask, probability = decided(ran.predicted, known if stack.same_volume else None, options.clean_up)
+    if known.others is not None:
+        mask &= ~known.others
     report = Report(
         structure=support.name,
         model=ran.model,
@@ -117,13 +119,11 @@ def segment_volume(
     return Segmentation(stack.native(mask.astype(np.uint8)), stack.native(probability), report)
 
 
-def _drawn_volume(
-    networks: Networks, stack: Stack, drawing: Drawing, options: SegmentOptions, job: Job
-) -> _Ran:
+def _drawn_volume(networks: Networks, stack: Stack, known: Known, options: SegmentOptions, job: Job) -> _Ran:
     model = networks.propagation
     propagator = Propagator(model.network, options)
-    found = propagate(propagator, stack.slices, stack.spacing, drawing, job)
-    nearest = matching.nearest(np.arange(len(stack.slices)), drawing.filled)
+    found = propagate(propagator, stack.slices, stack.spacing, known, job)
+    nearest = matching.nearest(np.arange(len(stack.slices)), known.filled)
     predicted = Prediction(found.probability, nearest, 0.0, found.trust)
     return _Ran(
         predicted, model.name, propagator.device.type, propagator.precision, tuple(propagator.warnings)
@@ -132,13 +132,13 @@ def _drawn_volume(
 
 def _by_qnet(
     networks: Networks,
+    query: Query,
     stack: Stack,
     support: SupportSet,
     looked_at: np.ndarray,
     options: SegmentOptions,
     job: Job,
-    cache: FeatureCache | None,
-    drawn_on: Volume | None,
+    drawn_on: Query | None,
 ) -> _Ran:
     """Another patient, or slice by slice: the two ways that need Q-Net."""
     model = networks.qnet
@@ -155,45 +155,42 @@ def _by_qnet(
     else:
         propagator = Propagator(networks.propagation.network, options)
         example = None if drawn_on is None else _example(support, drawn_on)
-        searcher = Searcher(runner, propagator, grid, cache)
-        predicted = other_volume(searcher, stack, support, options, job, example)
+        predicted = other_volume(
+            Searcher(runner, propagator, grid, query), stack, support, options, job, example
+        )
         warnings += propagator.warnings
     return _Ran(predicted, model.name, runner.device.type, runner.precision, (*warnings, *runner.warnings))
 
 
-def _example(support: SupportSet, drawn_on: Volume) -> Stack:
+def _example(support: SupportSet, drawn_on: Query) -> Stack:
     """The whole volume that was drawn on. Raises InputError for another one."""
-    example = build_stack(support, drawn_on)
+    example = drawn_on.stack(support)
     if not example.same_volume:
         raise InputError(
-            f"The drawing was not made on the volume '{drawn_on.name}'.", "Give the one that it was drawn on."
+            f"The drawing was not made on the volume '{drawn_on.grid.name}'.",
+            "Give the one that it was drawn on.",
         )
     return example
 
 
-def _drawing(support: SupportSet, stack: Stack, background: np.ndarray | None, query: Volume) -> Drawing:
+def _known(support: SupportSet, stack: Stack, background: Box | None, query: Query) -> Known:
     """What is known on the stack; no drawn slices where they are another patient's."""
     others = None
-    if background is not None:
-        if background.shape != query.shape:
-            raise GeometryError(
-                f"The background has the shape {background.shape} but the volume {query.shape} (k, j, i).",
-                "Use a mask on the volume's own grid.",
-            )
-        others = stack.along(background != 0)
+    if background is not None and not background.is_empty:
+        others = stack.along(background.placed(query.shape))
     if not stack.same_volume:
-        return Drawing({}, others)
+        return Known({}, others)
     count, *shape = stack.slices.shape
     if any(part.index >= count or list(part.mask.shape) != shape for part in support.slices):
         raise MaskError(
             "The drawing has slices that the volume it was drawn on does not have.", "Save the support again."
         )
-    return Drawing({part.index: part.mask > 0 for part in support.slices}, others)
+    return Known({part.index: part.mask > 0 for part in support.slices}, others)
 
 
-def _voxel_ml(volume: Volume) -> float:
+def _voxel_ml(query: Query) -> float:
     """Volume of a voxel; the determinant also holds for sheared grids of a tilted gantry."""
-    return abs(float(np.linalg.det(volume.ijk_to_ras[:3, :3]))) / 1000
+    return abs(float(np.linalg.det(query.grid.ijk_to_ras[:3, :3]))) / 1000
 
 
 def _slices_to_look_at(options: SegmentOptions, count: int) -> np.ndarray:
@@ -232,7 +229,7 @@ def _slice_reports(
 
 
 def _warnings(
-    support: SupportSet, query: Volume, stack: Stack, mask: np.ndarray, confidence: float
+    support: SupportSet, query: Query, stack: Stack, mask: np.ndarray, confidence: float
 ) -> list[str]:
     found = []
     if not mask.any():
@@ -241,9 +238,9 @@ def _warnings(
         found.append(FOUND_VAGUELY)
     if max(int(part.mask.sum()) for part in support.filled) < SMALL_PIXELS:
         found.append("The drawn structure is very small; check every slice.")
-    slices = file_slices(query, support.plane, support.axes) if stack.same_volume else None
+    slices = file_slices(query.grid, support.plane, support.axes) if stack.same_volume else None
     found += _drawing_warnings(support, slices)
-    if not stack.same_volume and obliqueness(query, support.axes) > OBLIQUE_DEGREES:
+    if not stack.same_volume and obliqueness(query.image, support.axes) > OBLIQUE_DEGREES:
         found.append(
             "The volume is tilted by over 20 degrees against the one drawn on: its slices cut differently."
         )

@@ -1,4 +1,4 @@
-"""Progress and cancelling of one segmentation."""
+"""Progress and cancelling of a piece of work: one small object that everybody hands on."""
 
 from __future__ import annotations
 
@@ -7,26 +7,33 @@ from dataclasses import dataclass
 
 from ..errors import Cancelled
 
-ProgressCallback = Callable[[int, int, str], None]
-CancelCallback = Callable[[], bool]
-
 
 @dataclass(frozen=True)
 class Job:
-    """What a caller wants to hear of a segmentation, and how it stops it.
+    """What a caller wants to hear of the work, and how it stops it.
 
     Attributes:
         progress: called as progress(done, total, stage); None where nobody listens.
         cancel: asked now and then; True stops.
     """
 
-    progress: ProgressCallback | None = None
-    cancel: CancelCallback | None = None
+    progress: Callable[[int, int, str], None] | None = None
+    cancel: Callable[[], bool] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller wants no more."""
+        return self.cancel is not None and self.cancel()
 
     def check(self) -> None:
         """Raise `Cancelled` if the caller wants no more."""
-        if self.cancel is not None and self.cancel():
+        if self.cancelled:
             raise Cancelled("The segmentation was cancelled.")
+
+    @property
+    def silent(self) -> Job:
+        """The same for a part of the work that nobody wants to hear of."""
+        return Job(cancel=self.cancel)
 
     def tell(self, done: int, total: int, stage: str) -> None:
         """Pass on how far the work is."""

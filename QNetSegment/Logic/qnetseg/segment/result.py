@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..boxes import Box
 from ..parsing import number, short_text, whole
 
 _MOST = 1e12  # of any figure in an account
@@ -102,6 +103,27 @@ class Segmentation:
     mask: np.ndarray
     confidence: np.ndarray
     report: Report
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What remains of a segmentation when the arrays of the volume's size are let go of.
+
+    Attributes:
+        mask: the structure's voxels on the query's own grid.
+        confidence: (n,) float32 of these voxels, see `Box.values`; None where nobody asked for it.
+        report: how it came about.
+    """
+
+    mask: Box
+    confidence: np.ndarray | None
+    report: Report
+
+    @classmethod
+    def of(cls, segmentation: Segmentation) -> Found:
+        """The same without what is empty."""
+        box = Box.around(segmentation.mask)
+        return cls(box, box.values(segmentation.confidence), segmentation.report)
 
 
 def volume_text(millilitres: float) -> str:

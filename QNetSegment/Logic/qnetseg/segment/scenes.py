@@ -13,7 +13,7 @@ from .window import Window
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Known:
     """What is known of a stack of slices (S, H, W).
 
     Attributes:
@@ -33,7 +33,7 @@ class Drawing:
 class Scenes:
     """A stack and what is drawn on it, seen through windows."""
 
-    def __init__(self, slices: np.ndarray, spacing: tuple[float, float, float], drawing: Drawing) -> None:
+    def __init__(self, slices: np.ndarray, spacing: tuple[float, float, float], drawing: Known) -> None:
         """slices: (S, H, W) float32. spacing: mm along (S, H, W)."""
         self.slices, self.drawing = torch.from_numpy(slices), drawing
         self.spacing, self.inner = spacing, (spacing[1], spacing[2])

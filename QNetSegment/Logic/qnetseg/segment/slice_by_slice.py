@@ -17,10 +17,11 @@ from . import matching
 from .calibration import threshold_offset
 from .confidence import Trust
 from .descriptors import Basis, Descriptors
+from .images import support_images
 from .inference import Runner
 from .job import Job
 from .options import SegmentOptions
-from .stack import Stack, support_images
+from .query import Stack
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ def predict(
 ) -> Prediction:
     """Every slice looked at, from the drawn slice that `options.matching` chooses for it.
 
-    grid: of the network's images, see `stack.model_grid`.
+    grid: of the network's images, see `images.model_grid`.
 
     described: also give descriptors, whose axes are those of the largest drawn slice; kept: see
     `Runner.batches`.
@@ -147,7 +148,7 @@ class _Prepared:
             scores = runner.network.scores(prototypes, features, options.refinement)
             return Prototypes(*_on_cpu(prototypes)), features.pooled.cpu(), Scores(*_on_cpu(scores))
 
-        batches = runner.batches(torch.from_numpy(images), work, "support", Job(cancel=job.cancel))
+        batches = runner.batches(torch.from_numpy(images), work, "support", job.silent)
         prototypes, pooled, scores = zip(*(result for _, result in batches), strict=True)
         offset = 0.0
         if options.calibrate:

@@ -1,7 +1,8 @@
-"""Volumes: files, canonical orientation, in-plane resampling, normalisation, support slices."""
+"""Volumes: files, canonical orientation, in-plane resampling, normalisation, drawings, support slices."""
 
 from __future__ import annotations
 
+from .drawing import Drawing
 from .grid import InPlaneGrid
 from .io import (
     LabelMap,
@@ -25,12 +26,13 @@ from .orientation import (
     obliqueness,
     plane_name,
 )
-from .support import SupportSet, SupportSlice, slice_position, support_from_mask, volume_id
+from .support import SupportSet, SupportSlice, pack, slice_position, support_from_mask, volume_id
 from .volume import Volume
 
 __all__ = [
     "ANATOMICAL_AXES",
     "PLANES",
+    "Drawing",
     "FileSlices",
     "InPlaneGrid",
     "LabelMap",
@@ -45,6 +47,7 @@ __all__ = [
     "normalise",
     "obliqueness",
     "on_grid_of",
+    "pack",
     "plane_name",
     "read_labelmap",
     "read_volume",

@@ -13,6 +13,7 @@ from itertools import permutations
 
 import numpy as np
 
+from ..boxes import Box
 from .volume import Volume, axis_directions
 
 PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
@@ -45,6 +46,14 @@ class Orientation:
     def back(self, array: np.ndarray) -> np.ndarray:
         """Canonical array of any dtype -> native (K, J, I) array; a view, the exact inverse of `apply`."""
         return array[self._slices()].transpose(np.argsort(self.axes))
+
+    def apply_to_box(self, box: Box, shape: tuple[int, int, int]) -> Box:
+        """A box on the native grid of that (K, J, I) shape -> on the canonical one; its mask stays a view."""
+        k, j, i = (
+            shape[native] - box.stop[native] if flip else box.start[native]
+            for native, flip in zip(self.axes, self.flips, strict=True)
+        )
+        return Box(self.apply(box.mask), (k, j, i))
 
     def _slices(self) -> tuple[slice, ...]:
         return tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)

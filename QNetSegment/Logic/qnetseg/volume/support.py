@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ import numpy as np
 from ..atomic import replacing
 from ..errors import InputError, MaskError
 from ..parsing import number, parse_json, parsing, short_text, whole
+from .drawing import DEFAULT_COLOR, Drawing
 from .normalise import TOP_PERCENT, normalise
 from .npz import Archive
-from .orientation import ANATOMICAL_AXES, PLANES, array_axes, canonical
-from .strays import count_drawn, sorted_slices
+from .orientation import ANATOMICAL_AXES, PLANES, Orientation, array_axes, canonical
 from .volume import MIN_DETERMINANT, Volume
 
 FORMAT = "qnetseg-support"
@@ -27,9 +26,6 @@ FORMAT_VERSION = 2
 MOST_SLICES = 1_000_000
 FARTHEST = 1e7  # mm, ten kilometres
 SPACINGS = (1e-6, 1e5)  # mm
-
-DEFAULT_COLOR = (128 / 255, 174 / 255, 128 / 255)
-"""Slicer's colour of unspecified tissue."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,109 +196,50 @@ def _loaded_slice(image: np.ndarray, mask: np.ndarray, plane: str, entry: dict[s
     return SupportSlice(image, mask, plane, (rows, columns), position, index, finished)
 
 
-def support_from_mask(
-    volume: Volume,
-    mask: np.ndarray,
-    *,
-    name: str = "structure",
-    color: tuple[float, float, float] = DEFAULT_COLOR,
-    terminology: str = "",
-    plane: str | None = None,
-    not_here: Sequence[int] = (),
-) -> SupportSet:
-    """Find the drawn slices of a mask and pack them up.
+def pack(drawing: Drawing, image: Volume, orientation: Orientation, fingerprint: str) -> SupportSet:
+    """The drawn slices with the image that they were drawn on.
 
-    mask: (K, J, I) on the volume's own native grid, drawn where it is not 0.
-    plane: taken from the mask if None: the canonical axis with the fewest drawn slices is the normal,
-    between equals the one with the thickest slices. However many slices are drawn, each becomes a support
-    slice; strays do not, and strips of a tilted drawing become one together (see `strays`).
-    not_here: slices of the canonical volume, along the plane's normal, on which the user says that the
-    structure is not; those that are drawn on are left out.
-    Raises MaskError for a mask that is empty, not finite, of another shape or of several labels, InputError
-    for an unknown plane.
+    image: canonical, its array what `normalise` gives. orientation: from the axes that were drawn on to the
+    image's. fingerprint: of the volume, see `volume_id`. Raises MaskError for a drawing that lies outside of
+    the volume or names a slice that it does not have.
     """
-    mask = np.asarray(mask)
-    if mask.shape != volume.shape:
-        raise MaskError(
-            f"The drawing has the shape {mask.shape} but the volume {volume.shape} (k, j, i).",
-            "Use a mask that was drawn on this volume.",
-        )
-    if mask.dtype.kind not in "biuf":
-        raise MaskError(f"The drawing has values of type {mask.dtype}, which is not a real number.")
-    if mask.dtype.kind == "f" and not np.isfinite(mask).all():
-        raise MaskError("The drawing contains values that are not finite numbers.")
-    _require_one_label(mask)
-    turned, orientation = canonical(volume)
-    drawn = orientation.apply(mask != 0)
-    plane, occupied = occupied_slices(drawn, turned.spacing, plane)
-    axis = PLANES[plane]
-    image = normalise(turned.array)
-    rows, columns = (mm for other, mm in enumerate(turned.spacing) if other != axis)
-    along = np.moveaxis(drawn, axis, 0)
-    sorts = sorted_slices(along, occupied, (turned.spacing[axis], rows, columns))
-    outlines = {index: along[index] for index in sorts.finished}
-    together = dict(_put_together(along, run) for run in sorts.tilted)
-    empty = sorted(set(not_here) - set(outlines) - set(together))
-    if empty and not 0 <= empty[0] <= empty[-1] < turned.shape[axis]:
-        raise MaskError(
-            f"A slice without the structure is named that the volume does not have: it has the slices 0 to"
-            f" {turned.shape[axis] - 1}.",
-            "Name slices of this volume.",
-        )
-    outlines |= together | {index: np.zeros_like(along[0]) for index in empty}
+    found = drawing.slices(image, orientation)
+    axis = PLANES[found.plane]
+    rows, columns = (mm for other, mm in enumerate(image.spacing) if other != axis)
     slices = tuple(
         SupportSlice(
-            np.ascontiguousarray(image.take(index, axis)),
-            np.ascontiguousarray(outline, dtype=np.uint8),
-            plane,
+            np.ascontiguousarray(image.array.take(index, axis)),
+            found.outline(index),
+            found.plane,
             (rows, columns),
-            slice_position(turned, axis, index),
+            slice_position(image, axis, index),
             index,
-            index not in together,
+            index not in found.unfinished,
         )
-        for index, outline in outlines.items()
+        for index in found.outlines
     )
-    identity = volume_id(volume)
-    return SupportSet(slices, name, color, terminology, identity, array_axes(turned), sorts.strays)
+    return SupportSet(
+        slices,
+        drawing.name,
+        drawing.color,
+        drawing.terminology,
+        fingerprint,
+        array_axes(image),
+        found.strays,
+    )
 
 
-def _require_one_label(mask: np.ndarray) -> None:
-    """MaskError for a mask of several labels: merged they would be a structure that nobody drew."""
-    values = mask[mask != 0]
-    if values.size and values.min() != values.max():
-        raise MaskError(
-            f"The drawing has several labels, from {values.min():g} to {values.max():g}.",
-            "Give one structure at a time, for example mask == 1.",
-        )
+def support_from_mask(volume: Volume, mask: np.ndarray, **described: Any) -> SupportSet:
+    """Pack up what is drawn in a mask (K, J, I) on the volume's own grid.
 
-
-def _put_together(along: np.ndarray, run: tuple[int, ...]) -> tuple[int, np.ndarray]:
-    """The middle one of slices that hold strips of one drawing, and the whole outline (H, W)."""
-    areas = [int(along[index].sum()) for index in run]
-    return round(float(np.average(run, weights=areas))), np.any([along[index] for index in run], axis=0)
-
-
-def occupied_slices(
-    drawn: np.ndarray, spacing: tuple[float, float, float], plane: str | None = None
-) -> tuple[str, np.ndarray]:
-    """(plane, indices of its occupied slices) of a drawing on canonical axes.
-
-    drawn: (K, J, I) bool, the whole canonical volume or any box around the drawing. spacing: mm of (k, j, i).
-    plane: found by the rule of `support_from_mask` if None. Raises MaskError for an empty drawing,
-    InputError for an unknown plane.
+    described: name, color, terminology, plane and not_here of the `Drawing`. Who has more to do with the
+    volume makes a `qnetseg.segment.Query` of it, which packs many drawings without normalising it again.
+    Raises what `Drawing.of_mask` and `pack` raise.
     """
-    if plane is not None and plane not in PLANES:
-        raise InputError(f"The plane '{plane}' is unknown.", f"Choose one of {', '.join(PLANES)}.")
-    others = [tuple({0, 1, 2} - {axis}) for axis in range(3)]
-    occupied = [np.flatnonzero(drawn.any(axis=other)) for other in others]
-    if not len(occupied[0]):
-        raise MaskError("The drawing is empty.", "Draw the structure on at least one slice.")
-    counts = [len(slices) for slices in occupied]
-    if plane is None and min(counts) > 1:  # clicks must not decide
-        counts = [count_drawn(np.count_nonzero(drawn, axis=other)) for other in others]
-    if plane is None:
-        plane = min(PLANES, key=lambda p: (counts[PLANES[p]], -spacing[PLANES[p]]))
-    return plane, occupied[PLANES[plane]]
+    drawing = Drawing.of_mask(mask, volume.shape, **described)
+    turned, orientation = canonical(volume)
+    image = replace(turned, array=normalise(turned.array))
+    return pack(drawing, image, orientation, volume_id(volume))
 
 
 def slice_position(canonical_volume: Volume, axis: int, index: int) -> float:

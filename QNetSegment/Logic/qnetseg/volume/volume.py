@@ -43,6 +43,17 @@ class Volume:
         return axis_spacing(self.ijk_to_ras)
 
     @classmethod
+    def blank(
+        cls,
+        shape: tuple[int, int, int],
+        ijk_to_ras: np.ndarray,
+        name: str = "",
+        placement: Placement | None = None,
+    ) -> Volume:
+        """A grid of (K, J, I) voxels whose array occupies one number: for those who ask where voxels lie."""
+        return cls(np.broadcast_to(np.float32(0.0), shape), ijk_to_ras, name, placement)
+
+    @classmethod
     def checked(
         cls, array: Any, ijk_to_ras: Any, name: str = "", placement: Placement | None = None
     ) -> Volume:

@@ -1,4 +1,4 @@
-"""The process that holds torch: `WorkerClient` starts it and asks it for segmentations.
+"""A process that holds torch and open volumes: Slicer drives it over QProcess, Python through `WorkerClient`.
 
 Nothing here imports torch; only the process itself does (`python -m qnetseg.worker`).
 """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,50 +15,45 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import WorkerError
-from .exchange import load_array
+from .held import Held
 from .protocol import Segment
+from .requests import read_box, read_drawing
 
 if TYPE_CHECKING:
+    from ..boxes import Box
     from ..model import Networks
-    from ..segment.descriptors import FeatureCache
-    from ..segment.result import Segmentation
-    from ..volume import SupportSet, Volume
-
-Progress = Callable[[int, int, str], None]
+    from ..segment import Job, Query, Segmentation
+    from ..volume import SupportSet
 
 
 @dataclass(frozen=True)
-class Job:
-    """A `segment` request with its arrays read; background: (K, J, I) uint8 or None; drawn_on: the volume
-    that was drawn on, where that is another one."""
+class Task:
+    """A `segment` request with its files read; drawn_on: the drawing's volume, where it is another one."""
 
     support: SupportSet
-    query: Volume
+    query: Query
     model: str | None
     options: dict[str, Any]
     device: str
-    background: np.ndarray | None = None
-    drawn_on: Volume | None = None
+    background: Box | None = None
+    drawn_on: Query | None = None
 
 
-def read_job(request: Segment, folder: Path) -> Job:
-    """Read the files of a request. Raises WorkerError and the errors of SupportSet and Volume."""
-    from ..volume import SupportSet, Volume
+def read_task(request: Segment, folder: Path, held: Held) -> Task:
+    """Read the files of a request. Raises NotOpen, WorkerFailure, InputError and its kinds."""
+    from ..volume import SupportSet
 
-    query = load_array(folder / request.query, np.float32)
-    drawn_on = None
-    if request.drawn_on is not None:
-        array = load_array(folder / request.drawn_on, np.float32)
-        drawn_on = Volume.checked(array, np.array(request.drawn_on_to_ras), "the drawing's volume")
-    return Job(
-        support=SupportSet.load(folder / request.support),
-        query=Volume.checked(query, np.array(request.ijk_to_ras), request.name),
-        model=request.model,
-        options=request.options,
-        device=request.device,
-        background=None if request.background is None else load_array(folder / request.background, np.uint8),
-        drawn_on=drawn_on,
-    )
+    query, drawn_on = held[request.query], None
+    if request.drawing is not None:
+        drawn_on = held[request.drawing.volume]
+        support = drawn_on.pack(read_drawing(folder, request.drawing))
+    else:
+        assert request.support is not None
+        support = SupportSet.load(folder / request.support)
+    held.forget_features(query)
+    background = None if request.background is None else read_box(folder, request.background)
+    other = None if drawn_on is query else drawn_on
+    return Task(support, query, request.model, request.options, request.device, background, other)
 
 
 def check_engine() -> str:
@@ -103,24 +97,22 @@ def auto_device() -> str:
 
 
 class Backend:
-    """Segments with the real engine; keeps the last networks loaded, and the features of the last volume."""
+    """Segments with the real engine; keeps the last networks loaded."""
 
     def __init__(self) -> None:
         self._key: tuple[str | None, tuple[tuple[int, int], ...]] | None = None
         self._networks: Networks | None = None
-        self._features: FeatureCache | None = None
 
-    def __call__(self, job: Job, progress: Progress, cancel: Callable[[], bool]) -> Segmentation:
+    def __call__(self, task: Task, job: Job) -> Segmentation:
         """Raises the errors of `SegmentOptions.from_dict`, `load_networks` and `segment_volume`."""
-        from ..segment import FeatureCache, SegmentOptions, segment_volume
+        from ..segment import SegmentOptions, segment_volume
 
-        if self._features is None:
-            self._features = FeatureCache()
-        device = {} if job.device == "auto" else {"device": job.device}
-        options = SegmentOptions.from_dict({**job.options, **device})
-        networks = self.networks(job.model)
-        known = (job.support, job.query, networks, options, progress, cancel, self._features)
-        return segment_volume(*known, background=job.background, drawn_on=job.drawn_on)
+        device = {} if task.device == "auto" else {"device": task.device}
+        options = SegmentOptions.from_dict({**task.options, **device})
+        networks = self.networks(task.model)
+        return segment_volume(
+            task.support, task.query, networks, options, job, task.background, task.drawn_on
+        )
 
     def networks(self, name: str | None) -> Networks:
         """Those of this model's name or path, read again only when a file has changed.

@@ -1,7 +1,10 @@
-"""The client of the worker process: what the command line uses, and tests drive.
+"""The Python client of the worker process: segmentations in a process that may crash, or be stopped.
 
-It holds one warm worker, which keeps torch and the last model loaded between segmentations.
-Imports no torch.
+It holds one warm worker, which keeps torch, the last model and the open volumes. Imports no torch.
+
+    with WorkerClient() as client:
+        scan = client.open("scan.nii.gz")
+        found = [client.segment(drawing, scan) for drawing in drawings]
 """
 
 from __future__ import annotations
@@ -11,19 +14,22 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import Cancelled
-from . import exchange, protocol
-from .jobs import read_answer, write_request
+from . import exchange, protocol, requests
+from .failures import ProtocolError, WorkerFailure
 from .process import WorkerProcess, default_command, too_slow
+from .source import Source
 
 if TYPE_CHECKING:
-    from ..segment.options import SegmentOptions
-    from ..segment.result import Segmentation
-    from ..volume import SupportSet, Volume
+    from ..boxes import Box
+    from ..segment import Job, SegmentOptions
+    from ..segment.result import Found
+    from ..volume import Drawing, SupportSet, Volume
+
+_Request = TypeVar("_Request", bound=protocol.Request)
+_Answer = TypeVar("_Answer")
 
 POLL = 0.05  # seconds between two looks at `cancel`
 
@@ -91,57 +97,116 @@ class WorkerClient:
             if isinstance(answer, protocol.Error):
                 raise protocol.exception_of(answer)
             if not isinstance(answer, protocol.Ready):
-                raise protocol.ProtocolError("The worker did not answer hello with ready.")
+                raise ProtocolError("The worker did not answer hello with ready.")
             protocol.require_version(answer.version, "worker")
         except BaseException:
             self._end(0.0)
             raise
 
+    def open(
+        self,
+        volume: Volume | str | os.PathLike[str],
+        *,
+        series: str | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> protocol.Opened:
+        """Let the worker read or take a volume, prepare it once and hold it; `id` of the answer names it.
+
+        `series` chooses one of a DICOM folder. Raises what `read_volume` raises, and as `segment`.
+        """
+        source = Source.of(volume, series)
+
+        def request(folder: Path, number: str) -> protocol.Open:
+            return requests.open_volume(folder, number, source)
+
+        def read(_folder: Path, _request: protocol.Request, answer: protocol.Event) -> protocol.Opened:
+            opened: protocol.Opened = requests.answered(answer, protocol.Opened)
+            return opened
+
+        return self._ask(request, read, None, cancel, None)
+
+    def release(self, opened: protocol.Opened) -> None:
+        """Let the worker forget a volume. Harmless when it has."""
+        if self._process is not None:
+            self._process.send(protocol.Close(next(self._ids), opened.id))
+
+    def pack(self, drawing: Drawing, opened: protocol.Opened) -> SupportSet:
+        """What was drawn on an open volume, with its image. Raises as `segment`."""
+
+        def request(folder: Path, number: str) -> protocol.Pack:
+            return protocol.Pack(number, requests.drawn_on(folder, number, drawing, opened.id))
+
+        def read(folder: Path, _request: protocol.Request, answer: protocol.Event) -> SupportSet:
+            return requests.read_support(folder, answer)
+
+        return self._ask(request, read, None, None, None)
+
     def segment(
         self,
-        support: SupportSet,
-        query: Volume,
+        example: SupportSet | Drawing,
+        query: protocol.Opened,
+        drawn_on: protocol.Opened | None = None,
         *,
         model: str | os.PathLike[str] | None = None,
         options: SegmentOptions | Mapping[str, Any] | None = None,
         device: str = "auto",
-        progress: Callable[[protocol.Progress], None] | None = None,
-        cancel: Callable[[], bool] | None = None,
+        background: Box | None = None,
+        confidence_of: str = "none",
+        job: Job | None = None,
         timeout: float | None = None,
-        background: np.ndarray | None = None,
-        drawn_on: Volume | None = None,
-    ) -> Segmentation:
-        """Segment `query` after the example of `support`; `background` and `drawn_on`: see `segment_volume`.
+    ) -> Found:
+        """Segment an open volume after an example; a drawing was made on `drawn_on`, the query if None.
 
         `model` is a file or a name of the catalogue, None for the default one. A `device` other than
-        "auto" goes before the one in `options`. `progress` receives
-        every `protocol.Progress`, and `cancel` is asked about twenty times a second, both in the
-        calling thread. Returns mask and confidence on the query's own grid.
+        "auto" goes before the one in `options`. `background`: see `segment_volume`. `confidence_of`: one of
+        `qnetseg.worker.fields.CONFIDENCE`. The `job` is told of the progress and asked about twenty times a
+        second, both in the calling thread.
 
-        Raises Cancelled; WorkerError, with the worker's log in `.details`, when the worker crashed
-        or took longer than `timeout` seconds; and whatever error the engine raised. The next call
-        works after any of them.
+        Raises Cancelled; NotOpen for a volume that the worker does not hold any more; WorkerError, with
+        the worker's log in `.details`, when the worker crashed or took longer than `timeout` seconds; and
+        whatever error the engine raised. The next call works after any of them.
         """
+
+        def request(folder: Path, number: str) -> protocol.Segment:
+            return requests.segment(
+                folder,
+                number,
+                query.id,
+                example,
+                None if drawn_on is None else drawn_on.id,
+                model=model,
+                options=options,
+                device=device,
+                background=background,
+                confidence_of=confidence_of,
+            )
+
+        def tell(event: protocol.Progress) -> None:
+            if job is not None:
+                job.tell(event.done, event.total, event.stage)
+
+        cancel = None if job is None else job.cancel
+        return self._ask(request, requests.read_found, tell, cancel, timeout)
+
+    def _ask(
+        self,
+        make: Callable[[Path, str], _Request],
+        read: Callable[[Path, _Request, protocol.Event], _Answer],
+        progress: Callable[[protocol.Progress], None] | None,
+        cancel: Callable[[], bool] | None,
+        timeout: float | None,
+    ) -> _Answer:
+        """Send a request, wait for its answer, read this, and leave nothing in the exchange folder."""
         self.start(cancel)
         process = self._process
         assert process is not None
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            request = write_request(
-                process.folder,
-                next(self._ids),
-                support,
-                query,
-                model=model,
-                options=options,
-                device=device,
-                background=background,
-                drawn_on=drawn_on,
-            )
+            request = make(process.folder, next(self._ids))
             process.send(request)
             try:
                 answer = self._await(process, request.id, progress, cancel, deadline)
-            except protocol.WorkerFailure:
+            except WorkerFailure:
                 self._end(0.0)
                 raise
             except BaseException:  # Cancelled, a failing callback, Ctrl-C: the worker must not run on
@@ -150,7 +215,7 @@ class WorkerClient:
             if answer is None:
                 self._stop(process, request.id)
                 raise too_slow(process.tail)
-            return read_answer(process.folder, answer, query.shape)
+            return read(process.folder, request, answer)
         finally:
             exchange.clear_folder(process.folder)
 
@@ -188,7 +253,7 @@ class WorkerClient:
         process.send(protocol.Cancel(request_id))
         try:
             answer = self._await(process, request_id, None, None, time.monotonic() + self._grace)
-        except protocol.WorkerFailure:
+        except WorkerFailure:
             answer = None
         if answer is None:
             self._end(0.0)

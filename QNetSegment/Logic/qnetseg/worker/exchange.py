@@ -20,7 +20,8 @@ import numpy as np
 from ..errors import OutputError, why
 from ..parsing import parsing
 from ..processes import MARK, gone, mark
-from .protocol import FOLDER_PREFIX, WorkerFailure
+from .failures import WorkerFailure
+from .protocol import FOLDER_PREFIX
 
 OWNED = re.compile(rf"{FOLDER_PREFIX}({MARK})-.+")
 DAY = 86400.0  # seconds
@@ -95,12 +96,11 @@ def remove_when_ended(folder: Callable[[], Path | None]) -> None:
     threading.Thread(target=wait, name="signals", daemon=True).start()
 
 
-def clear_folder(folder: Path, keep: str | None = None) -> None:
-    """Remove the files of the exchange folder but the one named `keep`; the folder stays."""
+def clear_folder(folder: Path) -> None:
+    """Remove the files of the exchange folder; the folder stays."""
     for file in folder.glob("*"):
-        if file.name != keep:
-            with contextlib.suppress(OSError):
-                file.unlink()
+        with contextlib.suppress(OSError):
+            file.unlink()
 
 
 def write_all(stream: IO[bytes], data: bytes) -> None:
@@ -121,8 +121,11 @@ def save_array(path: Path, array: np.ndarray) -> None:
         ) from error
 
 
-def load_array(path: Path, dtype: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Read an array of the exchange. Raises WorkerFailure unless it is 3-D with `dtype` and `shape`."""
+def load_array(
+    path: Path, dtype: Any = None, shape: tuple[int, ...] | None = None, dimensions: int = 3
+) -> np.ndarray:
+    """Read an array of the exchange. Raises WorkerFailure unless it has these dimensions, `dtype` (any if
+    None) and `shape` (any if None)."""
     with (
         parsing(
             path.name,
@@ -133,7 +136,8 @@ def load_array(path: Path, dtype: Any, shape: tuple[int, ...] | None = None) -> 
         open(path, "rb") as stream,  # np.load would open .npz files as well
     ):
         array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
-    if array.ndim != 3 or array.dtype != dtype or (shape is not None and array.shape != shape):
+    fits = array.ndim == dimensions and (dtype is None or array.dtype == dtype)
+    if not fits or (shape is not None and array.shape != shape):
         raise WorkerFailure(
             f'The array "{path.name}" of the exchange with the worker has type {array.dtype} '
             f"and shape {array.shape}, which does not fit.",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import WorkerError, why
 from . import exchange, protocol
+from .failures import ProtocolError, WorkerFailure
 
 TAIL_BYTES = 16 << 10
 KILL_GRACE = 1.0  # seconds between terminate and kill
@@ -42,7 +43,7 @@ class WorkerProcess:
         except OSError as error:
             exchange.remove_folder(self.folder)
             raise start_failure(command[0], why(error)) from error
-        self._events: queue.Queue[protocol.Event | protocol.ProtocolError | None] = queue.Queue()
+        self._events: queue.Queue[protocol.Event | ProtocolError | None] = queue.Queue()
         self._log = Tail()
         self._drains = [
             threading.Thread(target=drain, name=f"worker {name}", daemon=True)
@@ -80,7 +81,7 @@ class WorkerProcess:
             event = self._events.get(timeout=max(timeout, 0.0))
         except queue.Empty:
             return None
-        if isinstance(event, protocol.ProtocolError):
+        if isinstance(event, ProtocolError):
             event.details = self.tail
             raise event
         if event is None:
@@ -101,7 +102,7 @@ class WorkerProcess:
         self._join()
         exchange.remove_folder(self.folder)
 
-    def _crash(self) -> protocol.WorkerFailure:
+    def _crash(self) -> WorkerFailure:
         if not self._ended_within(KILL_GRACE):  # it closed stdout and stays
             self._popen.kill()
             self._popen.wait()
@@ -129,7 +130,7 @@ class WorkerProcess:
                 for line in buffer.feed(chunk):
                     try:
                         self._events.put(protocol.decode_event(line))
-                    except protocol.ProtocolError as error:
+                    except ProtocolError as error:
                         self._events.put(error)
         self._events.put(None)
 
@@ -163,20 +164,18 @@ def start_failure(program: str, why: str) -> WorkerError:
     )
 
 
-def crash(code: int, tail: str) -> protocol.WorkerFailure:
+def crash(code: int, tail: str) -> WorkerFailure:
     """The worker ended by itself; `code` is its exit code, or the negative number of a signal."""
     reason = _reason(code)
     advice = "Start again; if it happens again, report it together with the details."
     if reason == "signal SIGKILL":
         advice = "It was killed, often because memory ran out: close other programs and start again."
-    return protocol.WorkerFailure(f"The worker process ended unexpectedly ({reason}).", advice, tail)
+    return WorkerFailure(f"The worker process ended unexpectedly ({reason}).", advice, tail)
 
 
-def too_slow(tail: str) -> protocol.WorkerFailure:
+def too_slow(tail: str) -> WorkerFailure:
     """The worker did not answer in time."""
-    return protocol.WorkerFailure(
-        "The worker process took longer than it was given.", "Allow more time.", tail
-    )
+    return WorkerFailure("The worker process took longer than it was given.", "Allow more time.", tail)
 
 
 def _reason(code: int) -> str:

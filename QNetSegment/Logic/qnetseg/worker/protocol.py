@@ -3,56 +3,45 @@
 Pure functions and dataclasses, independent of how the bytes travel, so that the same file serves
 a pipe (`client.py`) and Slicer's `QProcess`. Imports neither torch nor numpy nor qt.
 
-    request   {"request": "hello", "id": "1", "version": 4, "folder": "/.../qnetseg-worker-x"}
-    event     {"event": "ready", "id": "1", "version": 4, "pid": 4711, "torch": "2.9.0", "device": "cpu"}
+    request   {"request": "hello", "id": "1", "version": 5, "folder": "/.../qnetseg-worker-x"}
+    event     {"event": "ready", "id": "1", "version": 5, "pid": 4711, "torch": "2.9.0", "device": "cpu"}
 
-Requests are `hello`, `segment`, `cancel`, `shutdown`; events are `ready`, `progress`, `result`,
-`error`. Every event carries the id of the request that it answers. `hello` comes first and names
-the exchange folder; arrays lie in it as files, and messages name them without a path.
-`cancel` carries the id of the `segment` that it stops: that one ends with an `error` of kind
-`Cancelled` (or with its `result`, when it was quicker). `shutdown`, like the end of stdin, ends the
-process without an answer. The decoders are strict: a message with a missing, a superfluous or an
-impossible field is a `ProtocolError`.
+`hello` comes first and names the exchange folder; arrays lie in it as files, and messages name them without
+a path. Then volumes are opened, each once, and every structure, correction and drawing comes to them:
+
+    open      a path, or an array with its matrix        -> opened   grid, fingerprint, what is odd about it
+    segment   an open volume; what was drawn on it,      -> result   the mask in its box, confidence only
+              or on another open one, or a support file              where it is asked for, the report
+    pack      what was drawn on an open volume           -> packed   a support file for the library
+    close     an open volume                             no answer
+
+The id of `open` names the volume from then on. The worker may let go of volumes that were not used for long,
+to make room for others: what needs them then ends with an error of kind `NotOpen`, and the client opens them
+again. `cancel` carries the id of the request that it stops: that one ends with an `error` of kind `Cancelled`
+(or with its answer, when it was quicker). `shutdown`, like the end of stdin, ends the process without an
+answer. `progress` comes while a request is worked on; `error` is the answer to one that failed. Every event
+carries the id of the request that it answers. The decoders are strict: a message with a missing, a
+superfluous or an impossible field is a `ProtocolError`.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import sys
-import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from .. import errors
 from ..parsing import parse_json
+from .failures import ProtocolError, WorkerFailure, error_kinds
+from .fields import BUILT, CHECKS, BoxFile, Drawn, Matrix, is_id
 
-VERSION = 4
+VERSION = 5
 MAX_LINE = 4 << 20  # bytes; the report of a thousand slices needs a twentieth of it
 FOLDER_PREFIX = "qnetseg-worker-"  # the worker removes no folder with another name
 
-Matrix = tuple[tuple[float, ...], ...]
-
-
-class WorkerFailure(errors.WorkerError):
-    """A `WorkerError` that also carries `details` to copy into a report: log or traceback."""
-
-    def __init__(self, message: str, advice: str = "", details: str = "") -> None:
-        super().__init__(message, advice)
-        self.details = details
-
-
-class InternalError(WorkerFailure):
-    """Something failed inside the worker that no user can have caused."""
-
-
-class ProtocolError(WorkerFailure):
-    """A line that is not a message; `request_id` is the id found in it, if any."""
-
-    def __init__(self, message: str, request_id: str | None = None) -> None:
-        super().__init__(message, "Make sure that both sides come from the same QNetSegment.")
-        self.request_id = request_id
+_EITHER = {"open": (("path", "array"), ("path", "ijk_to_ras")), "segment": (("drawing", "support"),)}
+"""Of these fields one is None and the other is not."""
 
 
 @dataclass(frozen=True)
@@ -66,34 +55,63 @@ class Hello:
 
 
 @dataclass(frozen=True)
-class Segment:
-    """Asks for one segmentation.
+class Open:
+    """Opens a volume: from a `path` (`series` chooses one of a DICOM folder), or from an `array` (.npy,
+    (k, j, i) of any real dtype, which the worker removes once it is read) with its 4x4 `ijk_to_ras` in mm and
+    its `name`. The others are None."""
 
-    `support` is a support set (.npz) and `query` an array (.npy, (k, j, i) float32), both names
-    in the exchange folder; `ijk_to_ras` is the query's 4x4 matrix in mm. `model` is a name or a
-    path of a model, None for the default one; `options` are those of `SegmentOptions`; a `device`
-    other than "auto" goes before the one in them. `background` is an array (.npy, (k, j, i) uint8),
-    not 0 where something else is known to be, or None. `drawn_on` is the array of the volume that was drawn
-    on and `drawn_on_to_ras` its matrix, where that is another patient's; else both are None.
+    TYPE: ClassVar[str] = "open"
+    id: str
+    path: str | None
+    series: str | None
+    array: str | None
+    ijk_to_ras: Matrix | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Asks for one structure in the open volume `query`.
+
+    Either `drawing`, or `support`, a support set (.npz). `model` is a name or a path of a model, None for the
+    default one; `options` are those of `SegmentOptions`; a `device` other than "auto" goes before the one in
+    them. `background`: where something else is known to be, or None. `confidence_of`: one of
+    `fields.CONFIDENCE`.
     """
 
     TYPE: ClassVar[str] = "segment"
     id: str
-    support: str
     query: str
-    ijk_to_ras: Matrix
-    name: str
+    drawing: Drawn | None
+    support: str | None
     model: str | None
     options: dict[str, Any]
     device: str
-    background: str | None = None
-    drawn_on: str | None = None
-    drawn_on_to_ras: Matrix | None = None
+    background: BoxFile | None
+    confidence_of: str
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Asks for a support set of a drawing."""
+
+    TYPE: ClassVar[str] = "pack"
+    id: str
+    drawing: Drawn
+
+
+@dataclass(frozen=True)
+class Close:
+    """Lets go of an open volume; nothing happens when it is not open."""
+
+    TYPE: ClassVar[str] = "close"
+    id: str
+    volume: str
 
 
 @dataclass(frozen=True)
 class Cancel:
-    """Stops the `segment` with this id; nothing happens when it has ended already."""
+    """Stops the request with this id; nothing happens when it has ended already."""
 
     TYPE: ClassVar[str] = "cancel"
     id: str
@@ -132,13 +150,37 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """Answer to `open`: (k, j, i) and matrix of the volume's own grid, its fingerprint (see `volume_id`), and
+    sentences that say what is odd about its file."""
+
+    TYPE: ClassVar[str] = "opened"
+    id: str
+    shape: tuple[int, int, int]
+    ijk_to_ras: Matrix
+    name: str
+    fingerprint: str
+    oddities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Answer to `pack`: the name of a support set (.npz)."""
+
+    TYPE: ClassVar[str] = "packed"
+    id: str
+    support: str
+
+
+@dataclass(frozen=True)
 class Result:
-    """Names of the mask (uint8) and confidence (float32) arrays, and the report as JSON."""
+    """Answer to `segment`: the mask, the name of a file (.npy, float32) as `confidence` was asked for, and
+    the report as JSON."""
 
     TYPE: ClassVar[str] = "result"
     id: str
-    mask: str
-    confidence: str
+    mask: BoxFile
+    confidence: str | None
     report: dict[str, Any]
 
 
@@ -154,19 +196,20 @@ class Error:
     details: str
 
 
-Request = Hello | Segment | Cancel | Shutdown
-Event = Ready | Progress | Result | Error
-REQUESTS: dict[str, type[Request]] = {kind.TYPE: kind for kind in (Hello, Segment, Cancel, Shutdown)}
-EVENTS: dict[str, type[Event]] = {kind.TYPE: kind for kind in (Ready, Progress, Result, Error)}
+Request = Hello | Open | Segment | Pack | Close | Cancel | Shutdown
+Event = Ready | Opened | Packed | Progress | Result | Error
+REQUESTS: dict[str, type[Request]] = {
+    kind.TYPE: kind for kind in (Hello, Open, Segment, Pack, Close, Cancel, Shutdown)
+}
+EVENTS: dict[str, type[Event]] = {
+    kind.TYPE: kind for kind in (Ready, Opened, Packed, Progress, Result, Error)
+}
 
 
 def encode(message: Request | Event) -> bytes:
     """One line, with its end. Raises ValueError for NaN and infinite numbers, which JSON lacks."""
     family = "request" if isinstance(message, Request) else "event"
-    content = {
-        family: message.TYPE,
-        **{field.name: getattr(message, field.name) for field in fields(message)},
-    }
+    content = {family: message.TYPE, **asdict(message)}
     return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("utf-8") + b"\n"
 
 
@@ -204,25 +247,12 @@ def error_event(request_id: str | None, error: errors.QNetSegmentError) -> Error
 
 def exception_of(event: Error) -> errors.QNetSegmentError:
     """The exception that `event` tells of; WorkerFailure for a kind that is not known here."""
-    kind = _kinds(errors.QNetSegmentError).get(event.kind, WorkerFailure)
+    kind = error_kinds().get(event.kind, WorkerFailure)
     if kind is ProtocolError:
         return ProtocolError(event.message, event.id)
     if issubclass(kind, WorkerFailure):
         return kind(event.message, event.advice, event.details)
     return kind(event.message, event.advice)
-
-
-def internal_error(error: BaseException) -> InternalError:
-    """The typed error for an exception that is a bug of ours, or a machine without memory."""
-    details = "".join(traceback.format_exception(error))
-    if errors.is_out_of_memory(error):
-        message = "There was not enough memory for this segmentation."
-        advice = "Close other programs, or crop the volume to the region around the structure."
-    else:
-        summary = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        message = f"The segmentation failed inside the program ({summary})."
-        advice = "Report it together with the details."
-    return InternalError(message, advice, details)
 
 
 def require_version(version: int, whose: str) -> None:
@@ -231,20 +261,13 @@ def require_version(version: int, whose: str) -> None:
         raise ProtocolError(f"The {whose} speaks version {version} of the worker protocol, not {VERSION}.")
 
 
-def _kinds(base: type[errors.QNetSegmentError]) -> dict[str, type[errors.QNetSegmentError]]:
-    found = {base.__name__: base}
-    for kind in base.__subclasses__():
-        found.update(_kinds(kind))
-    return found
-
-
 _Message = TypeVar("_Message", Request, Event)
 
 
 def _decode(line: bytes, family: str, kinds: Mapping[str, type[_Message]]) -> _Message:
     content = _json_object(line)
     found = content.pop("id", None)
-    request_id = found if _is_id(found) else None
+    request_id = found if is_id(found) else None
     name = content.pop(family, None)
     kind = kinds.get(name) if isinstance(name, str) else None
     if kind is None:
@@ -257,16 +280,20 @@ def _decode(line: bytes, family: str, kinds: Mapping[str, type[_Message]]) -> _M
         )
     if request_id is None and not (kind is Error and found is None):
         raise ProtocolError(f'The {family} "{name}" has an impossible "id": {_shown(found)}.')
+    nullable = {field.name for field in fields(kind) if "None" in str(field.type)}
     for key, value in content.items():
-        if not _CHECKS[key](value):
+        if key not in nullable if value is None else not CHECKS[key](value):
             raise ProtocolError(
                 f'The {family} "{name}" has an impossible "{key}": {_shown(value)}.', request_id
             )
-    for key in ("ijk_to_ras", "drawn_on_to_ras"):
-        if content.get(key) is not None:
-            content[key] = tuple(tuple(float(x) for x in row) for row in content[key])
-    values: dict[str, Any] = {"id": request_id, **content}
-    return kind(**values)
+    for one, other in _EITHER.get(kind.TYPE, ()):
+        if (content[one] is None) == (content[other] is None):
+            raise ProtocolError(f'The {family} "{name}" needs either "{one}" or "{other}".', request_id)
+    values = {
+        key: value if value is None else BUILT.get(key, lambda same: same)(value)
+        for key, value in content.items()
+    }
+    return kind(id=request_id, **values)  # type: ignore[arg-type]
 
 
 def _json_object(line: bytes) -> dict[str, Any]:
@@ -284,64 +311,3 @@ def _json_object(line: bytes) -> dict[str, Any]:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _is_id(value: object) -> bool:
-    """Ids become part of file names."""
-    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) is not None
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_file_name(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value) is not None
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_number(value: object) -> bool:
-    """Finite as a float: JSON has integers of any size, and 1e999 is read as infinity."""
-    return (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    )
-
-
-def _is_matrix(value: object) -> bool:
-    rows = value if isinstance(value, list) else []
-    return len(rows) == 4 and all(
-        isinstance(row, list) and len(row) == 4 and all(map(_is_number, row)) for row in rows
-    )
-
-
-# A field means the same in every message that has it.
-_CHECKS: dict[str, Callable[[object], bool]] = {
-    "version": _is_count,
-    "folder": _is_text,
-    "support": _is_file_name,
-    "query": _is_file_name,
-    "background": lambda value: value is None or _is_file_name(value),
-    "ijk_to_ras": _is_matrix,
-    "drawn_on": lambda value: value is None or _is_file_name(value),
-    "drawn_on_to_ras": lambda value: value is None or _is_matrix(value),
-    "name": _is_text,
-    "model": lambda value: value is None or _is_text(value),
-    "options": lambda value: isinstance(value, dict),
-    "device": _is_text,
-    "pid": _is_count,
-    "torch": _is_text,
-    "done": _is_count,
-    "total": _is_count,
-    "stage": _is_text,
-    "eta_s": lambda value: value is None or _is_number(value),
-    "mask": _is_file_name,
-    "confidence": _is_file_name,
-    "report": lambda value: isinstance(value, dict),
-    "kind": _is_text,
-    "message": _is_text,
-    "advice": _is_text,
-    "details": _is_text,
-}

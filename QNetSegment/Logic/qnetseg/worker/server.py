@@ -20,15 +20,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from ..errors import Cancelled, QNetSegmentError
+from ..errors import QNetSegmentError
+from ..segment import Job
 from . import protocol
-from .backend import Backend, Job, Progress, auto_device, check_engine, read_job
-from .exchange import remove_folder, remove_when_ended, save_array, sweep_folders, write_all
+from .backend import Backend, Task, auto_device, check_engine, read_task
+from .exchange import remove_folder, remove_when_ended, sweep_folders, write_all
+from .failures import ProtocolError, internal_error
+from .held import Held
+from .requests import read_drawing, write_result
 
 if TYPE_CHECKING:
-    from ..segment.result import Segmentation
+    from ..segment import Segmentation
 
-    SegmentFunction = Callable[[Job, Progress, Callable[[], bool]], Segmentation]
+    SegmentFunction = Callable[[Task, Job], Segmentation]
+
+Work = protocol.Open | protocol.Segment | protocol.Pack
 
 END_GRACE = 0.5  # seconds that a running segmentation gets to stop after the end of stdin
 CHUNK = 1 << 16
@@ -60,8 +66,8 @@ def serve(
     """Answer requests until `shutdown` or the end of `stdin`; then the exchange folder is removed.
 
     A segmentation that still runs then is cancelled; when it does not stop within END_GRACE, the
-    whole process exits. `segment(job, progress, cancel)` does the work; `check()` returns torch's
-    version, or raises an error that `hello` is answered with.
+    whole process exits. `segment(task, job)` finds a structure; `check()` returns torch's version, or
+    raises an error that `hello` is answered with.
     """
     _Server(stdin, stdout, segment, check).run()
 
@@ -106,8 +112,9 @@ class _Server:
         self._folder: Path | None = None
         self._hello_id: str | None = None
         self._ready = False
-        self._requests: queue.Queue[protocol.Hello | protocol.Segment | None] = queue.Queue()
-        self._cancels: dict[str, threading.Event] = {}  # of the segmentations that run or wait
+        self._held = Held()
+        self._requests: queue.Queue[protocol.Hello | protocol.Close | Work | None] = queue.Queue()
+        self._cancels: dict[str, threading.Event] = {}  # of the requests that run or wait
         self._sending = threading.Lock()
         self._ended = threading.Event()
 
@@ -115,7 +122,10 @@ class _Server:
         remove_when_ended(lambda: self._folder)
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
         while (request := self._requests.get()) is not None:
-            self._send(self._answer(request))
+            if isinstance(request, protocol.Close):
+                self._held.close(request.volume)
+            else:
+                self._send(self._answer(request))
         self._ended.set()
         self._remove_folder()
 
@@ -151,32 +161,32 @@ class _Server:
                 return True
             if isinstance(request, protocol.Hello):
                 if self._hello_id is not None:
-                    raise protocol.ProtocolError("A session has one hello only.", request.id)
+                    raise ProtocolError("A session has one hello only.", request.id)
                 self._hello_id = request.id
                 self._folder = Path(request.folder)  # at once: it goes even if we end before we are ready
-            if isinstance(request, protocol.Segment):
+            if isinstance(request, Work):
                 if request.id in self._cancels:
-                    raise protocol.ProtocolError("A segmentation with this id runs already.", request.id)
+                    raise ProtocolError("A request with this id runs already.", request.id)
                 if request.id == self._hello_id:
-                    raise protocol.ProtocolError("This id is that of hello.", request.id)
+                    raise ProtocolError("This id is that of hello.", request.id)
                 self._cancels[request.id] = threading.Event()
             self._requests.put(request)
-        except protocol.ProtocolError as error:
+        except ProtocolError as error:
             self._send(protocol.error_event(error.request_id, error))
         return True
 
     # The main thread
 
-    def _answer(self, request: protocol.Hello | protocol.Segment) -> protocol.Event:
+    def _answer(self, request: protocol.Hello | Work) -> protocol.Event:
         try:
             if isinstance(request, protocol.Hello):
                 return self._hello(request)
-            return self._segment(request)
+            return self._work(request)
         except QNetSegmentError as error:
             return protocol.error_event(request.id, error)
         except BaseException as error:  # even a library's sys.exit() is an answer, not our end
             traceback.print_exc()
-            return protocol.error_event(request.id, protocol.internal_error(error))
+            return protocol.error_event(request.id, internal_error(error))
         finally:
             self._cancels.pop(request.id, None)
 
@@ -186,26 +196,26 @@ class _Server:
         self._ready = True
         return protocol.Ready(request.id, protocol.VERSION, os.getpid(), version, auto_device())
 
-    def _segment(self, request: protocol.Segment) -> protocol.Result:
+    def _work(self, request: Work) -> protocol.Event:
         if self._folder is None or not self._ready:
-            raise protocol.ProtocolError("A session begins with hello.", request.id)
-        cancel = self._cancels[request.id]
-        if cancel.is_set():
-            raise Cancelled("The segmentation was cancelled before it began.")
-        job = read_job(request, self._folder)
-        segmentation = self._segment_function(job, self._reporter(request.id), cancel.is_set)
-        result = protocol.Result(
-            id=request.id,
-            mask=f"{request.id}-mask.npy",
-            confidence=f"{request.id}-confidence.npy",
-            report=segmentation.report.to_json(),
-        )
-        protocol.encode(result)  # a report that is not JSON fails here, where it becomes an error event
-        save_array(self._folder / result.mask, segmentation.mask)
-        save_array(self._folder / result.confidence, segmentation.confidence)
-        return result
+            raise ProtocolError("A session begins with hello.", request.id)
+        job = Job(self._reporter(request.id), self._cancels[request.id].is_set)
+        job.check()
+        if isinstance(request, protocol.Open):
+            opened = self._held.open(request, self._folder)
+            if job.cancelled:
+                self._held.close(request.id)
+            job.check()
+            return opened
+        if isinstance(request, protocol.Pack):
+            support = self._held[request.drawing.volume].pack(read_drawing(self._folder, request.drawing))
+            packed = protocol.Packed(request.id, f"{request.id}-support.npz")
+            support.save(self._folder / packed.support)
+            return packed
+        segmentation = self._segment_function(read_task(request, self._folder, self._held), job)
+        return write_result(self._folder, request, segmentation)
 
-    def _reporter(self, request_id: str) -> Progress:
+    def _reporter(self, request_id: str) -> Callable[[int, int, str], None]:
         eta = Eta()
 
         def report(done: int, total: int, stage: str) -> None:

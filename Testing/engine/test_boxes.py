@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from QNetSegmentLib.scene.boxes import Box
+from qnetseg.boxes import Box
 
 masks = arrays(bool, st.tuples(*[st.integers(1, 6)] * 3), elements=st.booleans())
 sparse = masks.map(lambda mask: mask & (np.arange(mask.size).reshape(mask.shape) % 7 == 0))

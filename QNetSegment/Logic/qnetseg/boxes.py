@@ -62,6 +62,22 @@ class Box:
         k, j, i = (begin + count for begin, count in zip(self.start, self.mask.shape, strict=True))
         return k, j, i
 
+    @property
+    def where(self) -> tuple[slice, slice, slice]:
+        """Its part of an array of the whole grid; it must lie inside."""
+        k, j, i = (slice(low, high) for low, high in zip(self.start, self.stop, strict=True))
+        return k, j, i
+
+    @property
+    def count(self) -> int:
+        """How many voxels it has."""
+        return int(np.count_nonzero(self.mask))
+
+    def values(self, array: np.ndarray, start: Triple = (0, 0, 0)) -> np.ndarray:
+        """(count,) what an array that begins at `start` of the grid holds at the voxels, in their order."""
+        k, j, i = (a - b for a, b in zip(self.start, start, strict=True))
+        return array[Box(self.mask, (k, j, i)).where][self.mask]
+
     def moved(self, steps: np.ndarray) -> Box:
         """The box on another grid; steps: (4, 4) whole numbers, from its (i, j, k, 1) to the other's.
 
@@ -109,6 +125,18 @@ class Box:
             where = [slice(a - s, b - s) for a, b, s in zip(box.start, box.stop, start, strict=True)]
             mask[tuple(where)] |= box.mask
         return Box(mask, (start[0], start[1], start[2]))
+
+    def meeting(self, other: Box) -> Box:
+        """The box around the voxels that both have."""
+        low = [max(a, b) for a, b in zip(self.start, other.start, strict=True)]
+        high = [min(a, b) for a, b in zip(self.stop, other.stop, strict=True)]
+        if any(a >= b for a, b in zip(low, high, strict=True)):
+            return Box.empty()
+        parts = [
+            box.mask[tuple(slice(a - s, b - s) for a, b, s in zip(low, high, box.start, strict=True))]
+            for box in (self, other)
+        ]
+        return Box.around(parts[0] & parts[1], start=(low[0], low[1], low[2]))
 
     def without(self, other: Box) -> Box:
         """The voxels that `other` does not have."""

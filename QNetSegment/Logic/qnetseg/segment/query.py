@@ -1,0 +1,132 @@
+"""A volume prepared once: for every structure, correction and drawing that comes to it. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..volume import (
+    PLANES,
+    Drawing,
+    Orientation,
+    SupportSet,
+    Volume,
+    canonical,
+    normalise,
+    pack,
+    volume_id,
+)
+
+MOST_SLICES = 128  # of which Q-Net's whole features are kept: about 10 MiB each
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A volume as the networks see it.
+
+    Attributes:
+        image: on canonical axes, its array (K, J, I) float32, contiguous and what `normalise` gives.
+        orientation: from the volume's own axes to the image's.
+        grid: the volume's own grid, without its voxels.
+        fingerprint: see `volume_id`.
+    """
+
+    image: Volume
+    orientation: Orientation
+    grid: Volume
+    fingerprint: str
+    _features: dict[Any, list[Any]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, volume: Volume | Query) -> Query:
+        """Prepare a volume, whose array is not kept; a query is returned as it is.
+
+        Raises VolumeError for a constant volume.
+        """
+        if isinstance(volume, Query):
+            return volume
+        turned, orientation = canonical(volume)
+        # Normalised after turning: sums depend on the axis order in their last bits.
+        image = replace(turned, array=normalise(turned.array))
+        grid = Volume.blank(volume.shape, volume.ijk_to_ras, volume.name, volume.placement)
+        return cls(image, orientation, grid, volume_id(volume))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(K, J, I) on the volume's own axes."""
+        return self.grid.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the image."""
+        return self.image.array.nbytes
+
+    def pack(self, drawing: Drawing) -> SupportSet:
+        """What was drawn on this volume, with its image; see `qnetseg.volume.pack`."""
+        return pack(drawing, self.image, self.orientation, self.fingerprint)
+
+    def stack(self, support: SupportSet) -> Stack:
+        """Its slices in the plane of a drawing, the same way up."""
+        turned, turn = canonical(self.image, support.axes)
+        axis = PLANES[support.plane]
+        slices = np.ascontiguousarray(np.moveaxis(turned.array, axis, 0))
+        normal = turned.spacing[axis]
+        rows, columns = (mm for other, mm in enumerate(turned.spacing) if other != axis)
+        same_volume = support.volume_id == self.fingerprint
+        return Stack(slices, axis, (self.orientation, turn), (normal, rows, columns), same_volume)
+
+    def forget(self) -> None:
+        """Let go of Q-Net's features."""
+        self._features.clear()
+
+    def features(self, network: Any, seen: tuple[Any, ...], count: int) -> list[Any] | None:
+        """Q-Net's features of `count` slices from the last call, or an empty list that receives them.
+
+        A further drawn slice or another structure then needs the encoder for slices only that nothing reached
+        before; the result is the same. seen: what decides the features beside the network; only the latest
+        are kept. None for a volume of too many slices.
+        """
+        if count > MOST_SLICES:
+            return None
+        key = (network, *seen)
+        if key not in self._features:
+            self._features.clear()  # never those of two planes in memory
+            self._features[key] = []
+        return self._features[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A query as slices of a drawing's plane.
+
+    Attributes:
+        slices: (S, H, W) float32, normalised, native in-plane resolution, the same way up as in the drawing's
+            volume.
+        axis: array axis of the reoriented image that S runs along.
+        turns: from native to canonical axes, and from these to the drawing's.
+        spacing: mm along (S, H, W).
+        same_volume: whether the support was drawn on this volume.
+    """
+
+    slices: np.ndarray
+    axis: int
+    turns: tuple[Orientation, Orientation]
+    spacing: tuple[float, float, float]
+    same_volume: bool
+
+    @property
+    def fill(self) -> float:
+        """Value of the background outside the field of view."""
+        return float(self.slices.min())
+
+    def native(self, stack: np.ndarray) -> np.ndarray:
+        """(S, H, W) array back on the query's own (K, J, I) axes, contiguous."""
+        first, second = self.turns
+        return np.ascontiguousarray(first.back(second.back(np.moveaxis(stack, 0, self.axis))))
+
+    def along(self, array: np.ndarray) -> np.ndarray:
+        """(K, J, I) array on the query's own axes as (S, H, W), contiguous."""
+        first, second = self.turns
+        return np.ascontiguousarray(np.moveaxis(second.apply(first.apply(array)), self.axis, 0))

@@ -1,0 +1,50 @@
+"""Where the worker gets a volume from. Copies no voxel."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A volume that a worker can open: a file or a DICOM folder, or voxels of this process.
+
+    Attributes:
+        key: sources of one key are one volume, which is opened once.
+        name: what the user calls it; empty where the file says it.
+        path: absolute, or None.
+        array: (k, j, i) of any real dtype, perhaps a view of memory that belongs to another program; or None.
+        ijk_to_ras: (4, 4), of the array.
+        series: one of the folder's, by description, number or UID; None where there is but one.
+    """
+
+    key: tuple[Any, ...]
+    name: str = ""
+    path: str | None = None
+    array: np.ndarray | None = None
+    ijk_to_ras: np.ndarray | None = None
+    series: str | None = None
+
+    @property
+    def grid(self) -> Volume:
+        """Where its voxels lie; only of an array."""
+        from ..volume import Volume
+
+        assert self.array is not None and self.ijk_to_ras is not None
+        k, j, i = self.array.shape
+        return Volume.blank((k, j, i), self.ijk_to_ras, self.name)
+
+    @classmethod
+    def of(cls, volume: Any, series: str | None = None) -> Source:
+        """Of a path; or of a `Volume`, each time as another one, because ids of objects come again."""
+        if isinstance(volume, (str, os.PathLike)):
+            path = os.path.abspath(volume)
+            return cls(("file", path, series), path=path, series=series)
+        return cls((object(),), volume.name, None, volume.array, volume.ijk_to_ras)
