@@ -166,6 +166,14 @@ def output_is_a_folder(bed):
     return {"output": bed.results / "x.nrrd"}
 
 
+@mistake("is write-protected")
+def output_is_protected(bed):
+    path = bed.results / "precious.nrrd"
+    path.write_text("of somebody")
+    path.chmod(0o444)
+    return {"output": path}
+
+
 @mistake("ending that cannot be written")
 def output_of_unknown_format(bed):
     return {"output": bed.results / "out.jpg"}

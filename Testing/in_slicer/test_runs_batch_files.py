@@ -264,6 +264,19 @@ def test_a_batch_that_is_killed_at_a_rename_leaves_nothing_stale(folder, support
     assert number > 3  # the announcement, the segmentation and the report got their names
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+@pytest.mark.parametrize("name", ["b.seg.nrrd", "b.seg.json"])
+def test_a_write_protection_is_told_before_the_work(folder, supports, name):
+    run(folder_studies(folder), supports)
+    FakeRun.started.clear()
+    (folder / name).chmod(0o444)
+    before = {path: path.read_bytes() for path in folder.glob("b.seg.*")}
+    batch = run(folder_studies(folder), supports, model="another")
+    assert states(batch) == [DONE, FAILED, DONE] and len(FakeRun.started) == 2
+    assert "write-protected" in batch.studies[1].detail
+    assert {path: path.read_bytes() for path in folder.glob("b.seg.*")} == before
+
+
 def studies_of(path):
     return [study for study in folder_studies(path.parent) if study.source == path]
 

@@ -46,7 +46,7 @@ def replacing_together(
         endings: of the temporary names, one for each path; writers choose their format from them.
         mode: permissions of the files; None for those of the replaced file, or of any new file.
     """
-    targets = [_target(path) for path in paths]
+    targets = [replaceable(path) for path in paths]
     staged: list[Path] = []
     modes: list[int] = []
     at = targets[0]
@@ -88,7 +88,7 @@ def sweep(folder: Path) -> int:
     return freed
 
 
-def _target(path: str | os.PathLike[str]) -> Path:
+def replaceable(path: str | os.PathLike[str]) -> Path:
     """The file that a path leads to. Raises OutputError where none can be written or replaced."""
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from slicer.i18n import tr as _
 
+from qnetseg.atomic import replaceable
 from qnetseg.errors import InputError, QNetSegmentError, WorkerError, is_out_of_memory
 
 from ..signals import Signal
@@ -223,6 +224,9 @@ class Batch:
         if kept := study_files.finished_before(self.studies[self._index], recipe, self._redo):
             self._end_study(StudyState.KEPT, kept)
             return
+        for path in (self.studies[self._index].target, self.studies[self._index].report):
+            if path is not None:
+                replaceable(path)  # or the work would be lost
         self._recipe = recipe
         self._run = run = self._make_run(
             self._worker,

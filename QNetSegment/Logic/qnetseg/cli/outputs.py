@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..atomic import replacing_together
+from ..atomic import replaceable, replacing_together
 from ..errors import OutputError, why
 
 
@@ -20,6 +20,7 @@ def require_writable(path: Path, endings: Sequence[str], refused: tuple[str, ...
     if path.is_dir():
         raise OutputError(f"The output '{path}' is a folder.", "Name a file in it.")
     require_folder(path.parent)
+    replaceable(path)
 
 
 def require_folder(folder: Path) -> None:
