@@ -61,7 +61,7 @@ def test_help_version_and_weights_come_without_torch_and_images():
 
 def test_the_package_can_be_run_as_a_module():
     done = subprocess.run(
-        [sys.executable, "-m", "qnetseg.cli", "weights", "remove", "nothing"],
+        [sys.executable, "-m", "qnetseg", "weights", "remove", "nothing"],
         check=False,
         env={"PYTHONPATH": str(LOGIC)},
         capture_output=True,
