@@ -128,7 +128,7 @@ class Loop:
             most -= 1
 
 
-# Fixtures for test files to import. Those that tests name have other names here, which no argument hides.
+# Fixtures for test files to import. Here they have names of their own, which no argument of a test hides.
 
 
 @pytest.fixture(autouse=True)
