@@ -36,7 +36,7 @@ from support.batch_bed import (  # noqa: E402
     states,
 )
 from support.cli_bed import scan_array, write_image  # noqa: E402
-from support.qt_worker_bed import wait_until, watched_folder  # noqa: E402
+from support.qt_worker_bed import temporary_folder, wait_until  # noqa: E402, F401
 from support.worker_bed import FAKE, sample  # noqa: E402
 
 RUNNING, WAITING = StudyState.RUNNING, StudyState.WAITING
@@ -147,12 +147,6 @@ def test_the_fingerprint_of_the_worker_is_used(folder, supports, monkeypatch):
 
 
 # With real processes
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    with watched_folder(tmp_path, monkeypatch) as temporary:
-        yield temporary
 
 
 class Real:
