@@ -5,8 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := $(VENV)/installed-demo
 TEST := $(VENV)/installed-test
+PYTEST := $(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile -rs
 
-.PHONY: demo test kill-test screenshots lint format cmake-list package clean distclean
+# What `make check` runs: the rules of the house, and of the engine what comes before any network, that is files and
+# volumes, the worker's messages, and the command line's options. A minute on two cores.
+QUICK := Testing/test_house_*.py $(foreach area,atomic boxes volume_* worker_protocol cli_options,Testing/engine/test_$(area).py)
+
+.PHONY: demo test check kill-test screenshots lint format cmake-list package clean distclean
 
 demo: $(DEMO)
 	$(BIN)/qnetseg demo
@@ -14,7 +19,11 @@ demo: $(DEMO)
 test: lint
 	@$(BIN)/python -c 'import PySide6.QtWidgets, vtk' || { echo "Qt and VTK need libraries of the system for" \
 	  "drawing: on Debian and Ubuntu, apt install libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1." >&2; exit 1; }
-	$(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile -rs --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term --durations=15
+
+# Before each commit; `make test` is the whole.
+check: lint
+	$(PYTEST) $(QUICK)
 
 # Kills and signals at any time, with the real worker: what is left of a patient, and of the results?
 kill-test: $(TEST)

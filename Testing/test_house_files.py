@@ -8,6 +8,7 @@ import re
 import pytest
 
 from cmake_list import ROOT, project_files
+from qnetseg.parsing import parse_toml
 
 LONGEST = 400
 FILES = project_files()
@@ -64,3 +65,15 @@ def test_every_place_names_the_same_version():
     }
     found = {path: re.search(pattern, text(path)) for path, pattern in places.items()}
     assert len({match and match.group(1) for match in found.values()}) == 1 and all(found.values()), found
+
+
+@pytest.mark.parametrize(
+    ("project", "package"), [("pyproject.toml", "qnetseg"), ("Training/pyproject.toml", "qnetseg_lab")]
+)
+def test_a_wheel_holds_every_package(project, package):
+    build = parse_toml(text(project))["tool"]["setuptools"]
+    homes = {name: (ROOT / project).parent / folder for name, folder in build["package-dir"].items()}
+    code = homes.pop(package)  # the other homes are folders of data
+    folders = [(ROOT / path).parent for path in PYTHON_FILES if path.endswith("/__init__.py")]
+    inside = [folder.relative_to(code).parts for folder in folders if folder.is_relative_to(code)]
+    assert sorted(build["packages"]) == sorted([*(".".join([package, *parts]) for parts in inside), *homes])

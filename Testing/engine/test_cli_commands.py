@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 from qnetseg.cli import build_parser, main
+from qnetseg.cli.parser import OF_THE_LABORATORY
+from qnetseg.parsing import parse_toml
 from qnetseg_lab.commands import train
 from support.cli_bed import bed_with_catalogue, write_manifest, write_model
-from support.worker_bed import LOGIC
+from support.worker_bed import LAB, LOGIC
 
 
 @pytest.fixture
@@ -46,6 +48,19 @@ def test_every_command_has_help_that_ends_with_an_example(capsys):
         assert "example:\n  qnetseg " + path[0] in told and "--debug" in told
 
 
+def test_a_command_of_the_laboratory_says_where_it_comes_from(monkeypatch, capsys):
+    project = (LAB / "pyproject.toml").read_text(encoding="utf-8")
+    names = sorted(parse_toml(project)["project"]["entry-points"]["qnetseg.commands"])
+    assert sorted(OF_THE_LABORATORY) == names
+    monkeypatch.setattr("qnetseg.cli.entry_points", lambda group: [])
+    for name in names:
+        assert main([name, "some", "--output", "where"]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"qnetseg: The command '{name}' belongs to qnetseg-lab: install that with ")
+        assert told.endswith("`pip install ./Training` from the repository.\n") and told.count("\n") == 1
+    assert main(["weights", "train"]) == 2 and "qnetseg-lab" not in capsys.readouterr().err
+
+
 def test_help_version_and_weights_come_without_torch_and_images():
     code = (
         "import sys; from qnetseg.cli import main; main(['--version']); main(['segment', '--help']);"
@@ -61,7 +76,7 @@ def test_help_version_and_weights_come_without_torch_and_images():
 
 def test_the_package_can_be_run_as_a_module():
     done = subprocess.run(
-        [sys.executable, "-m", "qnetseg.cli", "weights", "remove", "nothing"],
+        [sys.executable, "-m", "qnetseg", "weights", "remove", "nothing"],
         check=False,
         env={"PYTHONPATH": str(LOGIC)},
         capture_output=True,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from qnetseg.cli import build_parser, common, main, segment
-from qnetseg.cli.figures import plain
+from qnetseg.cli.pictures import plain
 from qnetseg.cli.streams import Forgiving
 from qnetseg.volume import LabelMap, SegmentInfo, read_labelmap, read_volume, write_labelmap
 from support.cli_bed import bed, drawing_array

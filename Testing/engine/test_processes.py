@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from qnetseg.cli.common import plain, print_text, say
+from qnetseg.cli.common import escaped, print_text, say
 from qnetseg.errors import OutputError
 from qnetseg.processes import mark
 from qnetseg.worker import exchange
@@ -61,4 +61,4 @@ def test_names_do_not_steer_the_terminal(capsys):
     print_text("Größe\n\x1b[31m")
     told = capsys.readouterr()
     assert told.err == "qnetseg: a\\x1b]0;title\\x07b\\r\\x9b2J\n" and told.out == "Größe\n\\x1b[31m\n"
-    assert plain("肝臓\tLiver") == "肝臓\tLiver"
+    assert escaped("肝臓\tLiver") == "肝臓\tLiver"

@@ -26,8 +26,8 @@ from support.qt_worker_bed import (
     python,
     run_events,
     submit,
+    temporary_folder,  # noqa: F401
     wait_until,
-    watched_folder,
 )
 from support.worker_bed import FAKE, LOGIC, speaking
 
@@ -35,12 +35,6 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 READY = '{"event":"ready","id":"%s","version":%d,"pid":1,"torch":"x","device":"cpu"}'
 REFUSAL = '{"event":"error","id":"2","kind":"WorkerError","message":"No torch.","advice":"","details":""}'
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    with watched_folder(tmp_path, monkeypatch) as folder:
-        yield folder
 
 
 @pytest.fixture

@@ -8,17 +8,19 @@ import weakref
 import pytest
 import slicer
 
-from support.qt_worker_bed import Heard, Worker, is_gone, run_events, submit, wait_until, watched_folder
+from support.qt_worker_bed import (
+    Heard,
+    Worker,
+    is_gone,
+    run_events,
+    submit,
+    temporary_folder,  # noqa: F401
+    wait_until,
+)
 from support.worker_bed import FAKE
 
 from QNetSegmentLib.process.connection import Connection  # isort: skip
 from QNetSegmentLib.timers import EventLoop, Later  # isort: skip
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    with watched_folder(tmp_path, monkeypatch) as folder:
-        yield folder
 
 
 @pytest.fixture

@@ -23,20 +23,14 @@ from support.qt_worker_bed import (
     is_gone,
     run_events,
     submit,
+    temporary_folder,  # noqa: F401
     wait_until,
-    watched_folder,
 )
 from support.worker_bed import FAKE, sample
 
 from QNetSegmentLib.process.connection import Connection  # isort: skip
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    with watched_folder(tmp_path, monkeypatch) as folder:
-        yield folder
 
 
 @pytest.fixture

@@ -23,35 +23,17 @@ from support.batch_bed import (  # noqa: E402
     KEPT,
     FakeRun,
     batch_of,
-    reset,
+    folder_of_scans,  # noqa: F401
+    fresh,  # noqa: F401
+    one_support,  # noqa: F401
     results_in,
     run,
-    scans,
     states,
 )
 from support.cli_bed import scan_array, write_image  # noqa: E402
 from support.fake_engine import BRIGHT  # noqa: E402
 from support.qt_worker_bed import wait_until  # noqa: E402
-from support.worker_bed import FAKE, sample  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    reset()
-    yield
-    reset()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return scans(tmp_path)
-
-
-@pytest.fixture
-def supports():
-    support, _ = sample()
-    return [support]
-
+from support.worker_bed import FAKE  # noqa: E402
 
 # Failures and cancelling
 

@@ -28,35 +28,18 @@ from support.batch_bed import (  # noqa: E402
     FakeRun,
     FakeWorker,
     batch_of,
-    reset,
+    folder_of_scans,  # noqa: F401
+    fresh,  # noqa: F401
+    one_support,  # noqa: F401
     results_in,
     run,
-    scans,
     states,
 )
 from support.cli_bed import scan_array, write_image  # noqa: E402
-from support.qt_worker_bed import wait_until, watched_folder  # noqa: E402
+from support.qt_worker_bed import temporary_folder, wait_until  # noqa: E402, F401
 from support.worker_bed import FAKE, sample  # noqa: E402
 
 RUNNING, WAITING = StudyState.RUNNING, StudyState.WAITING
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    reset()
-    yield
-    reset()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return scans(tmp_path)
-
-
-@pytest.fixture
-def supports():
-    support, _ = sample()
-    return [support]
 
 
 def test_a_study_says_that_it_is_read_and_no_longer_when_it_is_segmented(folder, supports):
@@ -164,12 +147,6 @@ def test_the_fingerprint_of_the_worker_is_used(folder, supports, monkeypatch):
 
 
 # With real processes
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    with watched_folder(tmp_path, monkeypatch) as temporary:
-        yield temporary
 
 
 class Real:

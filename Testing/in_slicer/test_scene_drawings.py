@@ -11,6 +11,7 @@ from support.scene_bed import (
     axis_orders,
     blob,
     development_volume,
+    draw,
     empty_scene,  # noqa: F401
     inventory,
     linear,
@@ -39,18 +40,8 @@ from QNetSegmentLib.scene.drawings import (
     further_slice,
     position_text,
 )
-from QNetSegmentLib.scene.segments import add_segment, new_segmentation, segment_mask, write_segment
+from QNetSegmentLib.scene.segments import new_segmentation, segment_mask, write_segment
 from QNetSegmentLib.scene.volumes import pair_of
-
-
-def draw(volume, *masks):
-    """A segmentation with a segment for each mask; returns the node and the ids."""
-    node = new_segmentation(volume, "drawing")
-    names = ("liver", "spleen", "kidney")
-    return node, [
-        add_segment(node, mask, volume, name, (0.2, 0.4, 0.6), LIVER)
-        for mask, name in zip(masks, names, strict=False)
-    ]
 
 
 def on_slices(volume, plane, *indices, shape=SHAPE):

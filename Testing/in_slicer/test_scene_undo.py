@@ -5,9 +5,9 @@ from __future__ import annotations
 # First, because the scene adapter can be imported only when the session runs.
 from support.scene_bed import (
     BED,
-    LIVER,
     add_volume,
     blob,
+    draw,
     empty_scene,  # noqa: F401
     linear,
     put_under,
@@ -24,23 +24,11 @@ from hypothesis import strategies as st
 from qnetseg.errors import MaskError
 from QNetSegmentLib.scene.drawings import clear_slice, copy_slice, drawn_slices, is_blank
 from QNetSegmentLib.scene.segments import (
-    add_segment,
     new_segmentation,
     remove_node,
     segment_mask,
     write_segment,
 )
-
-
-def draw(volume, *masks):
-    """A segmentation with a segment for each mask; returns the node and the ids."""
-    node = new_segmentation(volume, "drawing")
-    names = ("liver", "spleen", "kidney")
-    return node, [
-        add_segment(node, mask, volume, name, (0.2, 0.4, 0.6), LIVER)
-        for mask, name in zip(masks, names, strict=False)
-    ]
-
 
 masks = st.tuples(st.integers(0, 9), st.sampled_from([0.0, 0.05, 0.5]))
 

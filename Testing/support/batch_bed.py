@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
+import pytest
 from slicer_session import session
 
 BED = session()
@@ -20,6 +21,7 @@ from QNetSegmentLib.runs.batch import Batch, StudyState  # noqa: E402
 from QNetSegmentLib.runs.run import StructureResult  # noqa: E402
 from QNetSegmentLib.signals import Signal  # noqa: E402
 from support.cli_bed import scan_array, write_image  # noqa: E402
+from support.worker_bed import sample  # noqa: E402
 
 DONE, KEPT, FAILED, CANCELLED = (
     StudyState.DONE,
@@ -126,8 +128,18 @@ class Loop:
             most -= 1
 
 
-def reset() -> None:
-    """An empty scene, runs and files without trouble."""
+# Fixtures for test files to import. Here they have names of their own, which no argument of a test hides.
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """Before and after every test an empty scene, runs and files without trouble."""
+    _reset()
+    yield
+    _reset()
+
+
+def _reset() -> None:
     BED.reset()
     FakeRun.trouble.clear()
     FakeRun.started.clear()
@@ -136,13 +148,21 @@ def reset() -> None:
     FakeWorker.released.clear()
 
 
-def scans(folder: Path) -> Path:
+@pytest.fixture(name="folder")
+def folder_of_scans(tmp_path: Path) -> Path:
     """Three scans, in a folder with a blank and an umlaut."""
-    folder = folder / "Patienten ü"
+    folder = tmp_path / "Patienten ü"
     folder.mkdir()
     for number, name in enumerate(("b.nii.gz", "A.nrrd", "c.mha")):
         write_image(folder / name, scan_array(number))
     return folder
+
+
+@pytest.fixture(name="supports")
+def one_support():
+    """A list of one drawing."""
+    support, _ = sample()
+    return [support]
 
 
 def batch_of(studies, supports, output=None, **arguments):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import SimpleITK
 
 from qnetseg.models import QNET
@@ -59,30 +60,38 @@ class Handmade:
         return self.predictions[query.name, conditioned[1]][None, slices]
 
 
-def write_phantoms(root):
-    """Three phantom patients p1 to p3 and one whose label map is broken, as images with their label maps."""
+# Fixtures for test files to import. Here they have names of their own, which no argument of a test hides.
+
+
+@pytest.fixture(name="phantoms", scope="module")
+def phantom_patients(tmp_path_factory):
+    """Folder of three phantom patients p1 to p3 and one whose label map is broken, as images with labels."""
+    root = tmp_path_factory.mktemp("phantoms")
     for number in (1, 2, 3):
         volume, organ = body_phantom((14, 64, 64), (8.0, 4.0, 4.0), seed=number)
         write_volume(root / f"p{number}.nii.gz", volume)
         write_labelmap(root / f"p{number}_seg.nii.gz", LabelMap(organ, volume.ijk_to_ras, ()))
     write_volume(root / "p4.nii.gz", volume)
     (root / "p4_seg.nii.gz").write_bytes(b"broken")
+    return root
 
 
-def simple_models(monkeypatch, root):
+@pytest.fixture(name="model", autouse=True)
+def simple_models(monkeypatch, tmp_path):
     """Files of both default models and of a propagation network of choice, whose path is given; whatever is
     read from them is a network that needs no training."""
-    folder = root / "resources" / "Models"
+    folder = tmp_path / "resources" / "Models"
     folder.mkdir(parents=True)
     files = [
         write_model(folder / "tiny.safetensors"),
         write_model(folder / "tiny-qnet.safetensors", method=QNET),
     ]
-    write_manifest(root / "resources", [entry_of(path) for path in files])
-    monkeypatch.setenv("QNETSEG_RESOURCES", str(root / "resources"))
+    write_manifest(tmp_path / "resources", [entry_of(path) for path in files])
+    monkeypatch.setenv("QNETSEG_RESOURCES", str(tmp_path / "resources"))
     monkeypatch.setattr(whole_volume, "load_networks", lambda name: simple_networks())
     whole_volume._loaded.cache_clear()
-    return write_model(root / "model.safetensors", "mine")
+    yield str(write_model(tmp_path / "model.safetensors", "mine"))
+    whole_volume._loaded.cache_clear()
 
 
 def settings(phantoms, model, *methods, **values):

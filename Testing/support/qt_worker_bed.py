@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 STANDINS = Path(__file__).resolve().parents[1] / "standins"
 if str(STANDINS) not in sys.path:  # in a process that pytest did not start
     sys.path.insert(0, str(STANDINS))
@@ -39,6 +41,7 @@ __all__ = [
     "python",
     "run_events",
     "submit",
+    "temporary_folder",
     "wait_until",
     "watched_folder",
 ]
@@ -64,6 +67,13 @@ def watched_folder(tmp_path: Path, monkeypatch: Any) -> Iterator[Path]:
     monkeypatch.setenv("TMPDIR", str(folder))
     yield folder
     assert list(folder.glob(f"{FOLDER_PREFIX}*")) == []
+
+
+@pytest.fixture(name="temporary")
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """`watched_folder` for a test file that imports it; under another name, so that no argument hides it."""
+    with watched_folder(tmp_path, monkeypatch) as folder:
+        yield folder
 
 
 def run_events(turns: int = 20) -> None:

@@ -160,10 +160,20 @@ MASK, OTHER = random_mask(), random_mask(seed=2)
 
 def drawn(volume: Any, mask: np.ndarray | None = None, name: str = "liver") -> tuple[Any, str]:
     """A segmentation of the volume with one segment; returns node and segment id."""
+    node, (segment_id,) = _segmentation(volume, {name: MASK if mask is None else mask})
+    return node, segment_id
+
+
+def draw(volume: Any, *masks: np.ndarray) -> tuple[Any, list[str]]:
+    """A segmentation of the volume with a segment for each mask; returns the node and the ids."""
+    return _segmentation(volume, dict(zip(("liver", "spleen", "kidney"), masks, strict=False)))
+
+
+def _segmentation(volume: Any, masks: dict[str, np.ndarray]) -> tuple[Any, list[str]]:
     from QNetSegmentLib.scene.segments import add_segment, new_segmentation
 
     node = new_segmentation(volume, "drawing")
-    return node, add_segment(node, MASK if mask is None else mask, volume, name, (0.2, 0.4, 0.6), LIVER)
+    return node, [add_segment(node, masks[name], volume, name, (0.2, 0.4, 0.6), LIVER) for name in masks]
 
 
 def as_slicer_reads(node: Any, segment_id: str, volume: Any) -> np.ndarray:

@@ -15,7 +15,6 @@ from qnetseg_lab.evaluation.body_phantom import body_phantom
 from qnetseg_lab.evaluation.results import RowLog
 from qnetseg_lab.evaluation.summary import summarise
 from qnetseg_lab.evaluation.whole_volume import r1, r2, r3
-from qnetseg_lab.evaluation.whole_volume import runner as whole_volume
 from qnetseg_lab.evaluation.whole_volume import worst_cases as gallery
 from qnetseg_lab.evaluation.whole_volume.aggregate import paired
 from qnetseg_lab.evaluation.whole_volume.methods import Answer
@@ -25,20 +24,11 @@ from qnetseg_lab.evaluation.whole_volume.tables import summary_lines
 from qnetseg_lab.report import write_report
 from qnetseg_lab.report.whole_volume import whole_volumes
 from support import parallel_works
-from support.evaluation_bed import settings, simple_models, write_phantoms
-
-
-@pytest.fixture(scope="module")
-def phantoms(tmp_path_factory):
-    root = tmp_path_factory.mktemp("phantoms")
-    write_phantoms(root)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def model(monkeypatch, tmp_path):
-    yield str(simple_models(monkeypatch, tmp_path))
-    whole_volume._loaded.cache_clear()
+from support.evaluation_bed import (
+    phantom_patients,  # noqa: F401
+    settings,
+    simple_models,  # noqa: F401
+)
 
 
 def test_r1_scores_every_drawing_and_names_the_bad_study(phantoms, model, tmp_path):

@@ -14,22 +14,13 @@ from qnetseg_lab.evaluation import results
 from qnetseg_lab.evaluation.results import run_name
 from qnetseg_lab.evaluation.whole_volume import r1, r2, r3
 from qnetseg_lab.evaluation.whole_volume import runner as whole_volume
-from support.evaluation_bed import settings, simple_models, write_phantoms
+from support.evaluation_bed import (
+    phantom_patients,  # noqa: F401
+    settings,
+    simple_models,  # noqa: F401
+)
 from support.intensity_model import intensity_model
 from support.walker_network import simple_networks
-
-
-@pytest.fixture(scope="module")
-def phantoms(tmp_path_factory):
-    root = tmp_path_factory.mktemp("phantoms")
-    write_phantoms(root)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def model(monkeypatch, tmp_path):
-    yield str(simple_models(monkeypatch, tmp_path))
-    whole_volume._loaded.cache_clear()
 
 
 def test_used_weights_are_those_of_the_networks_that_the_methods_ask(phantoms, model, tmp_path):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +14,7 @@ from qnetseg.errors import DeviceError, OutputError, RecipeError
 from qnetseg_lab.training import checkpoint, distributed, episode_learner, trainer
 from qnetseg_lab.training.distributed import EpisodeModule, Processes, joined
 from support import train_bed
-from support.worker_bed import LAB, LOGIC
+from support.torchrun import torchrun
 
 CPU = torch.device("cpu")
 
@@ -48,20 +45,7 @@ def _losses(folder):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_two_processes_one_of_them_killed_learn_what_one_learns(data, restored, tmp_path):
     train_bed.make(data, tmp_path / "one").run()
-    done = subprocess.run(
-        [
-            *[sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
-            *["--max-restarts", "1", "--monitor-interval", "0.1", train_bed.__file__],
-            *[str(data), str(tmp_path / "two")],
-        ],
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join([str(LOGIC), str(LAB), str(Path(__file__).parents[1])])},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
+    torchrun(train_bed.__file__, data, tmp_path / "two", restarts=1)
     one, two = (checkpoint.load(tmp_path / name / checkpoint.NEWEST) for name in ("one", "two"))
     assert two["step"] == 6 and two["setting"]["processes"] == 2
     for key, value in one["network"].items():

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +20,9 @@ from qnetseg_lab.training import propagation_throughput as bench_propagation
 from qnetseg_lab.training import throughput as bench
 from qnetseg_lab.training.propagation_learner import PropagationLearner
 from qnetseg_lab.training.synthesis import load_tissues
+from support import propagation_bed
 from support.propagation_bed import RECIPE, make, undisturbed
-from support.worker_bed import LAB, LOGIC
+from support.torchrun import torchrun
 
 CPU = torch.device("cpu")
 SHALLOW = dataclasses.replace(RECIPE.windows, depth=8, moved=0.0)
@@ -149,20 +146,7 @@ def test_volumes_that_are_missing_or_do_not_fit_are_refused(data, tmp_path):
 
 def test_two_processes_learn_what_one_learns(tmp_path):
     make(tmp_path / "one").run()
-    script = Path(__file__).parents[1] / "support" / "propagation_bed.py"
-    done = subprocess.run(
-        [
-            *[sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
-            *[str(script), str(tmp_path / "two")],
-        ],
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join([str(LOGIC), str(LAB), str(Path(__file__).parents[1])])},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
+    torchrun(propagation_bed.__file__, tmp_path / "two")
     (one, scalars, _), (two, others, _) = (states(tmp_path / name) for name in ("one", "two"))
     assert two["step"] == 4 and two["setting"]["processes"] == 2
     for part in ("network", "extra"):

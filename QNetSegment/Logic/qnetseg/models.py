@@ -385,9 +385,6 @@ def register(path: str | os.PathLike[str]) -> ModelEntry:
         "defaults": {kind: catalogue.defaults.get(kind) or first[kind] for kind in KINDS},
         "models": [asdict(entry) for entry in known.values()],
     }
-    manifest = shipped_folder() / "manifest.json"
-    try:
+    with replacing(shipped_folder() / "manifest.json") as manifest:
         manifest.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"The manifest '{manifest}' could not be written: {why(error)}.") from error
     return entry

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .errors import QNetSegmentError, is_out_of_memory
+from .errors import QNetSegmentError, is_out_of_memory, why
 
 MOST_TEXT = 32 << 20  # bytes of a JSON or TOML file; ours are a thousandth of it
 
@@ -32,7 +32,7 @@ def parsing(name: str, error: type[QNetSegmentError], message: str, advice: str)
         if is_out_of_memory(cause):
             message, advice = short_of_memory(name)
         elif isinstance(cause, OSError) and cause.errno not in (None, errno.EINVAL):  # of a damaged archive
-            message = f"The file '{name}' cannot be read: {cause.strerror}."
+            message = f"The file '{name}' cannot be read: {why(cause)}."
             advice = "Check that it is there and may be read."
         raise error(message, advice) from cause
 

@@ -18,7 +18,7 @@ supervoxels of its volumes, and, after the last step, model.safetensors. The sam
 the last checkpoint.
 
 Several GPUs, or machines that share DIR, train together with
-  torchrun --nproc-per-node GPUS -m qnetseg.cli train RECIPE --output DIR"""
+  torchrun --nproc-per-node GPUS -m qnetseg train RECIPE --output DIR"""
 
 
 def add(commands: Any) -> None:

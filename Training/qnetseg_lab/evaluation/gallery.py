@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qnetseg.cli.figures import plain, save
+from qnetseg.cli.pictures import plain, save
 from qnetseg.model import Model
 from qnetseg.segment.matching import thirds
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from qnetseg.cli.figures import save
+from qnetseg.cli.pictures import save
 
 from ..evaluation.whole_volume.reliability import BINS, binned
 from ..evaluation.whole_volume.scoring import WORST_FEW

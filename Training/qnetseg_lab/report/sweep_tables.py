@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from qnetseg.cli.figures import plain, save
+from qnetseg.cli.pictures import plain, save
 
 from ..data import CATALOGUE
 from .markdown import section, table

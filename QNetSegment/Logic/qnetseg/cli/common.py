@@ -145,15 +145,15 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def say(line: str) -> None:
     """A line for the person at the terminal, kept apart from results."""
-    print(f"qnetseg: {plain(line)}", file=sys.stderr, flush=True)
+    print(f"qnetseg: {escaped(line)}", file=sys.stderr, flush=True)
 
 
 def print_text(text: str) -> None:
     """Text of a result, for stdout."""
-    print(plain(text), flush=True)
+    print(escaped(text), flush=True)
 
 
-def plain(text: str) -> str:
+def escaped(text: str) -> str:
     """The text with escapes for control characters, with which a name could steer the terminal."""
     return "".join(
         one.encode("unicode_escape").decode()
@@ -187,7 +187,7 @@ class Bar:
         """name: of the work. unit: what is counted. scale: write large numbers as k, M or G."""
         from tqdm import tqdm
 
-        name = plain(name)
+        name = escaped(name)
         self._name, self._lines = name, not sys.stderr.isatty()
         self._began = time.monotonic()
         self._told = (0.0, self._began)  # share and time of the last line

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..volume import PLANES, FileSlices, SupportSet, SupportSlice, Volume, canonical, file_slices, plane_name
-from .figures import plain, save
+from .pictures import plain, save
 
 if TYPE_CHECKING:
     from ..segment.result import Found, Report, SliceReport

@@ -43,7 +43,7 @@ FOUND_AGAIN = 0.86  # similarity of the drawn places from which nobody doubts th
 BEHIND = 0.01  # how much less similar than its surroundings it must be, too, for an empty result
 SIMILARITY = 0.05  # of a whole slice to the drawn one, over which its confidence falls by a factor e
 
-# Chosen on pairs of CHAOST2 patients.
+# Set by hand on pairs of CHAOST2 patients of the development data, which R3 scores, too.
 BLUR = 10.0  # mm by which the place of an alignment is uncertain in the plane; 8 mm across planes
 NOWHERE, SURE = 0.01, 0.9  # probability of an aligned place, at least and at most
 OUTSIDE = 1.0  # log-odds added to it, so that its rim counts as even

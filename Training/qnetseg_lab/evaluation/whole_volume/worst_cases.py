@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qnetseg.cli.figures import plain, save
+from qnetseg.cli.pictures import plain, save
 
 from ..gallery import CELL, DPI, DRAWN_COLOR, FOUND_COLOR, MARGIN, TRUE_COLOR
 from .collections import Study
