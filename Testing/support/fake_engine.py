@@ -43,7 +43,8 @@ def forever(busy: bool = False) -> None:
     """Neither look at `cancel` nor return; `busy` holds a core as well."""
     while busy:
         pass
-    threading.Event().wait()
+    while True:
+        time.sleep(1.0)  # not for ever at once: a signal just before a wait does not end it
 
 
 def until(met: Callable[[], bool]) -> None:
