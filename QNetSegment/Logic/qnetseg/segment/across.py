@@ -3,15 +3,15 @@
 Ways to a first slice: Q-Net and the similarity of each place to the drawn ones; and, where the whole volume
 that was drawn on is known, Q-Net near the place that an alignment of both bodies gives, and that place
 itself. Each is propagated and judged by the way back (Valindria et al. 2017,
-https://arxiv.org/abs/1702.03407): the drawn slice is found again from the result. What they agree on is
-drawn on up to three slices, and propagated once more.
+https://arxiv.org/abs/1702.03407): the drawn slice is found again from the result. What the ways of all
+examples agree on is drawn on up to three slices, and propagated once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -20,30 +20,26 @@ from scipy import ndimage
 from scipy.special import expit, logit
 
 from ..model import QNet
-from ..volume import InPlaneGrid, SupportSet
-from .alignment import Body, align, moved
+from ..volume import InPlaneGrid
 from .best_slice import outlined, slice_confidence, usual_area
 from .confidence import Trust, expected_overlap
 from .correspondence import Correspondence, correspond
 from .decide import connected_parts, within_reach
-from .descriptors import Descriptors
 from .drawn import propagate
-from .images import model_grid
+from .example import Alignment, Anatomy, Example
 from .inference import Runner
 from .job import Job
 from .options import SegmentOptions
 from .overlap import dice
+from .presence import Signs, probability as presence_of
 from .propagator import Propagator
 from .query import Query, Stack
 from .scenes import Known
 from .slice_by_slice import Described, Prediction, predict
 
-# Chosen on pairs of CMR patients, with and without the structure, and on CMR drawings in Sunnybrook.
-FOUND_AGAIN = 0.86  # similarity of the drawn places from which nobody doubts that the structure is there
-BEHIND = 0.01  # how much less similar than its surroundings it must be, too, for an empty result
 SIMILARITY = 0.05  # of a whole slice to the drawn one, over which its confidence falls by a factor e
 
-# Set by hand on pairs of CHAOST2 patients of the development data, which R3 scores, too.
+# Chosen by hand on pairs of CHAOST2 patients, of the development data that R3 scores, too.
 BLUR = 10.0  # mm by which the place of an alignment is uncertain in the plane; 8 mm across planes
 NOWHERE, SURE = 0.01, 0.9  # probability of an aligned place, at least and at most
 OUTSIDE = 1.0  # log-odds added to it, so that its rim counts as even
@@ -63,70 +59,29 @@ class Searcher:
     query: Query
 
 
-@dataclass(frozen=True, eq=False)
-class _Way:
-    """A result and how far to trust it: mask (S, H, W) bool and the Dice of the way back and of the place."""
-
-    mask: np.ndarray
-    trust: float
-
-
 def other_volume(
-    searcher: Searcher,
-    stack: Stack,
-    support: SupportSet,
-    options: SegmentOptions,
-    job: Job,
-    drawn_on: Stack | None = None,
+    searcher: Searcher, stack: Stack, examples: Sequence[Example], options: SegmentOptions, job: Job
 ) -> Prediction:
-    """Find the structure in another patient's volume.
+    """Find the structure in another patient's volume, after one example or several.
 
-    Where nothing is found the prediction of Q-Net stays as it is. Where the surroundings of the drawings are
-    found again and they themselves less so, the structure is not there.
-
-    drawn_on: the volume that was drawn on, reoriented like the stack; None where only its drawn slices are
-    known.
+    Where nothing is found the prediction of Q-Net stays as it is.
     """
-    every = np.arange(len(stack.slices))
-    qnet = searcher.qnet
-    seen_as = (support.plane, support.axes.tobytes(), searcher.grid, qnet.device.type, qnet.precision)
-    kept = searcher.query.features(qnet.original, seen_as, len(stack.slices))
-    predicted = predict(
-        *(qnet, stack, searcher.grid, support, every, options, job), described=True, kept=kept
-    )
-    described, by_qnet = predicted.described, predicted.probability
-    assert described is not None
-    seen = correspond(described.query, described.support, described.masks, job.check)
-    probability = _together(by_qnet, seen.odds, searcher.grid)
-    usual = usual_area(support, stack)
-    predicted = replace(predicted, probability=probability)
-    alike = np.exp(seen.found.numpy() / SIMILARITY)
-    first = _seed(probability, usual, alike)
-    if first is None:
-        return predicted
-    predicted = replace(predicted, confidence=first.confidence)
-    if _absent(seen):
-        # At most even odds: nothing is found, and the slices on which it might be are those to check.
-        return replace(predicted, probability=np.minimum(probability, 0.5))
-    search = _Search(searcher, stack, job)
-    if drawn_on is None:
-        found, trust = search.propagated({first.index: first.mask})
-        found[first.index] = first.likely * first.mask  # nobody drew it: it is as sure as predicted
-        return replace(predicted, probability=found, trust=trust)
-    place = _place(searcher, described, support, drawn_on, stack, job)
-    near = logit(np.clip(by_qnet, 1e-4, 1 - 1e-4)) + _prior(place, stack)
-    seeds = [first, _seed(expit(near).astype(np.float32), usual), _seed(place, usual)]
-    ways = [search.way(seed, described, place) for seed in seeds if seed is not None]
-    return replace(predicted, **search.agreed(ways))
+    search = _Search(searcher, stack, options, job)
+    seen = [search.look(example) for example in examples]
+    ways = [way for one in seen for way in search.ways(one)]
+    best = max(seen, key=lambda one: one.confidence)
+    if not ways:
+        return best.predicted
+    found, trust = search.agreed(ways)
+    signs = search.signs(best, [way for way in ways if way.seen is best], found)
+    return replace(best.predicted, probability=found, trust=trust, presence=presence_of(signs))
 
 
 @dataclass(frozen=True, eq=False)
 class _Seed:
-    """The slice to begin with: its index, probability and mask (H, W), and the most confident slice's
-    confidence."""
+    """The slice to begin with: its index, mask (H, W), and the most confident slice's confidence."""
 
     index: int
-    likely: np.ndarray
     mask: np.ndarray
     confidence: float
 
@@ -141,14 +96,114 @@ def _seed(probability: np.ndarray, usual: float, alike: np.ndarray | float = 1.0
         return None
     sure = np.array([slice_confidence(*each, usual) for each in zip(probability, mask, strict=True)])
     best = int((sure * alike).argmax())
-    return _Seed(best, *outlined(probability[best], mask[best], usual), float(sure.max()))
+    return _Seed(best, outlined(probability[best], mask[best], usual)[1], float(sure.max()))
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What an example says of a volume.
+
+    Attributes:
+        predicted: by Q-Net and similarity together.
+        by_qnet: (S, H, W) float32, its probability alone.
+        described: both along the same axes.
+        alike: similarity of the drawn places to each slice, and of their surroundings.
+        place: (S, H, W) float32 of the structure by the alignment; None where that is not known.
+        usual: area of the drawings in pixels of the stack.
+        first: where Q-Net and similarity would begin; None where they find nothing.
+        expected_ml: volume of the example's structure; None where that is not known.
+    """
+
+    predicted: Prediction
+    by_qnet: np.ndarray
+    described: Described
+    alike: Correspondence
+    place: np.ndarray | None
+    usual: float
+    first: _Seed | None
+    expected_ml: float | None
+
+    @property
+    def confidence(self) -> float:
+        return 0.0 if self.first is None else self.first.confidence
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """A result: mask (S, H, W) bool, and the Dice of the way back."""
+
+    seen: _Seen
+    mask: np.ndarray
+    back: float
+
+    @property
+    def trust(self) -> float:
+        """Dice of the way back, and of the place; where that is not known, as if it were as good."""
+        at_place = self.back if self.seen.place is None else dice(self.mask, self.seen.place > 0.5)
+        return self.back + at_place
 
 
 class _Search:
     """One structure in one volume."""
 
-    def __init__(self, searcher: Searcher, stack: Stack, job: Job) -> None:
-        self.searcher, self.stack, self.job = searcher, stack, job
+    def __init__(self, searcher: Searcher, stack: Stack, options: SegmentOptions, job: Job) -> None:
+        self.searcher, self.stack, self.options, self.job = searcher, stack, options, job
+
+    def look(self, example: Example) -> _Seen:
+        """Compare the volume with an example."""
+        searcher, stack, support, job = self.searcher, self.stack, example.support, self.job
+        qnet, every = searcher.qnet, np.arange(len(stack.slices))
+        anatomy = None if example.volume is None else Anatomy.of(example, qnet, job)
+        seen_as = (support.plane, support.axes.tobytes(), searcher.grid, qnet.device.type, qnet.precision)
+        kept = searcher.query.features(qnet.original, seen_as, len(every))
+        basis = None if anatomy is None else anatomy.basis
+        predicted = predict(
+            *(qnet, stack, searcher.grid, support, every, self.options, job),
+            described=True,
+            kept=kept,
+            basis=basis,
+        )
+        described, by_qnet = predicted.described, predicted.probability
+        assert described is not None
+        alike = correspond(described.query, described.support, described.masks, job.check)
+        predicted = replace(
+            predicted, probability=_together(by_qnet, alike.odds, searcher.grid), described=None
+        )
+        usual = usual_area(support, stack)
+        first = _seed(predicted.probability, usual, np.exp(alike.found.numpy() / SIMILARITY))
+        place, expected = None, None
+        if anatomy is not None:
+            own = anatomy.structure(support, searcher.propagator, job)
+            expected = _volume_ml(own > 0.5, anatomy.stack)
+            alignment = self._aligned(example, anatomy, described)
+            place = anatomy.moved(own, alignment, searcher.grid, len(every))
+        return _Seen(predicted, by_qnet, described, alike, place, usual, first, expected)
+
+    def _aligned(self, example: Example, anatomy: Anatomy, described: Described) -> Alignment:
+        """Found once for all structures of the example."""
+        assert example.volume is not None
+        key = ("aligned", example.volume.fingerprint, example.support.plane, self.searcher.grid, anatomy.grid)
+        return self.searcher.query.remember(
+            key, lambda: anatomy.positions(described.query, self.stack, self.job)
+        )
+
+    def ways(self, seen: _Seen) -> Iterator[_Way]:
+        """What comes out from each seed."""
+        seeds = [seen.first]
+        if seen.place is not None:
+            near = logit(np.clip(seen.by_qnet, 1e-4, 1 - 1e-4)) + _prior(seen.place, self.stack)
+            seeds += [_seed(expit(near).astype(np.float32), seen.usual), _seed(seen.place, seen.usual)]
+        for seed in seeds:
+            if seed is not None:
+                yield self.way(seen, seed)
+
+    def way(self, seen: _Seen, seed: _Seed) -> _Way:
+        """Propagate from a seed, and judge what comes out."""
+        probability, _ = self.propagated({seed.index: seed.mask})
+        drawn = np.zeros(probability.shape, bool)
+        drawn[seed.index] = seed.mask
+        mask = connected_parts(probability, drawn)
+        return _Way(seen, mask, _way_back(seen.described, mask, self.searcher.grid))
 
     def propagated(self, drawn: dict[int, np.ndarray]) -> tuple[np.ndarray, Trust | None]:
         """Probability (S, H, W) and trust from slices that stand for drawn ones."""
@@ -156,20 +211,8 @@ class _Search:
         found = propagate(self.searcher.propagator, stack.slices, stack.spacing, Known(drawn), self.job)
         return found.probability, found.trust
 
-    def way(self, seed: _Seed, described: Described, place: np.ndarray) -> _Way:
-        """Propagate from a seed, and judge what comes out.
-
-        place: (S, H, W) float32 of the structure by the alignment.
-        """
-        probability, _ = self.propagated({seed.index: seed.mask})
-        drawn = np.zeros(probability.shape, bool)
-        drawn[seed.index] = seed.mask
-        mask = connected_parts(probability, drawn)
-        back = _way_back(described, mask, self.searcher.grid)
-        return _Way(mask, back + dice(mask, place > 0.5))
-
-    def agreed(self, ways: list[_Way]) -> dict[str, Any]:
-        """Probability and trust of what the ways agree on."""
+    def agreed(self, ways: list[_Way]) -> tuple[np.ndarray, Trust | None]:
+        """Probability (S, H, W) and trust of what the ways agree on."""
         weights = np.exp(TRUST * np.array([way.trust for way in ways]))
         votes = np.zeros(self.stack.slices.shape, np.float32)
         for way, weight in zip(ways, weights / weights.sum(), strict=True):
@@ -177,11 +220,35 @@ class _Search:
         together = votes > 0.5
         drawn = {index: together[index] for index in _to_draw(votes, together)}
         if not drawn:
-            return {"probability": votes}
+            return votes, None
         probability, trust = self.propagated(drawn)
         for index, mask in drawn.items():
             probability[index] = votes[index] * mask
-        return {"probability": probability, "trust": trust}
+        return probability, trust
+
+    def signs(self, seen: _Seen, ways: list[_Way], found: np.ndarray) -> Signs:
+        """What speaks for the structure's presence; ways: those of this example."""
+        mask = found > 0.5
+        back = _way_back(seen.described, mask, self.searcher.grid)
+        pairs = [dice(one.mask, other.mask) for one, other in combinations(ways, 2)]
+        if seen.expected_ml is None:
+            largest, usual = float(mask.sum(axis=(1, 2)).max()), seen.usual
+        else:
+            largest, usual = _volume_ml(mask, self.stack), seen.expected_ml
+        similar, around = float(seen.alike.found.max()), float(seen.alike.surroundings.max())
+        return Signs(
+            alike=similar,
+            beside=similar - around if np.isfinite(around) else 0.0,
+            confidence=seen.confidence,
+            back=back,
+            agreement=float(np.mean(pairs)) if pairs else 1.0,
+            place=float("nan") if seen.place is None else dice(mask, seen.place > 0.5),
+            size=abs(float(np.log(max(largest, 1e-3) / max(usual, 1e-3)))),
+        )
+
+
+def _volume_ml(mask: np.ndarray, stack: Stack) -> float:
+    return float(mask.sum()) * float(np.prod(stack.spacing)) / 1000
 
 
 def _to_draw(votes: np.ndarray, mask: np.ndarray) -> Iterator[int]:
@@ -192,44 +259,6 @@ def _to_draw(votes: np.ndarray, mask: np.ndarray) -> Iterator[int]:
         if len(part):
             sure = [expected_overlap(votes[i], mask[i], areas[i]) * areas[i] ** 0.5 for i in part]
             yield int(part[int(np.argmax(sure))])
-
-
-def _place(
-    searcher: Searcher,
-    described: Described,
-    support: SupportSet,
-    drawn_on: Stack,
-    stack: Stack,
-    job: Job,
-) -> np.ndarray:
-    """(S, H, W) float32: the drawn patient's structure where an alignment of both bodies puts it."""
-    drawn = {part.index: part.mask > 0 for part in support.slices}
-    own = propagate(searcher.propagator, drawn_on.slices, drawn_on.spacing, Known(drawn), job).probability
-    for index, mask in drawn.items():
-        own[index] = mask
-    grid = model_grid(support, drawn_on, searcher.qnet.network.config)
-    images = torch.from_numpy(grid.to_model(drawn_on.slices, fill=drawn_on.fill))
-    units = [
-        part
-        for _, part in searcher.qnet.batches(
-            images,
-            lambda _, features: described.basis.unit(features.finest.cpu()),
-            "support",
-            job.silent,
-        )
-    ]
-    theirs = Descriptors.of(torch.cat(units), images, described.query.size)
-    query, example = Body.of(described.query, stack.spacing[0]), Body.of(theirs, drawn_on.spacing[0])
-    positions = align(query, example, job.check)
-    planes = torch.from_numpy(grid.to_model(own[:: example.step]))
-    found = moved(planes, positions, searcher.grid.size).numpy()
-    return searcher.grid.to_native(_between_planes(found, query.step, len(stack.slices)))
-
-
-def _between_planes(volume: np.ndarray, step: int, count: int) -> np.ndarray:
-    """(P, N, N) of every so many slices for all `count` of them: each as the nearest plane."""
-    nearest = np.minimum((np.arange(count) + step // 2) // step, len(volume) - 1)
-    return np.ascontiguousarray(volume[nearest])
 
 
 def _prior(place: np.ndarray, stack: Stack) -> np.ndarray:
@@ -259,9 +288,3 @@ def _together(probability: np.ndarray, odds: torch.Tensor, grid: InPlaneGrid) ->
     native = torch.from_numpy(grid.to_native(fine.numpy()))
     own = torch.logit(torch.from_numpy(probability), eps=1e-4)
     return torch.sigmoid(own + native).numpy()
-
-
-def _absent(seen: Correspondence) -> bool:
-    """Whether the surroundings of the drawings are found again somewhere, but nowhere what was drawn."""
-    found, surroundings = float(seen.found.max()), float(seen.surroundings.max())
-    return found < FOUND_AGAIN and found < surroundings - BEHIND

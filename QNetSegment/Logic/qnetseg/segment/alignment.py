@@ -23,10 +23,10 @@ LEAST_GAP = 5.0  # mm between two planes; slices that lie closer are left out
 AXES = 32  # principal axes of the features that tell places apart
 CLOSE = 0.83  # weight of the intensities around a place beside its features
 AIR = -0.11  # weighted z-score up to which a group of cells is outside of the body
-COARSE, FINE = (3, 4, 4), (1, 2, 2)  # largest displacements in (planes, rows, columns) of cells
+COARSE, FINE = (2, 3, 3), (1, 2, 2)  # largest displacements in (planes, rows, columns) of cells
 STIFFNESS = (0.002, 0.006, 0.02, 0.06, 0.2)  # similarity that a squared cell off the smooth choice costs
 SMOOTH = 3  # cells that similarities and displacements are averaged over, twice
-SHRINK = 0.5  # weight of a scale of 1, as a share of all matches
+SHRINK = 5.0  # weight of a scale of 1, as a share of all matches
 SPREAD = (6.0, 5.0, 5.0)  # cells off the fit at which a match loses most of its weight
 ROUNDS = 30  # of the fit
 MATCH = 0.05  # similarity over which a match gains a factor e of weight
@@ -141,23 +141,37 @@ def _fitted(first: Tensor, second: Tensor, weight: Tensor) -> tuple[Tensor, Tens
 
 def _bend(query: Tensor, support: Tensor, positions: Tensor, reach: tuple[int, int, int]) -> Tensor:
     """Positions (P, h, w, 3) moved by the smooth field of displacements that is most similar."""
-    ahead = _sampled(support.movedim(1, 0).contiguous(), _beyond(positions, reach))
-    ahead, here = F.normalize(ahead, dim=0), query.movedim(1, 0)
     moves = torch.tensor(list(product(*(range(-n, n + 1) for n in reach))), dtype=torch.float32)
-    costs = torch.empty(len(moves), *positions.shape[:3])
+    costs = _costs(query, support, positions, reach, moves)
+    factors = torch.cat([moves, moves.square().sum(dim=1, keepdim=True)], dim=1)
+    room = torch.empty(len(moves), costs.shape[2])
+    field = torch.zeros(3, *positions.shape[:3])
+    for stiffness in (0.0, *STIFFNESS):
+        smooth = _smoothed(field).flatten(2)
+        # What a move d costs more than no move where the smooth choice is s: |d - s|^2 - |s|^2.
+        pull = stiffness * torch.cat([-2 * smooth, torch.ones(1, *smooth.shape[1:])])
+        for plane in range(len(positions)):
+            torch.addmm(costs[:, plane], factors, pull[:, plane], out=room)
+            field[:, plane] = moves[room.argmin(dim=0)].T.reshape(field[:, plane].shape)
+    bent = _grid(query) + _smoothed(field).movedim(0, -1)
+    return _sampled(positions.movedim(-1, 0).contiguous(), bent).movedim(0, -1)
+
+
+def _costs(
+    query: Tensor, support: Tensor, positions: Tensor, reach: tuple[int, int, int], moves: Tensor
+) -> Tensor:
+    """(M, P, h w) float32: how unlike the places are under each of (M, 3) displacements."""
+    shape, here = positions.shape[:3], query.movedim(1, 0).contiguous()
+    ahead = F.normalize(_sampled(support.movedim(1, 0).contiguous(), _beyond(positions, reach)), dim=0)
+    costs, both, alike = torch.empty(len(moves), *shape), torch.empty_like(here), torch.empty(shape)
     for number, move in enumerate(moves.int().tolist()):
         window = ahead
         for axis, (by, most) in enumerate(zip(move, reach, strict=True)):
-            window = window.narrow(axis + 1, by + most, positions.shape[axis])
-        costs[number] = 1 - (window * here).sum(dim=0)
-    costs = _smoothed(costs).flatten(1)
-    field = moves[costs.argmin(dim=0)].T.reshape(3, *positions.shape[:3])
-    for stiffness in STIFFNESS:
-        smooth = _smoothed(field).flatten(1)
-        off = moves.square().sum(dim=1, keepdim=True) - 2 * moves @ smooth + smooth.square().sum(dim=0)
-        field = moves[(costs + stiffness * off).argmin(dim=0)].T.reshape(field.shape)
-    bent = _grid(query) + _smoothed(field).movedim(0, -1)
-    return _sampled(positions.movedim(-1, 0).contiguous(), bent).movedim(0, -1)
+            window = window.narrow(axis + 1, by + most, shape[axis])
+        torch.mul(window, here, out=both)  # in the same memory again: the system gives new one slowly
+        torch.sum(both, dim=0, out=alike)
+        costs[number] = -_smoothed(alike[None])[0]
+    return costs.flatten(2)
 
 
 def _beyond(positions: Tensor, reach: tuple[int, int, int]) -> Tensor:

@@ -23,6 +23,7 @@ INTENSITY = 0.3  # of the intensities' weight within one volume: between two the
 CLEAREST = 20.0  # log-odds at most: a drawing that fills its slice has no surroundings to compare with
 MOST_DRAWN = 8  # drawn slices that are compared with, those of the largest area: each takes 64 MiB
 VOTE = 0.05  # similarity over which votes for a displacement lose their weight
+SPARSE = 4  # of the surroundings only every so many places are looked for: their mean is what counts
 BLUR = 5  # coarse cells that votes are pooled over
 
 
@@ -67,13 +68,12 @@ def correspond(
         best = torch.full((2, len(here)), -torch.inf)
         for places in drawn:
             alike = room[: places.apart.numel()].view_as(places.apart)
-            torch.mm(here, places.joined, out=alike).sub_(places.apart)
-            parts = (slice(0, places.inside), slice(places.inside, None))
-            cosines = (places.joined[:dimensions].T @ here[:, :dimensions].T).amax(dim=1)
-            for side, part in enumerate(parts):
-                if len(cosines[part]):
+            torch.addmm(places.apart, here, places.joined, beta=-1, out=alike)
+            for side, part in enumerate(places.sides):
+                if part.start < part.stop:
+                    seen = places.joined[:dimensions, part][:, :: (1, SPARSE)[side]]
                     best[side] = torch.maximum(best[side], alike[:, part].amax(dim=1))
-                    back[side, index] = max(back[side, index], cosines[part].mean())
+                    back[side, index] = max(back[side, index], (here[:, :dimensions] @ seen).amax(dim=0).mean())
         odds[index] = ((best[0] - best[1]) / SOFTNESS).clamp(-CLEAREST, CLEAREST).view(size)
     return Correspondence(odds, *back)
 
@@ -122,11 +122,21 @@ class _Drawn:
     apart: Tensor
     inside: int
 
+    @property
+    def sides(self) -> tuple[slice, slice]:
+        """Places of the structure, and others."""
+        return slice(0, self.inside), slice(self.inside, self.joined.shape[1])
+
     @classmethod
     def of(cls, support: Descriptors, number: int, mask: Tensor, moved: tuple[int, int]) -> _Drawn:
         outside, inside = (torch.nonzero(side)[:, 0] for side in sides(mask))
         order = torch.cat([inside, outside])
-        places = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float32) for n in mask.shape))
-        far = torch.cdist(places, places[order] + torch.tensor(moved, dtype=torch.float32)).square()
+        rows, columns = (
+            DISTANCE * (torch.arange(count)[:, None] - there - by).float().square()
+            for count, there, by in zip(
+                mask.shape, (order // mask.shape[1], order % mask.shape[1]), moved, strict=True
+            )
+        )
+        apart = (rows[:, None] + columns).flatten(0, 1).clamp_(max=FARTHEST)
         joined = support.factors(number, INTENSITY, right=True)[:, order].contiguous()
-        return cls(joined, far.mul_(DISTANCE).clamp_(max=FARTHEST), len(inside))
+        return cls(joined, apart, len(inside))

@@ -16,6 +16,7 @@ from ..model import Networks
 from ..volume import Drawing, FileSlices, SupportSet, Volume, file_slices, obliqueness
 from . import matching
 from .across import Searcher, other_volume
+from .example import Example
 from .decide import decided, slice_scores
 from .drawn import propagate
 from .images import model_grid
@@ -113,7 +114,7 @@ def segment_volume(
         volume_ml=float(mask.sum()) * _voxel_ml(query),
         plane=support.plane,
         threshold_offset=ran.predicted.threshold_offset,
-        warnings=(*_warnings(support, query, stack, mask, ran.predicted.confidence), *ran.warnings),
+        warnings=(*_warnings(support, query, stack, mask, ran.predicted.presence), *ran.warnings),
         slices=_slice_reports(ran.predicted, mask, looked_at, support, stack),
     )
     return Segmentation(stack.native(mask.astype(np.uint8)), stack.native(probability), report)
@@ -154,23 +155,10 @@ def _by_qnet(
         predicted = predict(runner, stack, grid, support, looked_at, options, job)
     else:
         propagator = Propagator(networks.propagation.network, options)
-        example = None if drawn_on is None else _example(support, drawn_on)
-        predicted = other_volume(
-            Searcher(runner, propagator, grid, query), stack, support, options, job, example
-        )
+        searcher = Searcher(runner, propagator, grid, query)
+        predicted = other_volume(searcher, stack, [Example(support, drawn_on)], options, job)
         warnings += propagator.warnings
     return _Ran(predicted, model.name, runner.device.type, runner.precision, (*warnings, *runner.warnings))
-
-
-def _example(support: SupportSet, drawn_on: Query) -> Stack:
-    """The whole volume that was drawn on. Raises InputError for another one."""
-    example = drawn_on.stack(support)
-    if not example.same_volume:
-        raise InputError(
-            f"The drawing was not made on the volume '{drawn_on.grid.name}'.",
-            "Give the one that it was drawn on.",
-        )
-    return example
 
 
 def _known(support: SupportSet, stack: Stack, background: Box | None, query: Query) -> Known:
@@ -229,12 +217,12 @@ def _slice_reports(
 
 
 def _warnings(
-    support: SupportSet, query: Query, stack: Stack, mask: np.ndarray, confidence: float
+    support: SupportSet, query: Query, stack: Stack, mask: np.ndarray, presence: float
 ) -> list[str]:
     found = []
     if not mask.any():
         found.append(NOT_FOUND)
-    elif confidence < VAGUE:
+    elif presence < VAGUE:
         found.append(FOUND_VAGUELY)
     if max(int(part.mask.sum()) for part in support.filled) < SMALL_PIXELS:
         found.append("The drawn structure is very small; check every slice.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from ..volume import (
     volume_id,
 )
 
+Kept = TypeVar("Kept")
+
+MOST_REMEMBERED = 4  # of what is made from a volume for all structures: about 1 MiB for each of its slices
 MOST_SLICES = 128  # of which Q-Net's whole features are kept: about 10 MiB each
 
 
@@ -38,6 +42,7 @@ class Query:
     grid: Volume
     fingerprint: str
     _features: dict[Any, list[Any]] = field(default_factory=dict, repr=False)
+    _remembered: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, volume: Volume | Query) -> Query:
@@ -76,6 +81,16 @@ class Query:
         rows, columns = (mm for other, mm in enumerate(turned.spacing) if other != axis)
         same_volume = support.volume_id == self.fingerprint
         return Stack(slices, axis, (self.orientation, turn), (normal, rows, columns), same_volume)
+
+    def remember(self, key: Any, make: Callable[[], Kept]) -> Kept:
+        """What was made for this key, or is made now; the latest few are kept."""
+        if key not in self._remembered:
+            made = make()
+            while len(self._remembered) >= MOST_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[key] = made
+        found: Kept = self._remembered[key]
+        return found
 
     def forget(self) -> None:
         """Let go of Q-Net's features."""

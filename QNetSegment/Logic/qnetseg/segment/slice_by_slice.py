@@ -35,7 +35,7 @@ class Prediction:
         trust: what speaks for or against each slice; None where only single slices were looked at, so that
             nothing is known of the structure's ends.
         described: the slices and the drawn ones along the same axes, if that was asked for.
-        confidence: of another patient's best slice, 0 to 1 (see `best_slice`); 1 where it was not asked for.
+        presence: probability that the structure is in another patient's volume; 1 where it was not asked for.
     """
 
     probability: np.ndarray
@@ -43,7 +43,7 @@ class Prediction:
     threshold_offset: float
     trust: Trust | None = None
     described: Described | None = None
-    confidence: float = 1.0
+    presence: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,16 +67,17 @@ def predict(
     job: Job,
     described: bool = False,
     kept: list[Features] | None = None,
+    basis: Basis | None = None,
 ) -> Prediction:
     """Every slice looked at, from the drawn slice that `options.matching` chooses for it.
 
     grid: of the network's images, see `images.model_grid`.
 
-    described: also give descriptors, whose axes are those of the largest drawn slice; kept: see
-    `Runner.batches`.
+    described: also give descriptors, along `basis` or, if that is None, along the axes of the largest drawn
+    slice; kept: see `Runner.batches`.
     """
     drawn, masks = support_images(support, grid)
-    prepared = _Prepared.build(runner, drawn, masks, options, job)
+    prepared = _Prepared.build(runner, drawn, masks, options, job, basis)
     kind = options.matching
     if kind == "auto":
         kind = "nearest" if stack.same_volume else "similar"
@@ -138,6 +139,7 @@ class _Prepared:
         masks: np.ndarray,
         options: SegmentOptions,
         job: Job,
+        basis: Basis | None,
     ) -> _Prepared:
         target = torch.from_numpy(masks)[:, None]
         fine: list[torch.Tensor] = []
@@ -155,7 +157,8 @@ class _Prepared:
             own = Scores(*map(torch.cat, zip(*scores, strict=True)))
             offset = threshold_offset(runner.network, own, target, options.alpha)
         together = Prototypes(*map(torch.cat, zip(*prototypes, strict=True)))
-        basis = Basis.of(fine[int(masks.sum(axis=(1, 2)).argmax())][None])
+        if basis is None:
+            basis = Basis.of(fine[int(masks.sum(axis=(1, 2)).argmax())][None])
         return cls(together, torch.cat(pooled), offset, basis, basis.unit(torch.stack(fine)))
 
 

@@ -1,0 +1,124 @@
+"""A drawn patient, and where its structure lies in another one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..model import QNet
+from ..volume import InPlaneGrid, SupportSet
+from .alignment import Body, align, moved
+from .descriptors import Basis, Descriptors
+from .drawn import propagate
+from .images import model_grid
+from .inference import Runner
+from .job import Job
+from .propagator import Propagator
+from .query import Query, Stack
+from .scenes import Known
+
+SAMPLED = 8  # slices of a volume from which the axes of its features are found
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """What was drawn, and the whole volume that it was drawn on, where that is known.
+
+    Attributes:
+        support: the drawn slices.
+        volume: None where only the slices are at hand.
+    """
+
+    support: SupportSet
+    volume: Query | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InputError for another volume than the one that was drawn on."""
+        if self.volume is not None and self.support.volume_id != self.volume.fingerprint:
+            raise InputError(
+                f"The drawing was not made on the volume '{self.volume.grid.name}'.",
+                "Give the one that it was drawn on.",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """A whole patient by what Q-Net's encoder sees, along axes of its own.
+
+    Attributes:
+        stack: its slices in the plane of the drawing.
+        grid: of the network's images.
+        basis: axes of its features.
+        places: descriptors of all slices, on `size` (h, w) cells of the grid.
+    """
+
+    stack: Stack
+    grid: InPlaneGrid
+    basis: Basis
+    places: Descriptors
+
+    @classmethod
+    def of(cls, example: Example, runner: Runner[QNet], job: Job) -> Anatomy:
+        """Encoded once for all structures and queries; kept with the volume."""
+        volume, support = example.volume, example.support
+        assert volume is not None
+        stack = volume.stack(support)
+        grid = model_grid(support, stack, runner.network.config)
+        seen = ("anatomy", runner.original, support.plane, support.axes.tobytes(), grid, runner.precision)
+        return volume.remember(seen, lambda: cls._encoded(stack, grid, runner, job))
+
+    @classmethod
+    def _encoded(cls, stack: Stack, grid: InPlaneGrid, runner: Runner[QNet], job: Job) -> Anatomy:
+        images = torch.from_numpy(grid.to_model(stack.slices, fill=stack.fill))
+        sampled = np.linspace(0, len(images) - 1, min(SAMPLED, len(images))).round().astype(int)
+        finest = [
+            features.finest.cpu()
+            for _, features in runner.batches(images[sampled], lambda _, found: found, "support", job.silent)
+        ]
+        basis = Basis.of(torch.cat(finest))
+        units = [
+            part
+            for _, part in runner.batches(
+                images, lambda _, features: basis.unit(features.finest.cpu()), "support", job.silent
+            )
+        ]
+        size = (units[0].shape[-2], units[0].shape[-1])
+        return cls(stack, grid, basis, Descriptors.of(torch.cat(units), images, size))
+
+    def structure(self, support: SupportSet, propagator: Propagator, job: Job) -> np.ndarray:
+        """(S, H, W) float32: the whole structure of the patient, from its drawing."""
+        drawn = {part.index: part.mask > 0 for part in support.slices}
+        stack = self.stack
+        own = propagate(propagator, stack.slices, stack.spacing, Known(drawn), job).probability
+        for index, mask in drawn.items():
+            own[index] = mask
+        return own
+
+    def positions(self, places: Descriptors, stack: Stack, job: Job) -> Alignment:
+        """Where the places of another patient, described along the same axes, lie in this one."""
+        query, own = Body.of(places, stack.spacing[0]), Body.of(self.places, self.stack.spacing[0])
+        return Alignment(align(query, own, job.check), query.step, own.step)
+
+    def moved(self, structure: np.ndarray, alignment: Alignment, grid: InPlaneGrid, count: int) -> np.ndarray:
+        """(count, H, W) float32: a structure of this patient as it lies in the other one's stack."""
+        planes = torch.from_numpy(self.grid.to_model(structure[:: alignment.own_step]))
+        found = moved(planes, alignment.positions, grid.size).numpy()
+        return grid.to_native(_between_planes(found, alignment.step, count))
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """(P, h, w, 3) positions of `align`, and the slices from plane to plane of both patients."""
+
+    positions: torch.Tensor
+    step: int
+    own_step: int
+
+
+def _between_planes(volume: np.ndarray, step: int, count: int) -> np.ndarray:
+    """(P, N, N) of every so many slices for all `count` of them: each as the nearest plane."""
+    nearest = np.minimum((np.arange(count) + step // 2) // step, len(volume) - 1)
+    return np.ascontiguousarray(volume[nearest])
