@@ -25,7 +25,6 @@ _RANGES = {  # wide enough for every experiment
     "spacing": (1e-3, 1e3),
 }
 
-
 FORMER = ("top_percent",)
 """Entries of older files: what they said holds for every model now, see `qnetseg.volume.normalise`."""
 

@@ -51,8 +51,10 @@ class Refinement:
                 f"There is no refinement mode {reprlib.repr(self.mode)}.", f"Use one of {', '.join(MODES)}."
             )
         try:
-            whole(self.steps, 0, 10_000), number(self.rate, 0, 1e6)
-            number(self.blend, 0, 1), number(self.confidence, 0, 1)
+            whole(self.steps, 0, 10_000)
+            number(self.rate, 0, 1e6)
+            number(self.blend, 0, 1)
+            number(self.confidence, 0, 1)
         except ValueError as error:
             raise InputError(f"The refinement has an entry that is {error}.", "Correct it.") from error
 
