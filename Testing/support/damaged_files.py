@@ -356,7 +356,7 @@ def _outcome(kind: str, number: int, read: Read, path: Path, wrong: list[str]) -
 
 def _memory() -> float:
     """Most memory that this program has held so far, in MB; getrusage counts that of the parent, too."""
-    from qnetseg.provenance import peak_gib
+    from qnetseg_lab.provenance import peak_gib
 
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None

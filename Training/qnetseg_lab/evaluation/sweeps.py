@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from qnetseg.errors import InputError
-from qnetseg.model import FewShotMethod, Model, QNet, Refinement
+from qnetseg.model import Model, QNet, Refinement
 from qnetseg.model.prototype import Prototypes, full_precision
 from qnetseg.model.refinement import MODES, trajectory
 from qnetseg.segment.device import choose_device
@@ -119,7 +119,7 @@ def after_each_step(
 
 
 def _qnet(weights: str | Path) -> Model[Any]:
-    model: Model[FewShotMethod] = load_method(weights)
+    model = load_method(weights)
     if not isinstance(model.network, QNet):
         raise InputError(
             f"{model.network.title} has neither refinement nor alpha, which are Q-Net's.",

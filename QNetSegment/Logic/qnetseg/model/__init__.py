@@ -2,7 +2,7 @@
 
 from .base import Network
 from .config import QNetConfig
-from .method import EpisodeLoss, FewShotMethod
+from .method import FewShotMethod
 from .networks import Networks
 from .propagation import PropagationConfig, PropagationNet
 from .qnet import QNet, Scores
@@ -10,7 +10,6 @@ from .refinement import Refinement
 from .storage import Model, load_model, load_network, load_propagation, save_model
 
 __all__ = [
-    "EpisodeLoss",
     "FewShotMethod",
     "Model",
     "Network",

@@ -1,27 +1,16 @@
-"""The interface that every few-shot method offers, so that one trainer and one protocol serve them all."""
+"""The interface that every few-shot method offers, for whatever segments with one."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .base import Network
 from .config import QNetConfig
 from .encoder import Encoder
-
-
-class EpisodeLoss(NamedTuple):
-    """Mean losses over the valid structures of a batch of episodes (Eq. 11 to 13); scalars.
-
-    The total is what is minimised; a method may add a term of its own to the other two.
-    """
-
-    total: Tensor
-    segmentation: Tensor
-    alignment: Tensor
 
 
 class FewShotMethod(Network, ABC):
@@ -46,10 +35,6 @@ class FewShotMethod(Network, ABC):
         """What messages call it."""
         return f"ResNet-{self.config.depth} {self.title}"
 
-    def backbones(self) -> list[nn.ModuleDict]:
-        """Every ResNet of the network; all begin with the tensors of the start."""
-        return [self.encoder.backbone]
-
     def network_input(self, images: Tensor) -> Tensor:
         """(B, H, W) z-scored images as (B, 3, H, W) in the range that the start was trained on."""
         x = self.config.input_scale * images + self.config.input_shift
@@ -71,16 +56,4 @@ class FewShotMethod(Network, ABC):
             support: from `condition`; first dimension B, or 1 for all query images.
             query: from `encode`.
             size: H and W of the images.
-        """
-
-    @abstractmethod
-    def episode_loss(
-        self, support: Tensor, support_masks: Tensor, query: Tensor, query_masks: Tensor, valid: Tensor
-    ) -> EpisodeLoss:
-        """Losses of B episodes with up to N structures each, which share the encoder's work.
-
-        Args:
-            support, query: (B, H, W) float, z-scored images.
-            support_masks, query_masks: (B, N, H, W) float, 0 or 1.
-            valid: (B, N) float, 1 where the structure exists; B episodes may have fewer than N.
         """

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from .config import QNetConfig
 from .encoder import DualPathEncoder, Features
-from .loss import alignment_loss, mean_over_valid, segmentation_loss
-from .method import EpisodeLoss, FewShotMethod
+from .method import FewShotMethod
 from .prototype import (
     Prototypes,
     anomaly_score,
@@ -119,20 +118,3 @@ class QNet(FewShotMethod):
             return [(self.config.paths, 1.0)]
         alpha = self.config.alpha if alpha is None else alpha
         return [("fine", alpha), ("coarse", 1 - alpha)]
-
-    def episode_loss(
-        self, support: Tensor, support_masks: Tensor, query: Tensor, query_masks: Tensor, valid: Tensor
-    ) -> EpisodeLoss:
-        """See `FewShotMethod.episode_loss`: Eq. 11 to 13."""
-        batch, size = support.shape[0], (support.shape[-2], support.shape[-1])
-        features = self.encode(torch.cat([support, query]))
-        support_features = Features(*(x[:batch] for x in features))
-        query_features = Features(*(x[batch:] for x in features))
-        predicted = self.predict(prototypes_from(support_features, support_masks), query_features, size)
-        found = (predicted > 0.5).float()
-        # The support is predicted with the query's threshold, as in the released code.
-        inverse = support_features._replace(pooled=query_features.pooled)
-        aligned = self.predict(prototypes_from(query_features, found), inverse, size)
-        segmentation = mean_over_valid(segmentation_loss(predicted, query_masks), valid)
-        alignment = mean_over_valid(alignment_loss(aligned, support_masks, found), valid)
-        return EpisodeLoss(segmentation + alignment, segmentation, alignment)

@@ -133,16 +133,6 @@ def lineage(provenance: dict[str, Any]) -> list[dict[str, Any] | None]:
     return [provenance.get("recipe"), *provenance.get("ancestors", [])]
 
 
-def is_model(path: str | Path) -> bool:
-    """Whether a file is a weights file of ours, of any method; False for what does not exist."""
-    path = Path(path)
-    return (
-        path.suffix == ".safetensors"
-        and path.is_file()
-        and read_header(path).metadata.get("format") == MODEL_FORMAT
-    )
-
-
 def load_model(path: str | Path) -> Model[QNet]:
     """Read a weights file of Q-Net, written by `save_model`; `load_network` reads either network's.
 

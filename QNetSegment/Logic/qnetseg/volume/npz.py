@@ -31,8 +31,8 @@ def are_too_large(sizes: Sequence[int], packed: int) -> bool:
 class Archive(zipfile.ZipFile):
     """The arrays of an .npz file by name.
 
-    Opening and reading raise what `zipfile`, `zlib` and NumPy raise, InputError for an archive that unpacks to
-    too much, and ValueError for arrays of another kind.
+    Opening and reading raise what `zipfile`, `zlib` and NumPy raise, InputError for an archive that unpacks
+    to too much, and ValueError for arrays of another kind.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -114,7 +114,7 @@ class SupportSet:
                 for part in self.slices
             ],
         }
-        arrays = {"header": np.array(json.dumps(header))}
+        arrays: dict[str, Any] = {"header": np.array(json.dumps(header))}
         for n, part in enumerate(self.slices):
             arrays[f"image_{n}"] = np.asarray(part.image, np.float32)
             arrays[f"mask_{n}"] = np.asarray(part.mask, np.uint8)
@@ -123,8 +123,8 @@ class SupportSet:
             if are_too_large([array.nbytes for array in arrays.values()], temporary.stat().st_size):
                 rows, columns = self.slices[0].image.shape
                 raise OutputError(
-                    f"'{path}' could not be written: {len(self.slices)} slices of {rows} x {columns} pixels are"
-                    " more than a support file may hold.",
+                    f"'{path}' could not be written: {len(self.slices)} slices of {rows} x {columns} pixels"
+                    " are more than a support file may hold.",
                     "Crop the volume around the structure, and draw on the cropped one.",
                 )
             try:
