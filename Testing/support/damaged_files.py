@@ -171,7 +171,7 @@ def checkpoint(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], R
 
 
 def manifest(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read]:
-    from qnetseg import models
+    from qnetseg import catalogue
 
     entry = {
         "name": "a",
@@ -185,11 +185,11 @@ def manifest(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Rea
         "defaults": {"propagation": "a", "qnet": "b"},
         "models": [entry, {**entry, "seconds": 3.5, "url": ""}],
     }
-    models.shipped_folder = lambda: folder  # type: ignore[assignment]
+    catalogue.shipped_folder = lambda: folder  # type: ignore[assignment]
 
     def read(path: Path) -> None:
         path.replace(folder / "manifest.json")
-        models.read_catalogue()
+        catalogue.read_catalogue()
 
     return json.dumps(tree).encode(), lambda luck: as_json(luck, tree), read
 
