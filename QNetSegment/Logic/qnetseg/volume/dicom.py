@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import FileWarning, InputError, VolumeError, is_out_of_memory
+from ..errors import InputError, VolumeError, is_out_of_memory, tell_oddity
 from ..parsing import short_of_memory
 from .integrity import DamagedError, require_whole_dicom
 from .itk import DICOM, LPS_RAS, RawImage, metadata_of, quiet, read_image, require_text
@@ -135,7 +134,7 @@ def _require_plain_files(folder: Path) -> None:
 
 def read_file(path: Path, what: str | None = None) -> RawImage:
     """A single DICOM file; what: how a sentence about it begins. Warns of a single slice."""
-    raw = read_image(path, as_float=True, vectors=False, error=VolumeError)
+    raw = read_image(path)
     if len(raw.array) > 1:
         return ordered_frames(path, raw)
     _tell_single(what or f"'{path.name}'")
@@ -155,15 +154,11 @@ def _tell_missing(slices: Sequence[_Slice], what: str) -> None:
     if not all(one.states_directions() for one in slices):
         missing.append("in which usable directions its rows and columns run; left and back were taken")
     for part in missing:
-        warnings.warn(f"{what} does not say {part}.", FileWarning, stacklevel=4)
+        tell_oddity(f"{what} does not say {part}.")
 
 
 def _tell_single(what: str) -> None:
-    warnings.warn(
-        f"{what} is a single slice; if it belongs to a series, choose the folder with all its files.",
-        FileWarning,
-        stacklevel=4,
-    )
+    tell_oddity(f"{what} is a single slice; if it belongs to a series, choose the folder with all its files.")
 
 
 def _series_in(folder: Path) -> list[_Series]:
@@ -172,7 +167,7 @@ def _series_in(folder: Path) -> list[_Series]:
     with quiet():
         for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
             files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
-            metadata = _header(files[0], folder).metadata
+            metadata = metadata_of(_header(files[0], folder))
             if metadata.get(SOP_CLASS, "").encode().startswith(NOT_IMAGES):
                 continue
             frames = metadata.get(FRAMES, "").strip()
@@ -210,22 +205,15 @@ def _chosen(found: list[_Series], name: str | None, folder: Path) -> tuple[_Seri
     if len(found) > 1 and found[0].images < CLEARLY_LARGEST * found[1].images:
         raise InputError(f"The folder '{folder.name}' holds {len(found)} DICOM series: {listed}.", how)
     if len(found) > 1:
-        warnings.warn(
+        tell_oddity(
             f"The folder '{folder.name}' holds {len(found)} DICOM series: {listed}; the first of these, which"
-            " is the largest, was taken.",
-            FileWarning,
-            stacklevel=4,
+            " is the largest, was taken."
         )
     return found[0], ""
 
 
-@dataclass(frozen=True)
-class _Header:
-    reader: sitk.ImageFileReader
-    metadata: dict[str, str]
-
-
-def _header(name: str, folder: Path) -> _Header:
+def _header(name: str, folder: Path) -> sitk.ImageFileReader:
+    """A reader that has read the header of a file."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO(DICOM)
     reader.SetFileName(name)
@@ -234,12 +222,12 @@ def _header(name: str, folder: Path) -> _Header:
             reader.ReadImageInformation()
     except RuntimeError as cause:
         raise _unreadable(folder) from cause
-    return _Header(reader, metadata_of(reader))
+    return reader
 
 
 def _slice(name: str, folder: Path) -> _Slice:
-    header = _header(name, folder)
-    reader, size = header.reader, header.reader.GetSize()
+    reader = _header(name, folder)
+    size = reader.GetSize()
     if reader.GetNumberOfComponents() > 1:
         raise VolumeError(
             f"The DICOM series in '{folder.name}' has colour images.", "Choose a series of grey values."
@@ -251,7 +239,7 @@ def _slice(name: str, folder: Path) -> _Slice:
         )
     directions = np.array(reader.GetDirection()).reshape(3, 3).T[:2]
     plane = Plane(np.array(reader.GetOrigin()), directions, reader.GetSpacing()[:2], size[:2])
-    return _Slice(name, plane, header.metadata)
+    return _Slice(name, plane, metadata_of(reader))
 
 
 def _without_copies(slices: list[_Slice], folder: Path) -> list[_Slice]:
@@ -265,11 +253,9 @@ def _without_copies(slices: list[_Slice], folder: Path) -> list[_Slice]:
         kept += here
     if len(kept) < len(slices):
         copies = len(slices) - len(kept)
-        warnings.warn(
+        tell_oddity(
             f"The DICOM series in '{folder.name}' has copies of slices;"
-            f" {'one file was' if copies == 1 else f'{copies} files were'} left out.",
-            FileWarning,
-            stacklevel=4,
+            f" {'one file was' if copies == 1 else f'{copies} files were'} left out."
         )
     return kept
 

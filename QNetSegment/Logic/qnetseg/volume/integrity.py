@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import struct
 import warnings
 import zlib
 from itertools import islice
@@ -19,9 +18,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from .nifti import CHUNK, CODES, FORMS, HEADER_BYTES, byte_order, inflated, read_header
+from .nifti import CHUNK, inflated, read_header
 
-SINGLE_FILE = b"n+1"
 NIFTI_FLOATS = {16: "f4", 64: "f8", 32: "f4", 1792: "f8"}
 """Real and complex datatype codes and what they are made of."""
 
@@ -80,7 +78,7 @@ def require_whole(path: Path) -> None:
             _require_whole_nrrd(path)
         elif name.endswith((".mha", ".mhd")):
             _require_whole_metaimage(path)
-    except (OSError, EOFError, zlib.error, struct.error, ValueError, OverflowError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise DamagedError(str(error)) from error
 
 
@@ -108,25 +106,21 @@ def require_whole_dicom(path: Path) -> None:
 
 def _require_whole_nifti(path: Path) -> None:
     header = read_header(path)
-    order = byte_order(header)
-    if order is None:
-        raise DamagedError("no NIfTI-1 header")
-    dims = struct.unpack_from(order + "8h", header, 40)
-    if not 1 <= dims[0] <= 7 or min(dims[1:4]) < 1:
+    dimensions, *dims = header["dim"].tolist()
+    if not 1 <= dimensions <= 7 or min(dims[:3]) < 1:
         raise DamagedError("the header's dimensions are impossible")
-    has_quaternion, has_matrix = struct.unpack_from(order + CODES[1], header, CODES[0])
-    placement = struct.unpack_from(order + FORMS[1], header, FORMS[0])  # quaternion and offset, then matrix
-    used = [placement[:6]] * (has_quaternion > 0) + [placement[6:]] * (has_matrix > 0)
-    if used and not any(all(map(math.isfinite, form)) for form in used):
+    used = [np.append(header["quatern"], header["qoffset"])] if header["qform_code"] > 0 else []
+    used += [header["srow"]] if header["sform_code"] > 0 else []
+    if used and not any(np.isfinite(form).all() for form in used):
         raise DamagedError("the header's matrix is not finite")
 
-    code, bits = struct.unpack_from(order + "2h", header, 70)
-    (offset,) = struct.unpack_from(order + "f", header, 108)
-    if header[344:347] == SINGLE_FILE and not offset >= HEADER_BYTES:
+    code, offset = int(header["datatype"]), float(header["vox_offset"])
+    if header["magic"] == b"n+1" and not offset >= header.nbytes:
         raise DamagedError("the header's offset is impossible")  # ITK would take the header for voxels
+    order = header.dtype["vox_offset"].byteorder
     dtype = np.dtype(order + NIFTI_FLOATS[code]) if code in NIFTI_FLOATS else None
-    shape = [max(count, 1) for count in dims[1 : dims[0] + 1]]  # ITK reads 0 time points as one
-    missing = math.prod(shape) * NIFTI_BITS.get(code, bits) // 8
+    shape = [max(count, 1) for count in dims[:dimensions]]  # ITK reads 0 time points as one
+    missing = math.prod(shape) * NIFTI_BITS.get(code, int(header["bitpix"])) // 8
     rest, skip = b"", int(offset)
     for chunk in inflated(path):  # to the end: the checksum comes last
         rest, skip = rest + chunk[skip:], max(skip - len(chunk), 0)

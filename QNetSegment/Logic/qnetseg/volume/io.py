@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
 
 from ..atomic import replacing
-from ..errors import FileWarning, InputError, MaskError, OutputError, VolumeError
+from ..errors import InputError, MaskError, OutputError, VolumeError, tell_oddity
 from .dicom import read_file, read_series
-from .itk import RawImage, is_dicom, read_image, require_text, to_image, write_image
+from .itk import DICOM, RawImage, format_of, read_image, require_text, to_image, write_image
 from .labels import require_drawing
-from .matching import on_grid_of, require_same_grid
 from .nifti import ENDINGS as NIFTI_ENDINGS
 from .nifti import Placement, read_placement, restore_placement, same_place
-from .segfile import LabelMap, SegmentInfo, is_described, merge_layers, segment_metadata
+from .segfile import LabelMap, is_described, merge_layers, segment_metadata
 from .volume import Volume, axis_directions, checked_matrix
 
 SEGMENTATION_ENDING = ".seg.nrrd"
@@ -39,10 +37,9 @@ def read_volume(path: PathLike, series: str | None = None) -> Volume:
         raw, name = read_series(path, series)
     elif series is not None:
         raise InputError(f"'{path}' is a file, in which no series can be chosen.", "Choose its folder.")
-    elif is_dicom(path):
-        raw, name = read_file(path), _stem(path)
     else:
-        raw, name = read_image(path, as_float=True, vectors=False, error=VolumeError), _stem(path)
+        raw = read_file(path) if format_of(path, VolumeError) == DICOM else read_image(path)
+        name = _stem(path)
     return Volume.checked(raw.array, raw.ijk_to_ras, name, _placement(path, raw))
 
 
@@ -58,9 +55,9 @@ def read_labelmap(path: PathLike, segment: str | int | None = None, *, drawn: bo
     require_text(path, InputError)
     if path.is_dir():
         raise InputError(f"'{path}' is a folder.", "Choose a label image or a .seg.nrrd file.")
-    if is_dicom(path):
+    if format_of(path, InputError) == DICOM:
         raise InputError(f"'{path.name}' is a DICOM file.", "Save it in Slicer as a .seg.nrrd file first.")
-    raw = read_image(path, as_float=False, vectors=True, error=InputError)
+    raw = read_image(path, labels=True)
     whole = _whole(raw.array, path)
     if drawn:
         require_drawing(whole, path.name)
@@ -82,11 +79,9 @@ def _placement(path: Path, raw: RawImage) -> Placement | None:
         return None
     placement = read_placement(path, raw.ijk_to_ras, raw.array.shape)
     if placement is not None:
-        warnings.warn(
+        tell_oddity(
             f"'{path.name}' states {placement.states}, and programs place it differently; it is taken where"
-            " Slicer shows it.",
-            FileWarning,
-            stacklevel=3,
+            " Slicer shows it."
         )
     return placement
 
@@ -179,16 +174,3 @@ def _stem(path: Path) -> str:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return path.stem
-
-
-__all__ = [
-    "LabelMap",
-    "SegmentInfo",
-    "on_grid_of",
-    "read_labelmap",
-    "read_volume",
-    "require_same_grid",
-    "require_storable",
-    "write_labelmap",
-    "write_volume",
-]

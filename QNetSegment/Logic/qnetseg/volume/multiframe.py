@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FileWarning, VolumeError
+from ..errors import VolumeError, tell_oddity
 from .itk import LPS_RAS, RawImage
 from .stacking import Plane, even_step, positions, require_parallel
 
@@ -37,11 +37,9 @@ def ordered_frames(path: Path, raw: RawImage) -> RawImage:
     what = f"The DICOM file '{path.name}'"
     frames = _frames(path, what, raw.array.shape)
     if frames is None:
-        warnings.warn(
+        tell_oddity(
             f"'{path.name}' has {len(raw.array)} frames without positions in space; they were taken in their"
-            " order as neighbouring slices.",
-            FileWarning,
-            stacklevel=3,
+            " order as neighbouring slices."
         )
         return raw
     planes = [frame.plane for frame in frames]
