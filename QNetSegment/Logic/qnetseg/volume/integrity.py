@@ -56,28 +56,18 @@ class DamagedError(Exception):
     """The file is not complete or does not follow its format; the message names the reason."""
 
 
-class DataNameError(Exception):
-    """The header names its data file with signs that the library reads as code; the message is the name."""
+class RefusedError(Exception):
+    """A file that is whole, and must not be read: what it does, and what to do about it."""
 
 
-class NotFiniteError(Exception):
-    """The file holds NaN or infinite values."""
+def require_whole(path: Path, reader: str) -> None:
+    """Raise DamagedError for a file whose voxels are not all there and intact; reader: ITK's for its format.
 
-
-def require_whole(path: Path) -> None:
-    """Raise DamagedError for a NIfTI, NRRD or MetaImage file whose voxels are not all there and intact.
-
-    NaN and infinite values in a NIfTI raise NotFiniteError, a data file's name that would crash the library
-    DataNameError. Other formats pass, and so does what is odd but can be read.
+    NaN and infinite values in a NIfTI, and a data file's name that would crash the library, raise
+    RefusedError. What is odd but can be read passes.
     """
-    name = path.name.lower()
     try:
-        if name.endswith((".nii", ".nii.gz")):
-            _require_whole_nifti(path)
-        elif name.endswith((".nrrd", ".nhdr")):
-            _require_whole_nrrd(path)
-        elif name.endswith((".mha", ".mhd")):
-            _require_whole_metaimage(path)
+        _CHECKS[reader](path)
     except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise DamagedError(str(error)) from error
 
@@ -127,7 +117,10 @@ def _require_whole_nifti(path: Path) -> None:
         if dtype and missing > 0:
             count = min(len(rest), missing) // dtype.itemsize
             if not np.isfinite(np.frombuffer(rest, dtype, count)).all():
-                raise NotFiniteError
+                raise RefusedError(
+                    "contains values that are not finite numbers (NaN or infinite)",
+                    "Replace them, for example by 0, and try again.",
+                )
             missing, rest = missing - count * dtype.itemsize, rest[count * dtype.itemsize :]
         else:
             missing, rest = missing - len(rest), b""
@@ -143,7 +136,7 @@ def _require_whole_nrrd(path: Path) -> None:
             if line.lower().startswith((b"data file:", b"datafile:")):
                 data = line.partition(b":")[2].strip()
                 if re.search(rb"%\d*[du]", data) and not NRRD_PATTERN.fullmatch(data):
-                    raise DataNameError(data.decode("utf-8", "replace"))
+                    raise _refused_name(data.decode("utf-8", "replace"))
                 return _require_file(path.parent / os.fsdecode(data))
             compressed = compressed or line.lower() in (b"encoding: gzip", b"encoding: gz")
         if compressed:
@@ -180,21 +173,28 @@ def _require_file(path: Path) -> None:
 def _numbered(data: str, count: int) -> list[str]:
     """Names of the files, one for each of `count` slices, that a name with a % stands for.
 
-    MetaIO puts numbers into it as C's printf does, and divides by a step that may be 0: DataNameError for
+    MetaIO puts numbers into it as C's printf does, and divides by a step that may be 0: RefusedError for
     names with which that would end the process or give wrong slices.
     """
     found = METAIMAGE_PATTERN.fullmatch(data)
     if found is None:
-        raise DataNameError(data)
+        raise _refused_name(data)
     first = int(found["first"] or 1)
     last = int(found["last"] or first + count - 1)
     step = int(found["step"] or (last - first) // count if found["last"] else 1)
     if step == 0:
-        raise DataNameError(data)
+        raise _refused_name(data)
     numbers = range(first, last + 1, step)
     if len(numbers) < count:
         raise DamagedError(f"{len(numbers)} files for {count} slices")
     return [found["name"] % number for number in numbers[:count]]
+
+
+def _refused_name(data: str) -> RefusedError:
+    return RefusedError(
+        f"names its data file '{data}', whose % is read as a number's place",
+        "Rename the data file without %, also in the header.",
+    )
 
 
 def _listed(file: IO[bytes], data: str, shape: list[int]) -> tuple[list[str], list[int]]:
@@ -281,3 +281,11 @@ def _inflated_size(file: IO[bytes], size: int | None = None) -> int:
 
 def _rest(file: IO[bytes]) -> int:
     return os.fstat(file.fileno()).st_size - file.tell()
+
+
+_CHECKS = {
+    "NiftiImageIO": _require_whole_nifti,
+    "NrrdImageIO": _require_whole_nrrd,
+    "MetaImageIO": _require_whole_metaimage,
+    "GDCMImageIO": require_whole_dicom,
+}

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 from ..errors import GeometryError, InputError, QNetSegmentError, VolumeError, is_out_of_memory
 from ..parsing import short_of_memory
-from .integrity import DamagedError, DataNameError, NotFiniteError, require_whole, require_whole_dicom
+from .integrity import DamagedError, RefusedError, require_whole
 from .volume import axis_directions, axis_spacing
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -66,26 +66,16 @@ def read_image(path: Path, *, labels: bool = False) -> RawImage:
     reader.SetImageIO(format_of(path, error))
     reader.SetFileName(str(path))
     try:
-        if reader.GetImageIO() == DICOM:
-            require_whole_dicom(path)
-        else:
-            require_whole(path)
+        require_whole(path, reader.GetImageIO())
         with quiet():
             reader.ReadImageInformation()
             _require_scalar_volume(reader, path, labels, error)
             if not labels:
                 reader.SetOutputPixelType(sitk.sitkFloat32)
             image = reader.Execute()
-    except NotFiniteError as cause:
-        raise error(
-            f"'{path.name}' contains values that are not finite numbers (NaN or infinite).",
-            "Replace them, for example by 0, and try again.",
-        ) from cause
-    except DataNameError as cause:
-        raise error(
-            f"'{path.name}' names its data file '{cause}', whose % is read as a number's place.",
-            "Rename the data file without %, also in the header.",
-        ) from cause
+    except RefusedError as cause:
+        what, advice = cause.args
+        raise error(f"'{path.name}' {what}.", advice) from cause
     except (DamagedError, RuntimeError, MemoryError) as cause:
         if is_out_of_memory(cause):
             raise error(*short_of_memory(path.name)) from cause

@@ -35,7 +35,7 @@ PLACING = ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern", "qoffs
 """Fields that say where a file lies."""
 
 UNIT_OF_LENGTH = 0b111  # bits of the units
-OTHER_UNITS = {1: 1000.0, 3: 0.001}  # metres and micrometres in mm; ITK heeds them, others may not
+OTHER_UNITS = (1, 3)  # metres and micrometres; ITK heeds them, others may not
 
 APART = 0.02  # voxels by which corners may differ between equal matrices; headers store float32
 
