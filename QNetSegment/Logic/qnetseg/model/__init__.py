@@ -1,8 +1,7 @@
 """The networks and their weights: tensors in, tensors out; no geometry, no files but weights."""
 
-from .base import Network
+from .base import FewShotMethod, Network
 from .config import QNetConfig
-from .method import FewShotMethod
 from .networks import Networks
 from .propagation import PropagationConfig, PropagationNet
 from .qnet import QNet, Scores

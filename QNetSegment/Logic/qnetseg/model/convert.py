@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
 from .config import QNetConfig
 from .qnet import QNet
-from .storage import fill, read_state_dict
+from .storage import fill
 
 OFFICIAL = QNetConfig(
-    depth=101,
-    downsample_layer=4,
-    threshold="shared",
-    alpha=0.9,
-    input_scale=1.0,
-    input_shift=0.0,
+    depth=101, downsample_layer=4, threshold="shared", alpha=0.9, input_scale=1.0, input_shift=0.0
 )
 
 _OFFICIAL_NAMES = {
@@ -25,15 +18,6 @@ _OFFICIAL_NAMES = {
     "threshold.hidden": "encoder.backbone.fc",
     "threshold.out": "encoder.reduce1d",
 }
-
-
-def read_official(path: str | Path) -> dict[str, Tensor]:
-    """State dict of an official .pth checkpoint, read without running code from it.
-
-    Raises:
-        WeightsError: missing, damaged, or holding more than tensors.
-    """
-    return read_state_dict(path)
 
 
 def convert_official(state: dict[str, Tensor], config: QNetConfig | None = None) -> QNet:

@@ -7,9 +7,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from .base import FewShotMethod
 from .config import QNetConfig
 from .encoder import DualPathEncoder, Features
-from .method import FewShotMethod
 from .prototype import (
     Prototypes,
     anomaly_score,
