@@ -41,10 +41,9 @@ def replacing_together(
     contents stay, the temporary files are gone, and OutputError says why. Links are followed, write-protected
     files are refused. What killed processes left in the folders is removed.
 
-    Args:
-        paths: files to write.
-        endings: of the temporary names, one for each path; writers choose their format from them.
-        mode: permissions of the files; None for those of the replaced file, or of any new file.
+    paths: files to write.
+    endings: of the temporary names, one for each path; writers choose their format from them.
+    mode: permissions of the files; None for those of the replaced file, or of any new file.
     """
     targets = [_target(path) for path in paths]
     staged: list[Path] = []

@@ -26,16 +26,15 @@ KINDS = tuple(TITLES)
 class ModelEntry:
     """A model of the catalogue.
 
-    Attributes:
-        name: what `--model` takes.
-        file: bare file name.
-        size: bytes.
-        sha256: hexadecimal digest of the file.
-        licence: of the weights.
-        description: one sentence.
-        url: where it can be downloaded; empty for a shipped model.
-        seconds: measured time of a 36-slice 256 x 256 volume on two cores; None if not measured.
-        method: one of KINDS.
+    name: what `--model` takes.
+    file: bare file name.
+    size: bytes.
+    sha256: hexadecimal digest of the file.
+    licence: of the weights.
+    description: one sentence.
+    url: where it can be downloaded; empty for a shipped model.
+    seconds: measured time of a 36-slice 256 x 256 volume on two cores; None if not measured.
+    method: one of KINDS.
     """
 
     name: str

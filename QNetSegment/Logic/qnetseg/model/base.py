@@ -15,11 +15,10 @@ from .encoder import Encoder
 class Network(nn.Module):
     """A network that is made from its configuration alone.
 
-    Attributes:
-        name: in recipes and weights files.
-        title: in tables and messages.
-        config_type: class of the configuration; it has `to_dict` and `from_dict`.
-        config: an instance of it.
+    name: in recipes and weights files.
+    title: in tables and messages.
+    config_type: class of the configuration; it has `to_dict` and `from_dict`.
+    config: an instance of it.
     """
 
     name: ClassVar[str]
@@ -40,10 +39,9 @@ class FewShotMethod(Network, ABC):
     dimension is the image, so that anyone can choose images from it. The support is encoded once and used for
     any number of query images.
 
-    Attributes:
-        name: in recipes, weights files and `qnetseg_lab.baselines`.
-        config: topology, constants and input contract.
-        encoder: what the start's weights go into; it holds most of the work.
+    name: in recipes, weights files and `qnetseg_lab.baselines`.
+    config: topology, constants and input contract.
+    encoder: what the start's weights go into; it holds most of the work.
     """
 
     config_type: ClassVar[Any] = QNetConfig
@@ -72,8 +70,7 @@ class FewShotMethod(Network, ABC):
     def predict(self, support: Any, query: Any, size: tuple[int, int]) -> Tensor:
         """Foreground probability (B, N, *size) float32 of encoded query images.
 
-        Args:
-            support: from `condition`; first dimension B, or 1 for all query images.
-            query: from `encode`.
-            size: H and W of the images.
+        support: from `condition`; first dimension B, or 1 for all query images.
+        query: from `encode`.
+        size: H and W of the images.
         """

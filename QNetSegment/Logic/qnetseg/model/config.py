@@ -36,25 +36,24 @@ class QNetConfig:
     The other methods read from it what they have in common with Q-Net: encoder, input contract, constants
     of the same name.
 
-    Attributes:
-        depth: ResNet depth: 50, 101 (paper) or 152.
-        downsample_layer: residual layer that halves the resolution last: 4 (paper's best), 3 or 2
-            (paper, Table 2, "DS on Layer n"). The layer before it gives the fine features. 2 is as in
-            ADNet and SSL-ALPNet.
-        paths: "dual", or one path only: "fine" (paper, Table 2, row "64 x 64") or "coarse" ("32 x 32").
-        feature_channels: channels of both paths after the 1x1 reduction (released code: 512).
-        threshold: from the query, one for both paths ("shared", released code) or one a path ("per_path",
-            paper); or "fixed", a learned number as in ADNet (paper, Table 2, rows without "TA").
-        threshold_hidden: width of the hidden fully connected layer (paper, appendix A.1: 1000).
-        threshold_bias: initial value of the last bias, or of the learned number. -10 is ADNet's start and
-            keeps early training stable; the released code leaves it near 0.
-        cosine_scale: a of Eq. 2.
-        sharpness: factor inside the sigmoid of Eq. 3; 0.5 in the released code, 1 in the paper.
-        alpha: weight of the fine path in Eq. 6; the paper's best for Setting 1.
-        input_scale, input_shift: z-scored intensities x enter the encoder as scale * x + shift, to meet
-            the range that the encoder's start was trained on.
-        spacing: in-plane resolution in mm that the model works at.
-        size: side of the square image in pixels that the model was trained on.
+    depth: ResNet depth: 50, 101 (paper) or 152.
+    downsample_layer: residual layer that halves the resolution last: 4 (paper's best), 3 or 2
+        (paper, Table 2, "DS on Layer n"). The layer before it gives the fine features. 2 is as in
+        ADNet and SSL-ALPNet.
+    paths: "dual", or one path only: "fine" (paper, Table 2, row "64 x 64") or "coarse" ("32 x 32").
+    feature_channels: channels of both paths after the 1x1 reduction (released code: 512).
+    threshold: from the query, one for both paths ("shared", released code) or one a path ("per_path",
+        paper); or "fixed", a learned number as in ADNet (paper, Table 2, rows without "TA").
+    threshold_hidden: width of the hidden fully connected layer (paper, appendix A.1: 1000).
+    threshold_bias: initial value of the last bias, or of the learned number. -10 is ADNet's start and
+        keeps early training stable; the released code leaves it near 0.
+    cosine_scale: a of Eq. 2.
+    sharpness: factor inside the sigmoid of Eq. 3; 0.5 in the released code, 1 in the paper.
+    alpha: weight of the fine path in Eq. 6; the paper's best for Setting 1.
+    input_scale, input_shift: z-scored intensities x enter the encoder as scale * x + shift, to meet
+        the range that the encoder's start was trained on.
+    spacing: in-plane resolution in mm that the model works at.
+    size: side of the square image in pixels that the model was trained on.
     """
 
     depth: int = 50

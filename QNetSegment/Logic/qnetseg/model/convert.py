@@ -26,15 +26,10 @@ def convert_official(state: dict[str, Tensor], config: QNetConfig | None = None)
     The official network keeps torchvision's last layer, 2048 to 1000, as the hidden layer of the threshold
     and the bare ResNet's names below `encoder.backbone`.
 
-    Args:
-        state: tensors by their official names.
-        config: configuration instead of `OFFICIAL`, for example with the alpha of Setting 2.
-
-    Returns:
-        The network in evaluation mode, float32, on the CPU.
-
-    Raises:
-        WeightsError: names the tensors that are missing, unexpected or of another shape.
+    state: tensors by their official names.
+    config: configuration instead of `OFFICIAL`, for example with the alpha of Setting 2.
+    Returns the network in evaluation mode, float32, on the CPU. Raises WeightsError, which names the tensors
+    that are missing, unexpected or of another shape.
     """
     network = QNet(OFFICIAL if config is None else config)
     tensors = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}

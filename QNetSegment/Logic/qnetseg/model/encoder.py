@@ -12,10 +12,9 @@ from .config import QNetConfig
 class Features(NamedTuple):
     """Features of B images of H x W pixels.
 
-    Attributes:
-        fine: (B, C, H/4, W/4) float, the "64 x 64" path of the paper; C is 0 where there is no such path.
-        coarse: (B, C, H/8, W/8) float, the "32 x 32" path; C is 0 where there is no such path.
-        pooled: (B, 2048) float, global average of the last residual layer, input of the threshold.
+    fine: (B, C, H/4, W/4) float, the "64 x 64" path of the paper; C is 0 where there is no such path.
+    coarse: (B, C, H/8, W/8) float, the "32 x 32" path; C is 0 where there is no such path.
+    pooled: (B, 2048) float, global average of the last residual layer, input of the threshold.
     """
 
     fine: Tensor

@@ -30,10 +30,9 @@ _FLAT, _DEEP = (1, 3, 3), (3, 3, 3)
 class PropagationConfig:
     """Shape of the network.
 
-    Attributes:
-        widths: channels at 1, 1/2, 1/4, 1/8 and 1/16 of the window's resolution in the plane; multiples of 8.
-        confidence: weights of what makes a slice trustworthy, see `qnetseg.segment.confidence`; none where
-            they were never fitted.
+    widths: channels at 1, 1/2, 1/4, 1/8 and 1/16 of the window's resolution in the plane; multiples of 8.
+    confidence: weights of what makes a slice trustworthy, see `qnetseg.segment.confidence`; none where
+        they were never fitted.
     """
 
     widths: tuple[int, ...] = (8, 24, 48, 96, 128)
@@ -65,9 +64,8 @@ class PropagationConfig:
 class Propagated(NamedTuple):
     """What the network says of B windows.
 
-    Attributes:
-        logits: (B, D, N, N) float32, log-odds of the structure in each voxel.
-        presence: (B, D) float32, log-odds that a plane holds any of the structure.
+    logits: (B, D, N, N) float32, log-odds of the structure in each voxel.
+    presence: (B, D) float32, log-odds that a plane holds any of the structure.
     """
 
     logits: Tensor

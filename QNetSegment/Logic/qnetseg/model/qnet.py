@@ -27,10 +27,9 @@ NO_REFINEMENT = Refinement()
 class Scores(NamedTuple):
     """Anomaly scores S (Eq. 2) of B query images for N structures, and their thresholds.
 
-    Attributes:
-        fine: (B, N, H/4, W/4) float32.
-        coarse: (B, N, H/8, W/8) float32.
-        threshold: (B, 2) float32, T of the fine and the coarse path.
+    fine: (B, N, H/4, W/4) float32.
+    coarse: (B, N, H/8, W/8) float32.
+    threshold: (B, 2) float32, T of the fine and the coarse path.
     """
 
     fine: Tensor
@@ -70,11 +69,10 @@ class QNet(FewShotMethod):
     ) -> Scores:
         """Anomaly scores of encoded query images against N prototypes, and their thresholds.
 
-        Args:
-            prototypes: of N structures, first dimension B or 1.
-            query: features of B images.
-            refinement: test-time prototype refinement; none while training.
-            threshold_offset: added to T; a number, or (B, 1) float.
+        prototypes: of N structures, first dimension B or 1.
+        query: features of B images.
+        refinement: test-time prototype refinement; none while training.
+        threshold_offset: added to T; a number, or (B, 1) float.
         """
         config, result = self.config, {}
         with full_precision(query.fine):

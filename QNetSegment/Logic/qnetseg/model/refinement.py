@@ -30,13 +30,12 @@ MODES = ("none", "reconstruction", "released", "closed_form")
 class Refinement:
     """How prototypes are refined.
 
-    Attributes:
-        mode: one of `MODES`.
-        steps: gradient steps (paper: 7), or rounds of `closed_form`.
-        rate: step size of `released` (Adam, 0.01) and of `reconstruction` (plain step on normalised
-            channels).
-        blend: lambda of `closed_form`, weight of the query's mean.
-        confidence: probability from which a pixel counts as foreground; 0.5 in Eq. 7.
+    mode: one of `MODES`.
+    steps: gradient steps (paper: 7), or rounds of `closed_form`.
+    rate: step size of `released` (Adam, 0.01) and of `reconstruction` (plain step on normalised
+        channels).
+    blend: lambda of `closed_form`, weight of the query's mean.
+    confidence: probability from which a pixel counts as foreground; 0.5 in Eq. 7.
     """
 
     mode: str = "none"
@@ -77,15 +76,12 @@ def refine(
 ) -> Tensor:
     """Refined prototypes of one path.
 
-    Args:
-        prototypes: (B, N, C) float.
-        features: (B, C, h, w) float, the query's.
-        threshold: (B,) float, T of the query.
-        refinement: mode and step sizes.
-        scale, sharpness: constants of Eq. 2 and 3.
-
-    Returns:
-        (B, N, C) float32. A prototype whose predicted mask is empty stays as it is.
+    prototypes: (B, N, C) float.
+    features: (B, C, h, w) float, the query's.
+    threshold: (B,) float, T of the query.
+    refinement: mode and step sizes.
+    scale, sharpness: constants of Eq. 2 and 3.
+    Returns (B, N, C) float32. A prototype whose predicted mask is empty stays as it is.
     """
     return trajectory(prototypes, features, threshold, refinement, scale, sharpness)[-1]
 
