@@ -16,7 +16,7 @@ from .integrity import DamagedError, require_whole_dicom
 from .itk import DICOM, LPS_RAS, RawImage, metadata_of, quiet, read_image, require_text
 from .multiframe import ordered_frames
 from .segfile import text_of
-from .stacking import Plane, even_step, positions, require_parallel
+from .stacking import Placed, Plane, even_step, positions, require_parallel
 
 SERIES_DESCRIPTION, SERIES_NUMBER = "0008|103e", "0020|0011"
 SOP_CLASS, INSTANCE_UID, FRAMES = "0008|0016", "0008|0018", "0028|0008"
@@ -74,11 +74,10 @@ class _Series:
 
 
 @dataclass(frozen=True)
-class _Slice:
+class _Slice(Placed):
     """A file of one image."""
 
     file: str
-    plane: Plane
     metadata: dict[str, str]
 
     def states_directions(self) -> bool:
@@ -111,9 +110,9 @@ def read_series(folder: Path, series: str | None = None) -> tuple[RawImage, str]
     what = f"The slices of the DICOM series in '{folder.name}'"
     slices = [_slice(file, folder) for file in chosen.files]
     _tell_missing(slices, f"The DICOM series in '{folder.name}'")
-    require_parallel([one.plane for one in slices], what)
+    require_parallel(slices, what)
     slices = _one_a_position(_without_copies(slices, folder), kind, folder)
-    step = even_step([one.plane for one in slices], what)
+    step = even_step(slices, what)
     array = _pixels([one.file for one in slices], folder)
     if len(slices) == 1:
         _tell_single(f"The DICOM series in '{folder.name}'")
@@ -148,13 +147,13 @@ def _tell_missing(slices: Sequence[_Slice], what: str) -> None:
             f"{what} does not say where its slices lie.",
             "Export the series again, or make a volume of it in Slicer.",
         )
-    missing = []
     if any(PIXEL_SIZE not in one.metadata for one in slices):
-        missing.append("how large its pixels are; 1 mm was taken")
+        tell_oddity(f"{what} does not say how large its pixels are; 1 mm was taken.")
     if not all(one.states_directions() for one in slices):
-        missing.append("in which usable directions its rows and columns run; left and back were taken")
-    for part in missing:
-        tell_oddity(f"{what} does not say {part}.")
+        tell_oddity(
+            f"{what} does not say in which usable directions its rows and columns run; left and back were"
+            " taken."
+        )
 
 
 def _tell_single(what: str) -> None:
@@ -239,17 +238,17 @@ def _slice(name: str, folder: Path) -> _Slice:
         )
     directions = np.array(reader.GetDirection()).reshape(3, 3).T[:2]
     plane = Plane(np.array(reader.GetOrigin()), directions, reader.GetSpacing()[:2], size[:2])
-    return _Slice(name, plane, metadata_of(reader))
+    return _Slice(plane, name, metadata_of(reader))
 
 
 def _without_copies(slices: list[_Slice], folder: Path) -> list[_Slice]:
     """The slices without files that hold the same image again, of which it warns."""
     kept: list[_Slice] = []
-    for group in positions([one.plane for one in slices]):
+    for group in positions(slices):
         here: list[_Slice] = []
-        for index in group:
-            if not any(_same_image(slices[index], other, folder) for other in here):
-                here.append(slices[index])
+        for one in group:
+            if not any(_same_image(one, other, folder) for other in here):
+                here.append(one)
         kept += here
     if len(kept) < len(slices):
         copies = len(slices) - len(kept)
@@ -270,29 +269,32 @@ def _same_image(one: _Slice, other: _Slice, folder: Path) -> bool:
 
 def _one_a_position(slices: list[_Slice], kind: str, folder: Path) -> list[_Slice]:
     """One slice for each position in order: those of that kind, where there are several everywhere."""
-    groups = positions([one.plane for one in slices])
+    groups = positions(slices)
     most = max(map(len, groups))
-    stacks: dict[str, list[_Slice]] = {}
-    for tag, title in KINDS.items():
-        by_value: dict[str, list[_Slice]] = defaultdict(list)
-        for index in [index for group in groups for index in group]:
-            by_value[text_of(slices[index].metadata.get(tag, ""))].append(slices[index])
-        if len(by_value) == most and all(len(part) == len(groups) for part in by_value.values()):
-            stacks = {f"{title} {value}": part for value, part in by_value.items()}
-            if all(len(positions([one.plane for one in part])) == len(groups) for part in stacks.values()):
-                break
-            stacks = {}
+    stacks = _stacks(groups, most)
     if kind:
         for name, part in stacks.items():
             if name.casefold() == kind.casefold():
                 return part
         raise InputError(f"There are no images '{kind}' in '{folder.name}'.", _choice(stacks))
     if most == 1:
-        return [slices[group[0]] for group in groups]
+        return [group[0] for group in groups]
     where = "every position" if min(map(len, groups)) == most else "some positions"
     raise VolumeError(
         f"The DICOM series in '{folder.name}' has {most} images at {where}, which differ.", _choice(stacks)
     )
+
+
+def _stacks(groups: list[list[_Slice]], count: int) -> dict[str, list[_Slice]]:
+    """What tells `count` images at every position apart, such as "echo time 10", and the slices of each."""
+    for tag, title in KINDS.items():
+        stacks: dict[str, list[_Slice]] = defaultdict(list)
+        for one in (one for group in groups for one in group):
+            stacks[f"{title} {text_of(one.metadata.get(tag, ''))}"].append(one)
+        whole = (len(part) == len(positions(part)) == len(groups) for part in stacks.values())
+        if len(stacks) == count and all(whole):
+            return stacks
+    return {}
 
 
 def _choice(stacks: dict[str, list[_Slice]]) -> str:
