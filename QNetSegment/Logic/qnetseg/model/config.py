@@ -101,13 +101,17 @@ class QNetConfig:
     def from_dict(cls, values: dict[str, Any]) -> QNetConfig:
         """Inverse of `to_dict`. Raises `WeightsError` for an entry that this version does not know."""
         values = {key: value for key, value in dict(values).items() if key not in FORMER}
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise WeightsError(
-                f"The model configuration has unknown entries: {', '.join(unknown)}.",
-                "It may come from a newer version; update QNetSegment.",
-            )
+        require_known(values, cls)
         return cls(**values)
+
+
+def require_known(values: dict[str, Any], config: Any) -> None:
+    """Raise WeightsError for an entry that a configuration of this class does not have."""
+    if unknown := sorted(set(values) - {field.name for field in fields(config)}):
+        raise WeightsError(
+            f"The model configuration has unknown entries: {', '.join(unknown)}.",
+            "It may come from a newer version; update QNetSegment.",
+        )
 
 
 def _impossible(name: str, value: object, allowed: str) -> WeightsError:

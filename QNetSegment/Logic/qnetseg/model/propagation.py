@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import WeightsError
 from ..parsing import number
 from .base import Network
+from .config import require_known
 
 CHANNELS = 9
 """Channels of the evidence, see `qnetseg.segment.evidence.CHANNELS`."""
@@ -52,12 +53,7 @@ class PropagationConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PropagationConfig:
         """Inverse of `to_dict`. Raises `WeightsError`, `KeyError`, `TypeError` or `ValueError`."""
-        unknown = sorted(set(values) - {"widths", "confidence"})
-        if unknown:
-            raise WeightsError(
-                f"The model configuration has unknown entries: {', '.join(unknown)}.",
-                "It may come from a newer version; update QNetSegment.",
-            )
+        require_known(values, cls)
         return cls(tuple(values["widths"]), tuple(number(w, -1e6, 1e6) for w in values.get("confidence", ())))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .drawing import Drawing
 from .grid import InPlaneGrid
 from .io import read_labelmap, read_volume, write_labelmap, write_volume
-from .matching import on_grid_of, require_same_grid
+from .matching import on_grid_of
 from .normalise import normalise
 from .orientation import (
     ANATOMICAL_AXES,
@@ -19,7 +19,7 @@ from .orientation import (
     plane_name,
 )
 from .segfile import LabelMap, SegmentInfo
-from .support import SupportSet, SupportSlice, pack, slice_position, support_from_mask, volume_id
+from .support import SupportSet, SupportSlice, pack, support_from_mask, volume_id
 from .volume import Volume
 
 __all__ = [
@@ -44,8 +44,6 @@ __all__ = [
     "plane_name",
     "read_labelmap",
     "read_volume",
-    "require_same_grid",
-    "slice_position",
     "support_from_mask",
     "volume_id",
     "write_labelmap",

@@ -262,7 +262,7 @@ def _require_elements(file: IO[bytes], header: dict[str, str], shape: list[int])
             )  # MetaIO would inflate it, too
         held = _inflated_size(file, size if size > 0 else None)
     else:
-        held = _rest(file)
+        held = os.fstat(file.fileno()).st_size - file.tell()
     if held < expected:
         raise DamagedError(f"{expected} bytes expected, {held} found")
 
@@ -277,10 +277,6 @@ def _inflated_size(file: IO[bytes], size: int | None = None) -> int:
         left = None if left is None else left - len(chunk)
         held += len(inflater.decompress(chunk))
     return held
-
-
-def _rest(file: IO[bytes]) -> int:
-    return os.fstat(file.fileno()).st_size - file.tell()
 
 
 _CHECKS = {

@@ -169,8 +169,5 @@ def _ending(path: PathLike) -> str:
 
 
 def _stem(path: Path) -> str:
-    name = path.name
-    for ending in ENDINGS:
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return path.stem
+    ending = next((each for each in ENDINGS if path.name.lower().endswith(each)), path.suffix)
+    return path.name[: len(path.name) - len(ending)]

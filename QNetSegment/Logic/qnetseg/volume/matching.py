@@ -15,18 +15,6 @@ from .volume import Volume
 GRID_TOLERANCE = 0.02
 
 
-def require_same_grid(labelmap: LabelMap, volume: Volume) -> None:
-    """GeometryError unless the voxels are the volume's: same shape, corners within 2 % of a voxel.
-
-    Where a NIfTI file has two positions, either may be meant.
-    """
-    if labelmap.array.shape != volume.shape:
-        raise _other_shape(labelmap, volume)
-    distance = min(corner_shift(one, other, volume.shape) for one, other in _positions(labelmap, volume))
-    if distance > GRID_TOLERANCE:
-        raise _mismatch(volume, f"its voxels lie up to {distance:.3g} voxels beside the volume's")
-
-
 def on_grid_of(labelmap: LabelMap, volume: Volume, crop: bool = True) -> LabelMap:
     """The label map on the volume's grid: axes reordered and flipped, cropped and padded, never interpolated.
 
