@@ -105,18 +105,15 @@ def write_labelmap(path: PathLike, labelmap: LabelMap) -> None:
         raise OutputError("Only a 3-D array of whole numbers can be written as a label map.")
     low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
     dtype = next(kind for kind in (np.uint8, np.int16, np.int32) if _holds(kind, low, high))
-    ending = _ending(path)
-    metadata = segment_metadata(labelmap) if ending == SEGMENTATION_ENDING else {}
-    _write(path, ending, array.astype(dtype), labelmap.ijk_to_ras, metadata, labelmap.placement)
+    metadata = segment_metadata(labelmap) if _ending(path) == SEGMENTATION_ENDING else {}
+    _write(path, array.astype(dtype), labelmap, metadata)
 
 
 def write_volume(path: PathLike, volume: Volume) -> None:
     """Write a float32 image as .nii.gz, .nii, .nrrd or .mha, compressed and atomic; OutputError otherwise."""
-    ending = _ending(path)
-    if ending == SEGMENTATION_ENDING:
+    if _ending(path) == SEGMENTATION_ENDING:
         raise OutputError(f"'{path}' is the name of a segmentation, not of an image.", "End it with .nrrd.")
-    array = volume.array.astype(np.float32, copy=False)
-    _write(path, ending, array, volume.ijk_to_ras, {}, volume.placement)
+    _write(path, volume.array.astype(np.float32, copy=False), volume, {})
 
 
 def require_storable(path: PathLike, ijk_to_ras: np.ndarray) -> None:
@@ -130,26 +127,17 @@ def require_storable(path: PathLike, ijk_to_ras: np.ndarray) -> None:
         )
 
 
-def _write(
-    path: PathLike,
-    ending: str,
-    array: np.ndarray,
-    ijk_to_ras: np.ndarray,
-    metadata: dict[str, str],
-    placement: Placement | None,
-) -> None:
-    ijk_to_ras = checked_matrix(ijk_to_ras)
+def _write(path: PathLike, array: np.ndarray, place: Volume | LabelMap, metadata: dict[str, str]) -> None:
+    """Write an array (K, J, I) that lies where `place` does; metadata: of a segmentation, else empty."""
+    ijk_to_ras = checked_matrix(place.ijk_to_ras)
     require_storable(path, ijk_to_ras)
     image = to_image(array, ijk_to_ras)
     for key, value in metadata.items():
         image.SetMetaData(key, value)
-    with replacing(path, ".nrrd" if metadata else ending) as temporary:
+    with replacing(path, ".nrrd" if metadata else _ending(path)) as temporary:
         write_image(image, temporary)
-        if (
-            ending in NIFTI_ENDINGS
-            and placement
-            and same_place(placement.ijk_to_ras, ijk_to_ras, array.shape)
-        ):
+        placement = place.placement if _ending(path) in NIFTI_ENDINGS else None
+        if placement and same_place(placement.ijk_to_ras, ijk_to_ras, array.shape):
             restore_placement(temporary, placement)
 
 

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from ..errors import GeometryError
-from .nifti import Placement, corner_shift
+from .nifti import corner_shift
 from .segfile import LabelMap
 from .volume import Volume
 
@@ -37,12 +37,11 @@ def on_grid_of(labelmap: LabelMap, volume: Volume, crop: bool = True) -> LabelMa
 
 def _positions(labelmap: LabelMap, volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
     """Matrices (4, 4) of both that may be meant, the ones that Slicer shows first."""
-
-    def all_of(matrix: np.ndarray, placement: Placement | None) -> list[np.ndarray]:
-        return [matrix, *(placement.others if placement is not None else ())]
-
-    masks = all_of(labelmap.ijk_to_ras, labelmap.placement)
-    return list(product(masks, all_of(volume.ijk_to_ras, volume.placement)))
+    masks, volumes = (
+        [image.ijk_to_ras, *(image.placement.others if image.placement else ())]
+        for image in (labelmap, volume)
+    )
+    return list(product(masks, volumes))
 
 
 def _placed(
