@@ -24,18 +24,12 @@ BLOCK = 1 << 20
 _LENGTH = 8  # bytes of the number before the header
 _DESCRIBED = ("method", "config", "provenance")  # entries of the metadata that the checksum covers
 
-TYPES = {  # names in the file, names that torch has for them, bytes of a number
-    "BOOL": ("torch.bool", 1),
-    "U8": ("torch.uint8", 1),
-    "I8": ("torch.int8", 1),
-    "I16": ("torch.int16", 2),
-    "I32": ("torch.int32", 4),
-    "I64": ("torch.int64", 8),
-    "F16": ("torch.float16", 2),
-    "BF16": ("torch.bfloat16", 2),
-    "F32": ("torch.float32", 4),
-    "F64": ("torch.float64", 8),
-}
+TYPES = {
+    "BOOL": ("torch.bool", 1), "U8": ("torch.uint8", 1), "I8": ("torch.int8", 1), "I16": ("torch.int16", 2),
+    "I32": ("torch.int32", 4), "I64": ("torch.int64", 8), "F16": ("torch.float16", 2),
+    "BF16": ("torch.bfloat16", 2), "F32": ("torch.float32", 4), "F64": ("torch.float64", 8),
+}  # fmt: skip
+"""Names in the file, names that torch has for them, bytes of a number."""
 
 
 @dataclass(frozen=True)

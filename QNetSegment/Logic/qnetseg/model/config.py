@@ -10,9 +10,12 @@ from typing import Any
 from ..errors import WeightsError
 from ..parsing import number, whole
 
-DEPTHS = (50, 101, 152)
-PATHS = ("dual", "fine", "coarse")
-THRESHOLDS = ("shared", "per_path", "fixed")
+_CHOICES = {
+    "depth": (50, 101, 152),
+    "downsample_layer": (2, 3, 4),
+    "paths": ("dual", "fine", "coarse"),
+    "threshold": ("shared", "per_path", "fixed"),
+}
 _SMALLEST = 1e-6  # of what must be above 0
 _COUNTS = {"feature_channels": 4096, "threshold_hidden": 16384, "size": 1024}
 _RANGES = {  # wide enough for every experiment
@@ -72,12 +75,7 @@ class QNetConfig:
     size: int = 256
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("depth", DEPTHS),
-            ("downsample_layer", (2, 3, 4)),
-            ("paths", PATHS),
-            ("threshold", THRESHOLDS),
-        ):
+        for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed or type(value) is not type(allowed[0]):
                 raise _impossible(name, value, f"one of {', '.join(map(str, allowed))}")

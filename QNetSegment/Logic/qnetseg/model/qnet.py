@@ -81,9 +81,8 @@ class QNet(FewShotMethod):
                 features = getattr(query, path)
                 p = getattr(prototypes, path).expand(features.shape[0], -1, -1)
                 if path in dict(self._path_weights()):
-                    p = refine(
-                        p, features, threshold[:, column], refinement, config.cosine_scale, config.sharpness
-                    )
+                    own = threshold[:, column]
+                    p = refine(p, features, own, refinement, config.cosine_scale, config.sharpness)[-1]
                 result[path] = anomaly_score(features, p, config.cosine_scale)
         return Scores(**result, threshold=threshold)
 

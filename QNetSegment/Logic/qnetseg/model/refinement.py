@@ -73,7 +73,7 @@ def refine(
     refinement: Refinement,
     scale: float,
     sharpness: float,
-) -> Tensor:
+) -> list[Tensor]:
     """Refined prototypes of one path.
 
     prototypes: (B, N, C) float.
@@ -81,20 +81,9 @@ def refine(
     threshold: (B,) float, T of the query.
     refinement: mode and step sizes.
     scale, sharpness: constants of Eq. 2 and 3.
-    Returns (B, N, C) float32. A prototype whose predicted mask is empty stays as it is.
+    Returns (B, N, C) float32 before and after each step (Figure 4), the refined ones last. A prototype whose
+    predicted mask is empty stays as it is.
     """
-    return trajectory(prototypes, features, threshold, refinement, scale, sharpness)[-1]
-
-
-def trajectory(
-    prototypes: Tensor,
-    features: Tensor,
-    threshold: Tensor,
-    refinement: Refinement,
-    scale: float,
-    sharpness: float,
-) -> list[Tensor]:
-    """The prototypes before and after each step of `refine` (Figure 4): steps + 1 of them."""
     if refinement.mode == "none" or refinement.steps == 0:
         return [prototypes]
     features, prototypes = features.float(), prototypes.float()
