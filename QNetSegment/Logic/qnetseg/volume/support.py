@@ -123,8 +123,8 @@ class SupportSet:
             if are_too_large([array.nbytes for array in arrays.values()], temporary.stat().st_size):
                 rows, columns = self.slices[0].image.shape
                 raise OutputError(
-                    f"'{path}' could not be written: {len(self.slices)} slices of {rows} x {columns} pixels"
-                    " are more than a support file may hold.",
+                    f"'{path}' could not be written: its drawn slices ({len(self.slices)}, of"
+                    f" {rows} x {columns} pixels) are larger than a support file may hold.",
                     "Crop the volume around the structure, and draw on the cropped one.",
                 )
             try:
