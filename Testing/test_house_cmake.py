@@ -104,7 +104,7 @@ def test_index_entry_has_the_keys_of_the_schema_and_agrees_with_cmake():
     assert entry["scm_url"].removesuffix(".git") == cmake_variable("EXTENSION_HOMEPAGE")
 
 
-OF_SLICER = {"numpy", "pydicom", "SimpleITK", "tomli", "torch", "torchvision"}  # or of its PyTorch extension
+OF_SLICER = {"numpy", "pydicom", "SimpleITK", "torch", "torchvision"}  # or of its PyTorch extension
 
 
 def name_of(requirement):

@@ -16,13 +16,16 @@ LOGIC = ROOT / "QNetSegment" / "Logic"
 ROOMS = {
     "QNetSegment/Logic/qnetseg": (
         *("__main__", "cli", "worker", "segment", "models", "model", "volume"),
-        *("atomic", "boxes", "cores", "errors", "parsing", "processes", "provenance", "tensor_file"),
+        *("atomic", "boxes", "catalogue", "cores", "errors", "parsing", "processes", "tensor_file"),
     ),
     "QNetSegment/Logic/QNetSegmentLib": (
         *("panel", "selftest", "runs", "sample_data", "scene", "process", "setup", "library"),
         *("compat", "timers", "signals"),
     ),
-    "Training/qnetseg_lab": ("commands", "report", "training", "evaluation", "data", "baselines"),
+    "Training/qnetseg_lab": (
+        *("commands", "report", "training", "evaluation", "data", "baselines"),
+        *("provenance", "toml"),
+    ),
 }
 
 

@@ -141,7 +141,7 @@ def test_weights_convert_takes_an_official_checkpoint(bed, capsys, monkeypatch):
     checkpoint, output = bed.folder / "official.pth", bed.results / "official.safetensors"
     checkpoint.write_bytes(b"a checkpoint")
     network = QNet(QNetConfig(feature_channels=8, threshold_hidden=8))
-    monkeypatch.setattr(convert, "read_official", lambda path: {"from": path})
+    monkeypatch.setattr("qnetseg.model.storage.read_state_dict", lambda path: {"from": path})
     monkeypatch.setattr(
         convert, "convert_official", lambda state: network if state["from"] == checkpoint else None
     )

@@ -8,7 +8,8 @@ import torchvision
 
 from qnetseg.errors import WeightsError
 from qnetseg.model import QNetConfig
-from qnetseg.model.convert import OFFICIAL, convert_official, official_name, read_official
+from qnetseg.model.convert import OFFICIAL, convert_official, official_name
+from qnetseg.model.storage import read_state_dict
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +82,9 @@ def test_another_configuration_must_fit(official):
 def test_a_checkpoint_is_read_from_its_file(tmp_path):
     path = tmp_path / "30000.pth"
     torch.save({"encoder.reduce1d.bias": torch.tensor([-3.0])}, path)
-    assert read_official(path)["encoder.reduce1d.bias"].tolist() == [-3.0]
+    assert read_state_dict(path)["encoder.reduce1d.bias"].tolist() == [-3.0]
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsError, match=r"30000\.pth is damaged"):
-        read_official(path)
+        read_state_dict(path)
     with pytest.raises(WeightsError, match="does not exist"):
-        read_official(tmp_path / "none.pth")
+        read_state_dict(tmp_path / "none.pth")

@@ -33,7 +33,7 @@ def _refined(prototype, features, threshold=THRESHOLD, **options):
         Refinement(**options),
         20.0,
         0.5,
-    )
+    )[-1]
     return result[0, 0].numpy()
 
 
@@ -120,7 +120,7 @@ def test_structures_and_images_are_refined_independently(mode):
         np.stack([[p, p + rng.normal(0, 0.3, p.shape)] for p, _ in problems]), dtype=torch.float32
     )
     thresholds = torch.tensor([-8.0, -10.0, -6.0])
-    together = refine(prototypes, features, thresholds, Refinement(mode), 20.0, 0.5)
+    together = refine(prototypes, features, thresholds, Refinement(mode), 20.0, 0.5)[-1]
     for image in range(3):
         for structure in range(2):
             alone = refine(
@@ -130,7 +130,7 @@ def test_structures_and_images_are_refined_independently(mode):
                 Refinement(mode),
                 20.0,
                 0.5,
-            )
+            )[-1]
             torch.testing.assert_close(together[image, structure], alone[0, 0], atol=1e-6, rtol=1e-6)
 
 

@@ -73,7 +73,7 @@ def test_a_file_that_may_not_be_opened_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("Failed to allocate memory for image.")])
 def test_memory_that_runs_out_is_not_called_damage(tmp_path, monkeypatch, error):
-    def too_large(path):
+    def too_large(path, reader):
         raise error
 
     path = tmp_path / "scan.nrrd"

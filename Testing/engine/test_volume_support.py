@@ -6,6 +6,7 @@ import json
 import os
 import tracemalloc
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -282,9 +283,22 @@ def test_memory_that_runs_out_is_not_called_damage(saved, monkeypatch):
     def out_of_memory(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(np, "empty", out_of_memory)
+    monkeypatch.setattr(np, "frombuffer", out_of_memory)
     with pytest.raises(InputError, match="not enough memory"):
         SupportSet.load(saved)
+
+
+def test_slices_that_are_too_large_for_a_support_file_are_refused_with_the_reason(saved):
+    support, before = SupportSet.load(saved), saved.read_bytes()
+    large = np.zeros((4096, 4097), np.float32)
+    many = tuple(
+        replace(support.slices[0], image=large[:4000], mask=large[:4000] == 0, index=n) for n in range(4)
+    )
+    for slices in (replace(support.slices[0], image=large, mask=large == 0),), many:
+        with pytest.raises(OutputError, match=r"pixels\) are larger than a support file may hold") as refused:
+            replace(support, slices=slices).save(saved)
+        assert refused.value.advice == "Crop the volume around the structure, and draw on the cropped one."
+        assert saved.read_bytes() == before and os.listdir(saved.parent) == [saved.name]
 
 
 def test_other_files_are_refused(tmp_path):

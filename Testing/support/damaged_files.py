@@ -171,7 +171,7 @@ def checkpoint(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], R
 
 
 def manifest(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read]:
-    from qnetseg import models
+    from qnetseg import catalogue
 
     entry = {
         "name": "a",
@@ -185,11 +185,11 @@ def manifest(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Rea
         "defaults": {"propagation": "a", "qnet": "b"},
         "models": [entry, {**entry, "seconds": 3.5, "url": ""}],
     }
-    models.shipped_folder = lambda: folder  # type: ignore[assignment]
+    catalogue.shipped_folder = lambda: folder  # type: ignore[assignment]
 
     def read(path: Path) -> None:
         path.replace(folder / "manifest.json")
-        models.read_catalogue()
+        catalogue.read_catalogue()
 
     return json.dumps(tree).encode(), lambda luck: as_json(luck, tree), read
 
@@ -356,7 +356,7 @@ def _outcome(kind: str, number: int, read: Read, path: Path, wrong: list[str]) -
 
 def _memory() -> float:
     """Most memory that this program has held so far, in MB; getrusage counts that of the parent, too."""
-    from qnetseg.provenance import peak_gib
+    from qnetseg_lab.provenance import peak_gib
 
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from qnetseg.model import EpisodeLoss, QNetConfig
+from qnetseg.model import QNetConfig
+from qnetseg_lab.baselines import EpisodeLoss
 from qnetseg_lab.training import Recipe, Trainer, checkpoint, distributed, episode_learner, trainer
 from qnetseg_lab.training.recipe import DataRecipe, EpisodeRecipe, OptimiserRecipe
 
@@ -38,7 +39,7 @@ class TinyMethod(nn.Module):
         self.unused = nn.Linear(2, 2)
 
     def episode_loss(self, support, support_masks, query, query_masks, valid):
-        """See `FewShotMethod.episode_loss`."""
+        """See `TrainedMethod.episode_loss`."""
         features = self.norm(self.encoder(torch.cat([support, query])[:, None])).relu()
         support, query = features.chunk(2)
         area = support_masks.sum(dim=(-2, -1)).clamp(min=1)

@@ -251,5 +251,5 @@ def test_revision_is_unknown_outside_a_checkout(monkeypatch):
     def no_git(*_args, **_kwargs):
         raise FileNotFoundError("git")
 
-    monkeypatch.setattr("qnetseg.provenance.subprocess.run", no_git)
+    monkeypatch.setattr("qnetseg_lab.provenance.subprocess.run", no_git)
     assert results.describe_run(None, "cpu")["revision"] == "unknown"

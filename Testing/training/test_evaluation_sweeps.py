@@ -227,9 +227,10 @@ def test_an_official_checkpoint_is_converted_and_scored(chaos_like, tmp_path, mo
     }
     checkpoint, converted = tmp_path / "official.pth", tmp_path / "official.safetensors"
     torch.save(official, checkpoint)
-    from qnetseg.model.convert import convert_official, read_official
+    from qnetseg.model.convert import convert_official
+    from qnetseg.model.storage import read_state_dict
 
-    network = convert_official(read_official(checkpoint), small)
+    network = convert_official(read_state_dict(checkpoint), small)
     save_model(converted, network, {"source": "official Q-Net checkpoint"})
     assert load_model(converted).network.config == small
     arguments = ["--structures", "spleen", "--refinement", "released", "--model", str(converted)]

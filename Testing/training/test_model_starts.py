@@ -12,14 +12,15 @@ import torchvision
 from safetensors.torch import save_file
 
 from qnetseg.errors import WeightsError
-from qnetseg.model import QNet, QNetConfig, save_model
+from qnetseg.model import QNetConfig, save_model
+from qnetseg_lab.baselines import TrainedQNet
 from qnetseg_lab.training.starts import deflate, load_start, radiology_state, thin_blocks
 
 
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return QNet(QNetConfig(feature_channels=4, threshold_hidden=3))
+    return TrainedQNet(QNetConfig(feature_channels=4, threshold_hidden=3))
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,7 @@ def test_a_missing_start_file_is_refused(network, tmp_path):
 def test_training_goes_on_from_a_whole_model(network, tmp_path):
     path = tmp_path / "model.safetensors"
     save_model(path, network, {}, "fp32")
-    other = QNet(network.config)
+    other = TrainedQNet(network.config)
     assert "whole network" in load_start(other, str(path))
     wanted = network.state_dict()
     assert all(torch.equal(value, wanted[key]) for key, value in other.state_dict().items())

@@ -13,8 +13,9 @@ from safetensors import SafetensorError
 
 from golden import dataset as tiny
 from qnetseg.errors import DatasetError, OutputError, RecipeError, TrainingError, WeightsError
-from qnetseg.model import EpisodeLoss, QNetConfig, load_model
+from qnetseg.model import QNetConfig, load_model
 from qnetseg.model.threshold import FixedThreshold
+from qnetseg_lab.baselines import EpisodeLoss
 from qnetseg_lab.training import Recipe, Trainer, checkpoint, episode_learner, trainer
 from qnetseg_lab.training.episode_learner import set_mode
 from qnetseg_lab.training.learner import build_optimiser, learning_rate

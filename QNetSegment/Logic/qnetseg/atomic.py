@@ -41,10 +41,9 @@ def replacing_together(
     contents stay, the temporary files are gone, and OutputError says why. Links are followed, write-protected
     files are refused. What killed processes left in the folders is removed.
 
-    Args:
-        paths: files to write.
-        endings: of the temporary names, one for each path; writers choose their format from them.
-        mode: permissions of the files; None for those of the replaced file, or of any new file.
+    paths: files to write.
+    endings: of the temporary names, one for each path; writers choose their format from them.
+    mode: permissions of the files; None for those of the replaced file, or of any new file.
     """
     targets = [replaceable(path) for path in paths]
     staged: list[Path] = []
@@ -97,21 +96,20 @@ def replaceable(path: str | os.PathLike[str]) -> Path:
             "Create the folder or choose another one.",
         )
     try:
-        found = target.stat()
+        mode = target.stat().st_mode
     except FileNotFoundError:
         return target
     except OSError as error:
         raise OutputError(f"'{target}' could not be written: {why(error)}.", ROOM) from error
-    if stat.S_ISDIR(found.st_mode):
-        raise OutputError(f"'{target}' could not be written: it is a folder.", "Choose a file name.")
-    if not stat.S_ISREG(found.st_mode):
-        raise OutputError(f"'{target}' could not be written: it is no ordinary file.", "Choose a file name.")
-    if not found.st_mode & 0o222 or not os.access(target, os.W_OK):
-        raise OutputError(
-            f"'{target}' could not be written: it is write-protected.",
-            "Lift the protection or choose another name.",
-        )
-    return target
+    if stat.S_ISDIR(mode):
+        reason, advice = "it is a folder", "Choose a file name."
+    elif not stat.S_ISREG(mode):
+        reason, advice = "it is no ordinary file", "Choose a file name."
+    elif not mode & 0o222 or not os.access(target, os.W_OK):
+        reason, advice = "it is write-protected", "Lift the protection or choose another name."
+    else:
+        return target
+    raise OutputError(f"'{target}' could not be written: {reason}.", advice)
 
 
 def _part(target: Path, ending: str) -> Path:

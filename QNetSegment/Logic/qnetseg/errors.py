@@ -46,6 +46,11 @@ class FileWarning(UserWarning):
     """Something odd about a file that is used all the same; one sentence for the user."""
 
 
+def tell_oddity(sentence: str) -> None:
+    """Warn of something odd about a file, see `FileWarning`."""
+    warnings.warn(sentence, FileWarning, stacklevel=3)
+
+
 @contextmanager
 def heard_oddities() -> Iterator[list[str]]:
     """Collect the sentences of all `FileWarning`s within it, each once; the list is filled at its end."""

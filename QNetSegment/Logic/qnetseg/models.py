@@ -1,9 +1,7 @@
-"""The catalogue of weights: which models there are, where their files lie, and whether they are whole.
+"""The files of weights: found by name, compared with the catalogue, loaded, downloaded, removed.
 
-Shipped models lie in the extension's `Resources/Models` beside `manifest.json`, downloaded ones in the
-user's data folder; neither place needs internet once the file is there, and any weights file can be named
-by its path instead. Two environment variables override the places: `QNETSEG_RESOURCES`, the folder that
-holds `Models/manifest.json`, and `QNETSEG_MODELS`, the folder for downloads. Imports no torch.
+Files that are on the machine need no internet, and any weights file can be named by its path instead.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -12,17 +10,26 @@ import hashlib
 import http.client
 import json
 import os
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .atomic import replacing
+from .catalogue import (
+    KINDS,
+    PROPAGATION,
+    QNET,
+    TITLES,
+    ModelEntry,
+    data_folder,
+    read_catalogue,
+    shipped_folder,
+)
 from .errors import InputError, OutputError, WeightsError, why
-from .parsing import number, parse_json, parsing, read_text, short_text, whole
+from .parsing import parse_json
 from .tensor_file import read_header
 
 if TYPE_CHECKING:
@@ -33,113 +40,7 @@ TIMEOUT = 60.0  # seconds without a byte until a download is given up
 
 SHIPPED, DOWNLOADED, AVAILABLE, MISSING = "shipped", "downloaded", "available", "missing"
 
-PROPAGATION, QNET = "propagation", "qnet"
-TITLES = {PROPAGATION: "propagation network", QNET: "Q-Net"}
-"""What weights are for: as files say it in their entry "method", and as people do."""
-KINDS = tuple(TITLES)
-
 _verified: set[tuple[Path, int, int, str]] = set()  # path, mtime, size and hash of files that were whole
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """A model of the catalogue.
-
-    Attributes:
-        name: what `--model` takes.
-        file: bare file name.
-        size: bytes.
-        sha256: hexadecimal digest of the file.
-        licence: of the weights.
-        description: one sentence.
-        url: where it can be downloaded; empty for a shipped model.
-        seconds: measured time of a 36-slice 256 x 256 volume on two cores; None if not measured.
-        method: one of KINDS.
-    """
-
-    name: str
-    file: str
-    size: int
-    sha256: str
-    licence: str
-    description: str
-    url: str = ""
-    seconds: float | None = None
-    method: str = QNET
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """Content of `manifest.json`: all entries, and the names of the default models by what they are for."""
-
-    defaults: dict[str, str]
-    models: tuple[ModelEntry, ...]
-
-    def entry(self, name: str) -> ModelEntry:
-        """The entry of this name. Raises WeightsError."""
-        for entry in self.models:
-            if entry.name == name:
-                return entry
-        known = ", ".join(entry.name for entry in self.models) or "none"
-        raise WeightsError(f"There is no model '{name}' in the catalogue.", f"Known are: {known}.")
-
-
-def shipped_folder() -> Path:
-    """`Resources/Models` of the extension, from which nothing is ever deleted or downloaded to.
-
-    A wheel holds the same folder as `qnetseg/shipped`.
-    """
-    if resources := os.environ.get("QNETSEG_RESOURCES"):
-        return Path(resources) / "Models"
-    package = Path(__file__).resolve().parent
-    in_wheel = package / "shipped"
-    return in_wheel if in_wheel.is_dir() else package.parents[1] / "Resources" / "Models"
-
-
-def data_folder() -> Path:
-    """The user's folder for downloaded models, which may not exist yet."""
-    if folder := os.environ.get("QNETSEG_MODELS"):
-        return Path(folder)
-    try:
-        home = Path.home()
-    except RuntimeError:  # neither HOME nor an entry of the user: the root, as in containers
-        home = Path(Path.cwd().anchor)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "QNetSegment" / "Models"
-    if sys.platform == "darwin":
-        return home / "Library" / "Application Support" / "QNetSegment" / "Models"
-    return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "qnetseg" / "models"
-
-
-def read_catalogue() -> Catalogue:
-    """Read the manifest; without one the catalogue is empty. Raises WeightsError for a damaged one."""
-    path = shipped_folder() / "manifest.json"
-    if not path.is_file():
-        return Catalogue({}, ())
-    with parsing(
-        path.name,
-        WeightsError,
-        f"The catalogue of weights '{path}' cannot be read: it is damaged.",
-        "Install QNetSegment again.",
-    ):
-        content = parse_json(read_text(path))
-        entries = tuple(_entry(entry) for entry in content["models"])
-        defaults = {kind: short_text(content["defaults"][kind]) for kind in KINDS}
-    return Catalogue(defaults, entries)
-
-
-def _entry(values: dict[str, Any]) -> ModelEntry:
-    """An entry of the manifest. Raises ValueError or TypeError for an impossible one."""
-    entry = ModelEntry(**values)
-    for each in fields(entry):
-        if each.name not in ("size", "seconds"):
-            short_text(getattr(entry, each.name))
-    whole(entry.size, 0, 1 << 50)
-    if entry.seconds is not None:
-        number(entry.seconds, 0, 1e6)
-    if Path(entry.file).name != entry.file or not entry.file:
-        raise WeightsError(f"The catalogue of weights names '{entry.file}', a file name with a folder.")
-    return entry
 
 
 def find(entry: ModelEntry) -> Path | None:
@@ -188,7 +89,7 @@ def resolve_model(name_or_file: str | os.PathLike[str] | None = None, kind: str 
             f"There is no model '{wanted}': it is neither a file nor a name of the catalogue.",
             "List the names with: qnetseg weights list.",
         )
-    read_metadata(wanted)
+    read_header(wanted)
     return Path(wanted)
 
 
@@ -200,7 +101,7 @@ def load_networks(name_or_file: str | os.PathLike[str] | None = None) -> Network
     """
     from .model import Networks
 
-    chosen = {} if name_or_file is None else {kind_of(path := resolve_model(name_or_file)): path}
+    chosen = _of_choice(name_or_file)
     return Networks(**{kind: chosen.get(kind) or partial(resolve_model, kind=kind) for kind in KINDS})
 
 
@@ -209,7 +110,7 @@ def weights_for(kinds: Sequence[str], name_or_file: str | os.PathLike[str] | Non
 
     Raises WeightsError as `resolve_model` does, and InputError for a model of another kind than those.
     """
-    found = {} if name_or_file is None else {kind_of(path := resolve_model(name_or_file)): path}
+    found = _of_choice(name_or_file)
     if other := set(found) - set(kinds):
         raise InputError(
             f"The model '{name_or_file}' is a {TITLES[other.pop()]}, and none is asked for here.",
@@ -218,9 +119,17 @@ def weights_for(kinds: Sequence[str], name_or_file: str | os.PathLike[str] | Non
     return [found.get(kind) or resolve_model(None, kind) for kind in kinds]
 
 
+def _of_choice(name_or_file: str | os.PathLike[str] | None) -> dict[str, Path]:
+    """The file of a model of choice by its kind; empty where none is chosen."""
+    if name_or_file is None:
+        return {}
+    path = resolve_model(name_or_file)
+    return {kind_of(path): path}
+
+
 def kind_of(path: str | os.PathLike[str]) -> str:
     """What a weights file is for, one of KINDS. Raises WeightsError for weights of a baseline."""
-    kind = str(read_metadata(path).get("method", QNET))
+    kind = read_header(path).metadata.get("method", QNET)
     if kind not in KINDS:
         raise WeightsError(
             f"The file '{Path(path).name}' holds weights of the method {kind!r}, which segments no volumes.",
@@ -259,21 +168,6 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Metadata of a safetensors file, JSON values decoded; reads the header only.
-
-    Raises WeightsError for anything that is not a safetensors file, such as a pickle.
-    """
-    return {key: _decoded(value) for key, value in read_header(path).metadata.items()}
-
-
-def _decoded(value: str) -> Any:
-    try:
-        return parse_json(value)
-    except ValueError:
-        return value
-
-
 def download(entry: ModelEntry, progress: Callable[[int, int], None] | None = None) -> Path:
     """Download a model into the user's data folder, unless it is on this machine already.
 
@@ -288,46 +182,26 @@ def download(entry: ModelEntry, progress: Callable[[int, int], None] | None = No
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unsaved(entry, target, why(error)) from error
-    with replacing(target) as part:
-        try:
-            with part.open("wb") as file:
-                digest = _fetch(entry, file.write, progress)
-        except OSError as error:
-            raise _unsaved(entry, target, why(error)) from error
-        if digest != entry.sha256:
-            raise WeightsError(
-                f"The download of '{entry.name}' is not the file of the catalogue (wrong SHA-256).",
-                "Try again later.",
-            )
-    return target
-
-
-def _unsaved(entry: ModelEntry, target: Path, reason: str) -> OutputError:
-    return OutputError(
-        f"The model '{entry.name}' could not be saved in '{target.parent}': {reason}.",
-        "Free some space, or set QNETSEG_MODELS to another folder.",
-    )
-
-
-def _fetch(
-    entry: ModelEntry, write: Callable[[bytes], Any], progress: Callable[[int, int], None] | None
-) -> str:
-    """Hand the bytes of the entry's address to `write`; their SHA-256. OSError comes from `write` only."""
+        raise OutputError(
+            f"The model '{entry.name}' could not be saved in '{target.parent}': {why(error)}.",
+            "Set QNETSEG_MODELS to another folder.",
+        ) from error
     digest, done = hashlib.sha256(), 0
-    blocks = _blocks(entry)
-    while block := next(blocks, b""):
-        done += len(block)
-        if done > entry.size:
-            break
-        digest.update(block)
-        write(block)
-        if progress is not None:
-            progress(done, entry.size)
-    if done != entry.size:
+    with replacing(target) as part, part.open("wb") as file:
+        for block in _blocks(entry):
+            done += len(block)
+            if done > entry.size:
+                break
+            digest.update(block)
+            file.write(block)
+            if progress is not None:
+                progress(done, entry.size)
         found = f"brought {'fewer' if done < entry.size else 'more'} than the {entry.size} bytes expected"
-        raise WeightsError(f"The download of '{entry.name}' {found}.", "Try again later.")
-    return digest.hexdigest()
+        if done == entry.size:
+            found = "is not the file of the catalogue (wrong SHA-256)"
+        if done != entry.size or digest.hexdigest() != entry.sha256:
+            raise WeightsError(f"The download of '{entry.name}' {found}.", "Try again later.")
+    return target
 
 
 def _blocks(entry: ModelEntry) -> Iterator[bytes]:
@@ -370,12 +244,9 @@ def register(path: str | os.PathLike[str]) -> ModelEntry:
         raise WeightsError(
             f"The file '{path}' is not one of the shipped models.", f"Put it into {shipped_folder()}."
         )
-    metadata = read_metadata(path)
-    provenance = metadata.get("provenance")
-    licence = provenance.get("licence") if isinstance(provenance, dict) else None
     catalogue = read_catalogue()
     known = {entry.file: entry for entry in catalogue.models}
-    fresh = ModelEntry(path.stem, path.name, 0, "", str(licence or "unknown"), "")
+    fresh = ModelEntry(path.stem, path.name, 0, "", _licence(path), "")
     entry = replace(
         known.get(path.name, fresh), size=path.stat().st_size, sha256=sha256(path), method=kind_of(path)
     )
@@ -388,3 +259,12 @@ def register(path: str | os.PathLike[str]) -> ModelEntry:
     with replacing(shipped_folder() / "manifest.json") as manifest:
         manifest.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return entry
+
+
+def _licence(path: Path) -> str:
+    """The licence of weights, as their file states it."""
+    try:
+        provenance = parse_json(read_header(path).metadata["provenance"])
+        return str(provenance["licence"] or "unknown")
+    except (KeyError, TypeError, ValueError):
+        return "unknown"

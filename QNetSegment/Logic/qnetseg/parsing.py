@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -55,18 +54,6 @@ def parse_json(text: str | bytes) -> Any:
     """What a JSON text says. Raises ValueError, also for one that is nested too deeply."""
     try:
         return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def parse_toml(text: str) -> dict[str, Any]:
-    """What a TOML text says. Raises ValueError, also for one that is nested too deeply."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        return tomllib.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 

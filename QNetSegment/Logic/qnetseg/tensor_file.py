@@ -9,6 +9,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,18 +24,12 @@ BLOCK = 1 << 20
 _LENGTH = 8  # bytes of the number before the header
 _DESCRIBED = ("method", "config", "provenance")  # entries of the metadata that the checksum covers
 
-TYPES = {  # names in the file, names that torch has for them, bytes of a number
-    "BOOL": ("torch.bool", 1),
-    "U8": ("torch.uint8", 1),
-    "I8": ("torch.int8", 1),
-    "I16": ("torch.int16", 2),
-    "I32": ("torch.int32", 4),
-    "I64": ("torch.int64", 8),
-    "F16": ("torch.float16", 2),
-    "BF16": ("torch.bfloat16", 2),
-    "F32": ("torch.float32", 4),
-    "F64": ("torch.float64", 8),
-}
+TYPES = {
+    "BOOL": ("torch.bool", 1), "U8": ("torch.uint8", 1), "I8": ("torch.int8", 1), "I16": ("torch.int16", 2),
+    "I32": ("torch.int32", 4), "I64": ("torch.int64", 8), "F16": ("torch.float16", 2),
+    "BF16": ("torch.bfloat16", 2), "F32": ("torch.float32", 4), "F64": ("torch.float64", 8),
+}  # fmt: skip
+"""Names in the file, names that torch has for them, bytes of a number."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +50,16 @@ class Header:
     tensors: dict[str, StoredTensor]
 
 
+def parsing_safetensors(path: Path) -> AbstractContextManager[None]:
+    """`parsing` of a file that ought to be safetensors."""
+    return parsing(
+        path.name,
+        WeightsError,
+        f"The file {path.name} is not a safetensors file or is damaged.",
+        "Get it again from its source; pickle files are never opened.",
+    )
+
+
 def read_header(path: str | os.PathLike[str]) -> Header:
     """The header of a safetensors file, whose tensors fill the rest of the file without gaps.
 
@@ -63,15 +68,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"The weights file {path} does not exist.", "Check the path.")
-    with (
-        parsing(
-            path.name,
-            WeightsError,
-            f"The file {path.name} is not a safetensors file or is damaged.",
-            "Get it again from its source; pickle files are never opened.",
-        ),
-        path.open("rb") as file,
-    ):
+    with parsing_safetensors(path), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(_LENGTH), "little")
         if length > min(HEADER_LIMIT, size - _LENGTH):
@@ -115,14 +112,10 @@ def require_checksum(path: str | os.PathLike[str], header: Header, needed: bool 
     if not needed and "sha256" not in header.metadata:
         return
     advice = "Get it again from its source."
-    with (
-        parsing(path.name, WeightsError, f"The file {path.name} is damaged.", advice),
-        path.open("rb") as file,
-    ):
-        found = checksum(
-            header.metadata,
-            ((key, each.kind, each.shape, _blocks(file, each)) for key, each in header.tensors.items()),
-        )
+    damaged = parsing(path.name, WeightsError, f"The file {path.name} is damaged.", advice)
+    with damaged, path.open("rb") as file:
+        tensors = ((key, each.kind, each.shape, _blocks(file, each)) for key, each in header.tensors.items())
+        found = checksum(header.metadata, tensors)
     if header.metadata.get("sha256") != found:
         raise WeightsError(
             f"The file {path.name} is damaged: its content does not match its checksum.", advice

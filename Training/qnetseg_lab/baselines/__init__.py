@@ -1,22 +1,23 @@
-"""Q-Net and its baselines by name: networks behind one interface, `FewShotMethod`."""
+"""Q-Net and its baselines by name: networks behind one interface, `TrainedMethod`."""
 
 from pathlib import Path
 
 from qnetseg.errors import RecipeError
-from qnetseg.model import FewShotMethod, Model, QNet, QNetConfig
+from qnetseg.model import Model, QNetConfig
 from qnetseg.model.storage import read_model
 
 from .adnet import ADNet
 from .alpnet import ALPNet
+from .method import EpisodeLoss, TrainedMethod, TrainedQNet
 from .panet import PANet
 from .senet import SENet
 
-METHODS: dict[str, type[FewShotMethod]] = {
-    method.name: method for method in (QNet, PANet, ALPNet, ADNet, SENet)
+METHODS: dict[str, type[TrainedMethod]] = {
+    method.name: method for method in (TrainedQNet, PANet, ALPNet, ADNet, SENet)
 }
 
 
-def build_method(name: str, config: QNetConfig) -> FewShotMethod:
+def build_method(name: str, config: QNetConfig) -> TrainedMethod:
     """A network with random weights.
 
     Raises:
@@ -28,7 +29,7 @@ def build_method(name: str, config: QNetConfig) -> FewShotMethod:
     return METHODS[name](config)
 
 
-def load_method(path: str | Path) -> Model[FewShotMethod]:
+def load_method(path: str | Path) -> Model[TrainedMethod]:
     """Read a weights file of any method, written by `qnetseg.model.save_model`.
 
     Raises:
@@ -37,4 +38,4 @@ def load_method(path: str | Path) -> Model[FewShotMethod]:
     return read_model(path, METHODS)
 
 
-__all__ = ["METHODS", "build_method", "load_method"]
+__all__ = ["METHODS", "EpisodeLoss", "TrainedMethod", "TrainedQNet", "build_method", "load_method"]

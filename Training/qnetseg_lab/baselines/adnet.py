@@ -11,13 +11,14 @@ from typing import ClassVar
 from torch import Tensor
 
 from qnetseg.errors import WeightsError
-from qnetseg.model import EpisodeLoss, QNet, QNetConfig
+from qnetseg.model import QNetConfig
 from qnetseg.model.threshold import FixedThreshold
 
+from .method import EpisodeLoss, TrainedQNet
 from .two_class import single_path
 
 
-class ADNet(QNet):
+class ADNet(TrainedQNet):
     """Q-Net with one path, a fixed threshold T, and a loss term that pulls T down.
 
     The alignment loss finds the query's prototype on the predicted mask at the image's resolution, as Q-Net
@@ -40,6 +41,6 @@ class ADNet(QNet):
     def episode_loss(
         self, support: Tensor, support_masks: Tensor, query: Tensor, query_masks: Tensor, valid: Tensor
     ) -> EpisodeLoss:
-        """See `FewShotMethod.episode_loss`; the total has the threshold's term T / scale besides."""
+        """See `TrainedMethod.episode_loss`; the total has the threshold's term T / scale besides."""
         loss = super().episode_loss(support, support_masks, query, query_masks, valid)
         return loss._replace(total=loss.total + self.threshold.value.mean() / self.config.cosine_scale)

@@ -22,9 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qnetseg.model import EpisodeLoss, FewShotMethod, QNetConfig
+from qnetseg.model import QNetConfig
 from qnetseg.model.encoder import Encoder
-from qnetseg.model.loss import mean_over_valid
+
+from .loss import mean_over_valid
+from .method import EpisodeLoss, TrainedMethod
 
 STAGES = ("relu", "layer1", "layer2", "layer3", "layer4")  # of the ResNet, after which the arms interact
 STAGE_CHANNELS = (64, 256, 512, 1024, 2048)
@@ -127,7 +129,7 @@ class Conditioner(Encoder):
         return maps
 
 
-class SENet(FewShotMethod):
+class SENet(TrainedMethod):
     """Two arms that interact by "channel squeeze & spatial excitation".
 
     The decoder of the segmenter has `config.feature_channels` channels (paper: 64). Every structure needs a
@@ -181,7 +183,7 @@ class SENet(FewShotMethod):
     def episode_loss(
         self, support: Tensor, support_masks: Tensor, query: Tensor, query_masks: Tensor, valid: Tensor
     ) -> EpisodeLoss:
-        """See `FewShotMethod.episode_loss`: the Dice loss of the query; there is no alignment."""
+        """See `TrainedMethod.episode_loss`: the Dice loss of the query; there is no alignment."""
         size = (support.shape[-2], support.shape[-1])
         excitation = self.condition(self.encode(support), support_masks)
         predicted = self.predict(excitation, self.encode(query), size)

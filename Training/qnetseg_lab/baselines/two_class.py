@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qnetseg.errors import WeightsError
-from qnetseg.model import EpisodeLoss, FewShotMethod, QNetConfig
+from qnetseg.model import QNetConfig
 from qnetseg.model.encoder import DualPathEncoder
-from qnetseg.model.loss import margin_loss, mean_over_valid
 from qnetseg.model.prototype import full_precision
+
+from .loss import margin_loss, mean_over_valid
+from .method import EpisodeLoss, TrainedMethod
 
 
 class FeatureMap(NamedTuple):
@@ -36,7 +38,7 @@ def single_path(config: QNetConfig, title: str) -> QNetConfig:
     return config
 
 
-class TwoClassMethod(FewShotMethod):
+class TwoClassMethod(TrainedMethod):
     """Softmax over the scores of a structure and of its background, trained in both directions.
 
     Two classes' softmax is the sigmoid of their scores' difference, the margin, which is all that is kept.
@@ -68,7 +70,7 @@ class TwoClassMethod(FewShotMethod):
     def episode_loss(
         self, support: Tensor, support_masks: Tensor, query: Tensor, query_masks: Tensor, valid: Tensor
     ) -> EpisodeLoss:
-        """See `FewShotMethod.episode_loss`."""
+        """See `TrainedMethod.episode_loss`."""
         size = (support.shape[-2], support.shape[-1])
         both = self.encode(torch.cat([support, query])).features
         support_map, query_map = (FeatureMap(part) for part in both.chunk(2))

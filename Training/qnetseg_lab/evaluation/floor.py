@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from qnetseg.model import QNetConfig
-from qnetseg.provenance import revision
 from qnetseg.segment.images import model_mask
 from qnetseg.segment.matching import thirds
 from qnetseg.volume import InPlaneGrid
 
 from ..data import dataset
 from ..data.catalogue import FOLDS
+from ..provenance import revision
 from .metrics import measures
 from .protocol_p import (
     SUPPORT_SLICES,

@@ -17,9 +17,9 @@ from qnetseg.model import Model
 from qnetseg.model.storage import lineage
 from qnetseg.models import sha256
 from qnetseg.parsing import parse_json
-from qnetseg.provenance import processor, revision
 
 from ..data import CATALOGUE, dataset
+from ..provenance import processor, revision
 
 
 def describe_run(weights: Path | None, device: str, seed: int = 0) -> dict[str, Any]:

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from qnetseg.model import Networks, QNet, QNetConfig, Refinement
-from qnetseg.provenance import peak_gib
 from qnetseg.segment import SegmentOptions, segment_volume
 from qnetseg.segment.device import choose_device
 from qnetseg.volume import Volume, support_from_mask
 
+from ..provenance import peak_gib
 from .body_phantom import body_phantom, largest_slice
 from .metrics import dice
 from .results import describe_run, write_json

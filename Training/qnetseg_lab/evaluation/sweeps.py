@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from qnetseg.errors import InputError
-from qnetseg.model import FewShotMethod, Model, QNet, Refinement
+from qnetseg.model import Model, QNet, Refinement
 from qnetseg.model.prototype import Prototypes, full_precision
-from qnetseg.model.refinement import MODES, trajectory
+from qnetseg.model.refinement import MODES, refine
 from qnetseg.segment.device import choose_device
 
 from ..baselines import load_method
@@ -107,7 +107,7 @@ def after_each_step(
             features, own = getattr(query, path), getattr(support, path)
             if features.shape[1]:  # a model of one path has no channels on the other
                 own = own.expand(features.shape[0], -1, -1)
-                refined[path] = trajectory(
+                refined[path] = refine(
                     own, features, threshold[:, column], mode, config.cosine_scale, config.sharpness
                 )
             else:
@@ -119,7 +119,7 @@ def after_each_step(
 
 
 def _qnet(weights: str | Path) -> Model[Any]:
-    model: Model[FewShotMethod] = load_method(weights)
+    model = load_method(weights)
     if not isinstance(model.network, QNet):
         raise InputError(
             f"{model.network.title} has neither refinement nor alpha, which are Q-Net's.",

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from qnetseg.errors import InputError
-from qnetseg.parsing import parse_toml, read_text
+from qnetseg.parsing import read_text
 
 from ..evaluation.comparison import compare, read_side
+from ..toml import parse_toml
 from .markdown import interval, table
 
 SOURCE = "experiments"  # folder of the entries, beside the result files

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from qnetseg.errors import DatasetError
-from qnetseg.provenance import revision
 
 from ..data import dataset
+from ..provenance import revision
 from .supervoxels import adjusted_rand_index, supervoxels
 
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from qnetseg.errors import DeviceError, OutputError, RecipeError
-from qnetseg.model import EpisodeLoss, FewShotMethod
 from qnetseg.segment import device as devices
+
+from ..baselines import EpisodeLoss, TrainedMethod
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Processes:
             dist.all_reduce(values)
         return values
 
-    def wrap(self, network: FewShotMethod, device: torch.device, batch_norm: str) -> nn.Module:
+    def wrap(self, network: TrainedMethod, device: torch.device, batch_norm: str) -> nn.Module:
         """Module whose forward is the network's `episode_loss` and whose backward means the gradients.
 
         Batch statistics are those of the whole step, as in a single process, which torch offers on CUDA only.
@@ -99,7 +100,7 @@ class Processes:
 class EpisodeModule(nn.Module):
     """A few-shot method whose forward is its training loss, the form that DistributedDataParallel needs."""
 
-    def __init__(self, network: FewShotMethod) -> None:
+    def __init__(self, network: TrainedMethod) -> None:
         super().__init__()
         self.network = network
 

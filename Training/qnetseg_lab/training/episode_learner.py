@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from qnetseg.model import EpisodeLoss, FewShotMethod
-
-from ..baselines import build_method
+from ..baselines import EpisodeLoss, TrainedMethod, build_method
 from ..data import dataset
 from .augment import Draws, augment, draw
 from .checks import require_spacing
@@ -36,7 +34,7 @@ class EpisodeLearner(Learner):
 
     def __init__(
         self,
-        network: FewShotMethod,
+        network: TrainedMethod,
         recipe: Recipe,
         sampler: EpisodeSampler,
         device: torch.device,
@@ -50,7 +48,7 @@ class EpisodeLearner(Learner):
         self.licence = "research use only"
         self.processes = processes or Processes()
         self.share = self.processes.share(recipe.episodes.pairs, "pairs", "pairs in [episodes]")
-        self.network: FewShotMethod = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: TrainedMethod = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.module = self.processes.wrap(self.network, device, recipe.batch_norm)
         self.optimiser = build_optimiser(self.network, recipe.optimiser)
         self._ahead = Ahead(self._prepare, lambda step: step + 1) if device.type == "cuda" else None

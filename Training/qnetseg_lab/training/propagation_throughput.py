@@ -10,8 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from qnetseg.model import PropagationNet
-from qnetseg.provenance import load_average, peak_gib
 
+from ..provenance import load_average, peak_gib
 from .learner import tuned_convolutions
 from .propagation_learner import PropagationLearner
 from .recipe import PropagationRecipe

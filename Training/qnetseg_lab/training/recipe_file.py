@@ -10,9 +10,10 @@ from typing import Any
 
 from qnetseg.errors import DatasetError, RecipeError, why
 from qnetseg.model import PropagationConfig, PropagationNet, QNetConfig
-from qnetseg.parsing import parse_toml, parsing, read_text
+from qnetseg.parsing import parsing, read_text
 
 from ..data import dataset
+from ..toml import parse_toml
 from .entries import build
 from .recipe import (
     AnyRecipe,

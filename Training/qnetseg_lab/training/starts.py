@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,15 +11,17 @@ import torchvision
 from torch import Tensor, nn
 
 from qnetseg.errors import WeightsError
-from qnetseg.model.method import FewShotMethod
 from qnetseg.model.pickles import read_pickle, require_safe_torch
-from qnetseg.model.storage import fill, is_model, lineage, read_model, read_state_dict
+from qnetseg.model.storage import fill, lineage, read_model, read_state_dict
+from qnetseg.tensor_file import MODEL_FORMAT, read_header
+
+from ..baselines import TrainedMethod
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _SKIPPED = re.compile(r"(^fc\.|^aux_classifier\.|^classifier\.|num_batches_tracked$)")
 
 
-def load_start(model: FewShotMethod, start: str) -> str:
+def load_start(model: TrainedMethod, start: str) -> str:
     """Initialise the backbone of the encoder, or of each encoder, in place.
 
     Args:
@@ -52,9 +55,19 @@ def load_start(model: FewShotMethod, start: str) -> str:
     return f"The encoder starts from {start}: {sum(counts)} of {sum(counts)} tensors matched."
 
 
-def ancestors(model: FewShotMethod, start: str) -> list[dict[str, Any] | None]:
+def ancestors(model: TrainedMethod, start: str) -> list[dict[str, Any] | None]:
     """Recipes that initial weights were trained with, if they are a model of ours; see `lineage`."""
     return lineage(read_model(start, {model.name: type(model)}).provenance) if is_model(start) else []
+
+
+def is_model(path: str | Path) -> bool:
+    """Whether a file is a weights file of ours, of any method; False for what does not exist."""
+    path = Path(path)
+    return (
+        path.suffix == ".safetensors"
+        and path.is_file()
+        and read_header(path).metadata.get("format") == MODEL_FORMAT
+    )
 
 
 def _fill_backbone(backbone: nn.Module, state: dict[str, Tensor], start: str, depth: int) -> int:

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from qnetseg.provenance import load_average, peak_gib
-
 from ..baselines import build_method
+from ..provenance import load_average, peak_gib
 from .episode_learner import EpisodeLearner, set_mode
 from .episodes import EpisodeSampler, TrainingCase, centres
 from .learner import tuned_convolutions

@@ -14,8 +14,8 @@ import torch
 from qnetseg.errors import OutputError, RecipeError, TrainingError, WeightsError, why
 from qnetseg.model import Network, save_model
 from qnetseg.parsing import parse_json, parsing, whole
-from qnetseg.provenance import revision
 
+from ..provenance import revision
 from .checkpoint import Checkpoints
 from .distributed import Processes
 from .episode_learner import EpisodeLearner

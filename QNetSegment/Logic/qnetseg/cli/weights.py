@@ -164,14 +164,15 @@ def run_convert(arguments: argparse.Namespace) -> int:
     """Official checkpoint, or a model of ours, to a file of the chosen storage."""
     require_writable(arguments.output, (".safetensors",))
     from ..model import Network, load_network, save_model
-    from ..model.convert import convert_official, read_official
+    from ..model.convert import convert_official
+    from ..model.storage import read_state_dict
 
     network: Network
     if arguments.checkpoint.suffix == ".safetensors":
         model = load_network(arguments.checkpoint)
         network, provenance = model.network, model.provenance
     else:
-        network = convert_official(read_official(arguments.checkpoint))
+        network = convert_official(read_state_dict(arguments.checkpoint))
         provenance = {"source": "official Q-Net checkpoint", "licence": "that of the checkpoint"}
     provenance["converted_from_sha256"] = models.sha256(arguments.checkpoint)
     save_model(arguments.output, network, provenance, storage=arguments.storage)

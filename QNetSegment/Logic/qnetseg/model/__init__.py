@@ -1,8 +1,7 @@
 """The networks and their weights: tensors in, tensors out; no geometry, no files but weights."""
 
-from .base import Network
+from .base import FewShotMethod, Network
 from .config import QNetConfig
-from .method import EpisodeLoss, FewShotMethod
 from .networks import Networks
 from .propagation import PropagationConfig, PropagationNet
 from .qnet import QNet, Scores
@@ -10,7 +9,6 @@ from .refinement import Refinement
 from .storage import Model, load_model, load_network, load_propagation, save_model
 
 __all__ = [
-    "EpisodeLoss",
     "FewShotMethod",
     "Model",
     "Network",

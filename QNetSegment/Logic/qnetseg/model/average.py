@@ -20,11 +20,8 @@ def average(models: Sequence[Model[Any]]) -> Model[Any]:
     when it is used. What propagation networks fitted for their confidence is a linear function of the same
     features, so it has a mean, too. The last model's network is changed in place and returned.
 
-    Args:
-        models: two or more of one method and configuration (but for the fitted confidence).
-
-    Raises:
-        WeightsError: fewer than two, or they differ in more than their tensors.
+    models: two or more of one method and configuration (but for the fitted confidence).
+    Raises WeightsError for fewer than two, or where they differ in more than their tensors.
     """
     if len(models) < 2:
         raise WeightsError("A mean needs two models or more.", "Name another one.")

@@ -10,9 +10,12 @@ from typing import Any
 from ..errors import WeightsError
 from ..parsing import number, whole
 
-DEPTHS = (50, 101, 152)
-PATHS = ("dual", "fine", "coarse")
-THRESHOLDS = ("shared", "per_path", "fixed")
+_CHOICES = {
+    "depth": (50, 101, 152),
+    "downsample_layer": (2, 3, 4),
+    "paths": ("dual", "fine", "coarse"),
+    "threshold": ("shared", "per_path", "fixed"),
+}
 _SMALLEST = 1e-6  # of what must be above 0
 _COUNTS = {"feature_channels": 4096, "threshold_hidden": 16384, "size": 1024}
 _RANGES = {  # wide enough for every experiment
@@ -25,7 +28,6 @@ _RANGES = {  # wide enough for every experiment
     "spacing": (1e-3, 1e3),
 }
 
-
 FORMER = ("top_percent",)
 """Entries of older files: what they said holds for every model now, see `qnetseg.volume.normalise`."""
 
@@ -37,25 +39,24 @@ class QNetConfig:
     The other methods read from it what they have in common with Q-Net: encoder, input contract, constants
     of the same name.
 
-    Attributes:
-        depth: ResNet depth: 50, 101 (paper) or 152.
-        downsample_layer: residual layer that halves the resolution last: 4 (paper's best), 3 or 2
-            (paper, Table 2, "DS on Layer n"). The layer before it gives the fine features. 2 is as in
-            ADNet and SSL-ALPNet.
-        paths: "dual", or one path only: "fine" (paper, Table 2, row "64 x 64") or "coarse" ("32 x 32").
-        feature_channels: channels of both paths after the 1x1 reduction (released code: 512).
-        threshold: from the query, one for both paths ("shared", released code) or one a path ("per_path",
-            paper); or "fixed", a learned number as in ADNet (paper, Table 2, rows without "TA").
-        threshold_hidden: width of the hidden fully connected layer (paper, appendix A.1: 1000).
-        threshold_bias: initial value of the last bias, or of the learned number. -10 is ADNet's start and
-            keeps early training stable; the released code leaves it near 0.
-        cosine_scale: a of Eq. 2.
-        sharpness: factor inside the sigmoid of Eq. 3; 0.5 in the released code, 1 in the paper.
-        alpha: weight of the fine path in Eq. 6; the paper's best for Setting 1.
-        input_scale, input_shift: z-scored intensities x enter the encoder as scale * x + shift, to meet
-            the range that the encoder's start was trained on.
-        spacing: in-plane resolution in mm that the model works at.
-        size: side of the square image in pixels that the model was trained on.
+    depth: ResNet depth: 50, 101 (paper) or 152.
+    downsample_layer: residual layer that halves the resolution last: 4 (paper's best), 3 or 2
+        (paper, Table 2, "DS on Layer n"). The layer before it gives the fine features. 2 is as in
+        ADNet and SSL-ALPNet.
+    paths: "dual", or one path only: "fine" (paper, Table 2, row "64 x 64") or "coarse" ("32 x 32").
+    feature_channels: channels of both paths after the 1x1 reduction (released code: 512).
+    threshold: from the query, one for both paths ("shared", released code) or one a path ("per_path",
+        paper); or "fixed", a learned number as in ADNet (paper, Table 2, rows without "TA").
+    threshold_hidden: width of the hidden fully connected layer (paper, appendix A.1: 1000).
+    threshold_bias: initial value of the last bias, or of the learned number. -10 is ADNet's start and
+        keeps early training stable; the released code leaves it near 0.
+    cosine_scale: a of Eq. 2.
+    sharpness: factor inside the sigmoid of Eq. 3; 0.5 in the released code, 1 in the paper.
+    alpha: weight of the fine path in Eq. 6; the paper's best for Setting 1.
+    input_scale, input_shift: z-scored intensities x enter the encoder as scale * x + shift, to meet
+        the range that the encoder's start was trained on.
+    spacing: in-plane resolution in mm that the model works at.
+    size: side of the square image in pixels that the model was trained on.
     """
 
     depth: int = 50
@@ -74,12 +75,7 @@ class QNetConfig:
     size: int = 256
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("depth", DEPTHS),
-            ("downsample_layer", (2, 3, 4)),
-            ("paths", PATHS),
-            ("threshold", THRESHOLDS),
-        ):
+        for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed or type(value) is not type(allowed[0]):
                 raise _impossible(name, value, f"one of {', '.join(map(str, allowed))}")
@@ -103,13 +99,17 @@ class QNetConfig:
     def from_dict(cls, values: dict[str, Any]) -> QNetConfig:
         """Inverse of `to_dict`. Raises `WeightsError` for an entry that this version does not know."""
         values = {key: value for key, value in dict(values).items() if key not in FORMER}
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise WeightsError(
-                f"The model configuration has unknown entries: {', '.join(unknown)}.",
-                "It may come from a newer version; update QNetSegment.",
-            )
+        require_known(values, cls)
         return cls(**values)
+
+
+def require_known(values: dict[str, Any], config: Any) -> None:
+    """Raise WeightsError for an entry that a configuration of this class does not have."""
+    if unknown := sorted(set(values) - {field.name for field in fields(config)}):
+        raise WeightsError(
+            f"The model configuration has unknown entries: {', '.join(unknown)}.",
+            "It may come from a newer version; update QNetSegment.",
+        )
 
 
 def _impossible(name: str, value: object, allowed: str) -> WeightsError:

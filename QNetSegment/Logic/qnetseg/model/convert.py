@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
 from .config import QNetConfig
 from .qnet import QNet
-from .storage import fill, read_state_dict
+from .storage import fill
 
 OFFICIAL = QNetConfig(
-    depth=101,
-    downsample_layer=4,
-    threshold="shared",
-    alpha=0.9,
-    input_scale=1.0,
-    input_shift=0.0,
+    depth=101, downsample_layer=4, threshold="shared", alpha=0.9, input_scale=1.0, input_shift=0.0
 )
 
 _OFFICIAL_NAMES = {
@@ -27,30 +20,16 @@ _OFFICIAL_NAMES = {
 }
 
 
-def read_official(path: str | Path) -> dict[str, Tensor]:
-    """State dict of an official .pth checkpoint, read without running code from it.
-
-    Raises:
-        WeightsError: missing, damaged, or holding more than tensors.
-    """
-    return read_state_dict(path)
-
-
 def convert_official(state: dict[str, Tensor], config: QNetConfig | None = None) -> QNet:
     """Q-Net with the tensors of an official checkpoint.
 
     The official network keeps torchvision's last layer, 2048 to 1000, as the hidden layer of the threshold
     and the bare ResNet's names below `encoder.backbone`.
 
-    Args:
-        state: tensors by their official names.
-        config: configuration instead of `OFFICIAL`, for example with the alpha of Setting 2.
-
-    Returns:
-        The network in evaluation mode, float32, on the CPU.
-
-    Raises:
-        WeightsError: names the tensors that are missing, unexpected or of another shape.
+    state: tensors by their official names.
+    config: configuration instead of `OFFICIAL`, for example with the alpha of Setting 2.
+    Returns the network in evaluation mode, float32, on the CPU. Raises WeightsError, which names the tensors
+    that are missing, unexpected or of another shape.
     """
     network = QNet(OFFICIAL if config is None else config)
     tensors = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}

@@ -12,10 +12,9 @@ from .config import QNetConfig
 class Features(NamedTuple):
     """Features of B images of H x W pixels.
 
-    Attributes:
-        fine: (B, C, H/4, W/4) float, the "64 x 64" path of the paper; C is 0 where there is no such path.
-        coarse: (B, C, H/8, W/8) float, the "32 x 32" path; C is 0 where there is no such path.
-        pooled: (B, 2048) float, global average of the last residual layer, input of the threshold.
+    fine: (B, C, H/4, W/4) float, the "64 x 64" path of the paper; C is 0 where there is no such path.
+    coarse: (B, C, H/8, W/8) float, the "32 x 32" path; C is 0 where there is no such path.
+    pooled: (B, 2048) float, global average of the last residual layer, input of the threshold.
     """
 
     fine: Tensor
@@ -70,21 +69,10 @@ class DualPathEncoder(Encoder):
 
     def forward(self, images: Tensor) -> Features:
         """images: (B, 3, H, W) float with H and W multiples of 8."""
-        below, above = self._halves()
-        x = _through(below, images)
-        fine = self.reduce_fine(x) if self.has_fine else x[:, :0]
-        x = _through(above, x)
+        x = images
+        for name, layer in self.backbone.items():
+            x = layer(x)
+            if name == self.fine_layer:
+                fine = self.reduce_fine(x) if self.has_fine else x[:, :0]
         coarse = self.reduce_coarse(x) if self.has_coarse else x[:, :0]
         return Features(fine, coarse, pooled=x.float().mean(dim=(2, 3)))
-
-    def _halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
-        """The layers up to the fine path's last, and those beyond it."""
-        names, modules = list(self.backbone), list(self.backbone.values())
-        count = names.index(self.fine_layer) + 1
-        return modules[:count], modules[count:]
-
-
-def _through(modules: list[nn.Module], x: Tensor) -> Tensor:
-    for module in modules:
-        x = module(x)
-    return x

@@ -31,8 +31,7 @@ def require_safe_torch() -> None:
 def read_pickle(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a pickled state dict, or of the entry "state_dict", read without running its code.
 
-    Raises:
-        WeightsError: missing, damaged, holding more than tensors, or torch is too old to read it safely.
+    Raises WeightsError: missing, damaged, holding more than tensors, or torch is too old to read it safely.
     """
     path = Path(path)
     if not path.is_file():

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import WeightsError
 from ..parsing import number
 from .base import Network
+from .config import require_known
 
 CHANNELS = 9
 """Channels of the evidence, see `qnetseg.segment.evidence.CHANNELS`."""
@@ -30,10 +31,9 @@ _FLAT, _DEEP = (1, 3, 3), (3, 3, 3)
 class PropagationConfig:
     """Shape of the network.
 
-    Attributes:
-        widths: channels at 1, 1/2, 1/4, 1/8 and 1/16 of the window's resolution in the plane; multiples of 8.
-        confidence: weights of what makes a slice trustworthy, see `qnetseg.segment.confidence`; none where
-            they were never fitted.
+    widths: channels at 1, 1/2, 1/4, 1/8 and 1/16 of the window's resolution in the plane; multiples of 8.
+    confidence: weights of what makes a slice trustworthy, see `qnetseg.segment.confidence`; none where
+        they were never fitted.
     """
 
     widths: tuple[int, ...] = (8, 24, 48, 96, 128)
@@ -53,21 +53,15 @@ class PropagationConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PropagationConfig:
         """Inverse of `to_dict`. Raises `WeightsError`, `KeyError`, `TypeError` or `ValueError`."""
-        unknown = sorted(set(values) - {"widths", "confidence"})
-        if unknown:
-            raise WeightsError(
-                f"The model configuration has unknown entries: {', '.join(unknown)}.",
-                "It may come from a newer version; update QNetSegment.",
-            )
+        require_known(values, cls)
         return cls(tuple(values["widths"]), tuple(number(w, -1e6, 1e6) for w in values.get("confidence", ())))
 
 
 class Propagated(NamedTuple):
     """What the network says of B windows.
 
-    Attributes:
-        logits: (B, D, N, N) float32, log-odds of the structure in each voxel.
-        presence: (B, D) float32, log-odds that a plane holds any of the structure.
+    logits: (B, D, N, N) float32, log-odds of the structure in each voxel.
+    presence: (B, D) float32, log-odds that a plane holds any of the structure.
     """
 
     logits: Tensor

@@ -41,12 +41,9 @@ def masked_average_pooling(features: Tensor, masks: Tensor) -> Tensor:
     equals the sum of the features weighted with the transposed up-sampling of the mask, which needs
     1/16 of the memory and work; the result is the same up to rounding.
 
-    Args:
-        features: (B, C, h, w) float.
-        masks: (B, N, H, W) float in [0, 1].
-
-    Returns:
-        (B, N, C) float32; zeros where a mask is empty.
+    features: (B, C, h, w) float.
+    masks: (B, N, H, W) float in [0, 1].
+    Returns (B, N, C) float32; zeros where a mask is empty.
     """
     features, masks = features.float(), masks.float()
     rows = _bilinear_weights(features.shape[-2], masks.shape[-2], masks)
@@ -67,13 +64,10 @@ def prototypes_from(features: Features, masks: Tensor) -> Prototypes:
 def anomaly_score(features: Tensor, prototypes: Tensor, scale: float) -> Tensor:
     """Negative scaled cosine similarity S (Eq. 2).
 
-    Args:
-        features: (B, C, h, w) float.
-        prototypes: (B, N, C) float.
-        scale: a of Eq. 2.
-
-    Returns:
-        (B, N, h, w) float32 in [-scale, scale].
+    features: (B, C, h, w) float.
+    prototypes: (B, N, C) float.
+    scale: a of Eq. 2.
+    Returns (B, N, h, w) float32 in [-scale, scale].
     """
     return anomaly_score_of_unit(unit_features(features), prototypes, scale)
 
@@ -92,10 +86,9 @@ def anomaly_score_of_unit(features: Tensor, prototypes: Tensor, scale: float) ->
 def foreground_probability(score: Tensor, threshold: Tensor, sharpness: float) -> Tensor:
     """Soft thresholding 1 - sigmoid(sharpness (S - T)) (Eq. 3).
 
-    Args:
-        score: (B, N, h, w), S.
-        threshold: (B,) or (B, N), T.
-        sharpness: 0.5 in the released code, 1 in the paper.
+    score: (B, N, h, w), S.
+    threshold: (B,) or (B, N), T.
+    sharpness: 0.5 in the released code, 1 in the paper.
     """
     threshold = threshold.float().reshape(score.shape[0], -1, 1, 1)
     return torch.sigmoid(sharpness * (threshold - score))

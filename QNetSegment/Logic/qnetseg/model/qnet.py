@@ -7,10 +7,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from .base import FewShotMethod
 from .config import QNetConfig
 from .encoder import DualPathEncoder, Features
-from .loss import alignment_loss, mean_over_valid, segmentation_loss
-from .method import EpisodeLoss, FewShotMethod
 from .prototype import (
     Prototypes,
     anomaly_score,
@@ -28,10 +27,9 @@ NO_REFINEMENT = Refinement()
 class Scores(NamedTuple):
     """Anomaly scores S (Eq. 2) of B query images for N structures, and their thresholds.
 
-    Attributes:
-        fine: (B, N, H/4, W/4) float32.
-        coarse: (B, N, H/8, W/8) float32.
-        threshold: (B, 2) float32, T of the fine and the coarse path.
+    fine: (B, N, H/4, W/4) float32.
+    coarse: (B, N, H/8, W/8) float32.
+    threshold: (B, 2) float32, T of the fine and the coarse path.
     """
 
     fine: Tensor
@@ -71,11 +69,10 @@ class QNet(FewShotMethod):
     ) -> Scores:
         """Anomaly scores of encoded query images against N prototypes, and their thresholds.
 
-        Args:
-            prototypes: of N structures, first dimension B or 1.
-            query: features of B images.
-            refinement: test-time prototype refinement; none while training.
-            threshold_offset: added to T; a number, or (B, 1) float.
+        prototypes: of N structures, first dimension B or 1.
+        query: features of B images.
+        refinement: test-time prototype refinement; none while training.
+        threshold_offset: added to T; a number, or (B, 1) float.
         """
         config, result = self.config, {}
         with full_precision(query.fine):
@@ -84,9 +81,8 @@ class QNet(FewShotMethod):
                 features = getattr(query, path)
                 p = getattr(prototypes, path).expand(features.shape[0], -1, -1)
                 if path in dict(self._path_weights()):
-                    p = refine(
-                        p, features, threshold[:, column], refinement, config.cosine_scale, config.sharpness
-                    )
+                    own = threshold[:, column]
+                    p = refine(p, features, own, refinement, config.cosine_scale, config.sharpness)[-1]
                 result[path] = anomaly_score(features, p, config.cosine_scale)
         return Scores(**result, threshold=threshold)
 
@@ -119,20 +115,3 @@ class QNet(FewShotMethod):
             return [(self.config.paths, 1.0)]
         alpha = self.config.alpha if alpha is None else alpha
         return [("fine", alpha), ("coarse", 1 - alpha)]
-
-    def episode_loss(
-        self, support: Tensor, support_masks: Tensor, query: Tensor, query_masks: Tensor, valid: Tensor
-    ) -> EpisodeLoss:
-        """See `FewShotMethod.episode_loss`: Eq. 11 to 13."""
-        batch, size = support.shape[0], (support.shape[-2], support.shape[-1])
-        features = self.encode(torch.cat([support, query]))
-        support_features = Features(*(x[:batch] for x in features))
-        query_features = Features(*(x[batch:] for x in features))
-        predicted = self.predict(prototypes_from(support_features, support_masks), query_features, size)
-        found = (predicted > 0.5).float()
-        # The support is predicted with the query's threshold, as in the released code.
-        inverse = support_features._replace(pooled=query_features.pooled)
-        aligned = self.predict(prototypes_from(query_features, found), inverse, size)
-        segmentation = mean_over_valid(segmentation_loss(predicted, query_masks), valid)
-        alignment = mean_over_valid(alignment_loss(aligned, support_masks, found), valid)
-        return EpisodeLoss(segmentation + alignment, segmentation, alignment)

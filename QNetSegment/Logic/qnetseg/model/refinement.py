@@ -30,13 +30,12 @@ MODES = ("none", "reconstruction", "released", "closed_form")
 class Refinement:
     """How prototypes are refined.
 
-    Attributes:
-        mode: one of `MODES`.
-        steps: gradient steps (paper: 7), or rounds of `closed_form`.
-        rate: step size of `released` (Adam, 0.01) and of `reconstruction` (plain step on normalised
-            channels).
-        blend: lambda of `closed_form`, weight of the query's mean.
-        confidence: probability from which a pixel counts as foreground; 0.5 in Eq. 7.
+    mode: one of `MODES`.
+    steps: gradient steps (paper: 7), or rounds of `closed_form`.
+    rate: step size of `released` (Adam, 0.01) and of `reconstruction` (plain step on normalised
+        channels).
+    blend: lambda of `closed_form`, weight of the query's mean.
+    confidence: probability from which a pixel counts as foreground; 0.5 in Eq. 7.
     """
 
     mode: str = "none"
@@ -51,8 +50,10 @@ class Refinement:
                 f"There is no refinement mode {reprlib.repr(self.mode)}.", f"Use one of {', '.join(MODES)}."
             )
         try:
-            whole(self.steps, 0, 10_000), number(self.rate, 0, 1e6)
-            number(self.blend, 0, 1), number(self.confidence, 0, 1)
+            whole(self.steps, 0, 10_000)
+            number(self.rate, 0, 1e6)
+            number(self.blend, 0, 1)
+            number(self.confidence, 0, 1)
         except ValueError as error:
             raise InputError(f"The refinement has an entry that is {error}.", "Correct it.") from error
 
@@ -72,31 +73,17 @@ def refine(
     refinement: Refinement,
     scale: float,
     sharpness: float,
-) -> Tensor:
+) -> list[Tensor]:
     """Refined prototypes of one path.
 
-    Args:
-        prototypes: (B, N, C) float.
-        features: (B, C, h, w) float, the query's.
-        threshold: (B,) float, T of the query.
-        refinement: mode and step sizes.
-        scale, sharpness: constants of Eq. 2 and 3.
-
-    Returns:
-        (B, N, C) float32. A prototype whose predicted mask is empty stays as it is.
+    prototypes: (B, N, C) float.
+    features: (B, C, h, w) float, the query's.
+    threshold: (B,) float, T of the query.
+    refinement: mode and step sizes.
+    scale, sharpness: constants of Eq. 2 and 3.
+    Returns (B, N, C) float32 before and after each step (Figure 4), the refined ones last. A prototype whose
+    predicted mask is empty stays as it is.
     """
-    return trajectory(prototypes, features, threshold, refinement, scale, sharpness)[-1]
-
-
-def trajectory(
-    prototypes: Tensor,
-    features: Tensor,
-    threshold: Tensor,
-    refinement: Refinement,
-    scale: float,
-    sharpness: float,
-) -> list[Tensor]:
-    """The prototypes before and after each step of `refine` (Figure 4): steps + 1 of them."""
     if refinement.mode == "none" or refinement.steps == 0:
         return [prototypes]
     features, prototypes = features.float(), prototypes.float()

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..atomic import replacing
 from ..errors import WeightsError
 from ..parsing import parse_json, parsing
-from ..tensor_file import MODEL_FORMAT, checksum, read_header, require_checksum
+from ..tensor_file import MODEL_FORMAT, checksum, parsing_safetensors, read_header, require_checksum
 from .base import Network
 from .pickles import read_pickle
 from .propagation import PropagationNet
@@ -32,10 +31,9 @@ Kind = TypeVar("Kind", bound=Network)
 class Model(Generic[Kind]):
     """A network ready for use and what is known of it.
 
-    Attributes:
-        network: in evaluation mode, on the CPU, float32.
-        name: file name without its ending.
-        provenance: data, recipe, revision, licence, scores.
+    network: in evaluation mode, on the CPU, float32.
+    name: file name without its ending.
+    provenance: data, recipe, revision, licence, scores.
     """
 
     network: Kind
@@ -46,16 +44,12 @@ class Model(Generic[Kind]):
 def save_model(path: str | Path, network: Network, provenance: dict[str, Any], storage: str = "bf16") -> None:
     """Write a weights file; the old one stays if that fails.
 
-    Args:
-        path: file ending in .safetensors.
-        network: model to write.
-        provenance: JSON-able: data, recipe, revision, licence, scores.
-        storage: "fp32"; "bf16" for matrices and kernels; or "int8" for these with a scale for each output
-            channel, a quarter of fp32's size. Biases and thresholds stay fp32.
-
-    Raises:
-        OutputError: the file cannot be written.
-        WeightsError: there is no such storage.
+    path: file ending in .safetensors.
+    network: model to write.
+    provenance: JSON-able: data, recipe, revision, licence, scores.
+    storage: "fp32"; "bf16" for matrices and kernels; or "int8" for these with a scale for each output
+        channel, a quarter of fp32's size. Biases and thresholds stay fp32.
+    Raises OutputError for a file that cannot be written, WeightsError for an unknown storage.
     """
     path = Path(path)
     if storage not in STORAGES:
@@ -109,17 +103,9 @@ def _unpack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file. Raises `WeightsError` if it is missing or damaged."""
-    read_header(path)
-    with (
-        parsing(
-            path.name,
-            WeightsError,
-            f"The file {path.name} is not a safetensors file or is damaged.",
-            "Get it again from its source; pickle files are never opened.",
-        ),
-        safe_open(path, framework="pt") as file,
-    ):
-        return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    metadata = read_header(path).metadata
+    with parsing_safetensors(path):
+        return load_file(path), metadata
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -133,22 +119,11 @@ def lineage(provenance: dict[str, Any]) -> list[dict[str, Any] | None]:
     return [provenance.get("recipe"), *provenance.get("ancestors", [])]
 
 
-def is_model(path: str | Path) -> bool:
-    """Whether a file is a weights file of ours, of any method; False for what does not exist."""
-    path = Path(path)
-    return (
-        path.suffix == ".safetensors"
-        and path.is_file()
-        and read_header(path).metadata.get("format") == MODEL_FORMAT
-    )
-
-
 def load_model(path: str | Path) -> Model[QNet]:
     """Read a weights file of Q-Net, written by `save_model`; `load_network` reads either network's.
 
-    Raises:
-        WeightsError: missing, damaged, of another format or method, its tensors are not finite or do not fit
-            its configuration.
+    Raises WeightsError: missing, damaged, of another format or method, its tensors are not finite or do not
+    fit its configuration.
     """
     return read_model(path, {QNet.name: QNet})
 
@@ -166,10 +141,7 @@ def load_network(path: str | Path) -> Model[Network]:
 def read_model(path: str | Path, methods: Mapping[str, type[Kind]]) -> Model[Kind]:
     """Read a weights file of one of the given methods, which are named as in `Network.name`.
 
-    A file without an entry "method" is from before there were others, and Q-Net's.
-
-    Raises:
-        WeightsError: as `load_model`.
+    A file without an entry "method" is from before there were others, and Q-Net's. Raises as `load_model`.
     """
     path = Path(path)
     header = read_header(path)
@@ -222,14 +194,11 @@ def fill(
 ) -> None:
     """Copy a state dict into the network; every tensor must be there, fit, and be wanted.
 
-    Args:
-        network: changed in place.
-        state: tensors by name.
-        source: what messages call the state dict.
-        name_in: name in `state` of a tensor of the network; the same by default.
-
-    Raises:
-        WeightsError: names the tensors that are missing, unexpected or of another shape.
+    network: changed in place.
+    state: tensors by name.
+    source: what messages call the state dict.
+    name_in: name in `state` of a tensor of the network; the same by default.
+    Raises WeightsError, which names the tensors that are missing, unexpected or of another shape.
     """
     own = _require_fit(network, {key: value.shape for key, value in state.items()}, source, name_in)
     network.load_state_dict({key: state[name] for key, name in own.items()}, strict=False)

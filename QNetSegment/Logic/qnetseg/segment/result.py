@@ -83,8 +83,10 @@ class Report:
         for value in (report.seconds, report.volume_ml, report.threshold_offset):
             number(value, -_MOST, _MOST)
         for part in report.slices:
-            whole(part.index, 0, int(_MOST)), whole(part.support_index, 0, int(_MOST))
-            number(part.score, 0, 1), number(part.area_mm2, 0, _MOST)
+            whole(part.index, 0, int(_MOST))
+            whole(part.support_index, 0, int(_MOST))
+            number(part.score, 0, 1)
+            number(part.area_mm2, 0, _MOST)
             if not isinstance(part.occupied, bool) or not isinstance(part.drawn, bool):
                 raise ValueError("neither true nor false")
         return report

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from .drawing import Drawing
 from .grid import InPlaneGrid
-from .io import (
-    LabelMap,
-    SegmentInfo,
-    on_grid_of,
-    read_labelmap,
-    read_volume,
-    require_same_grid,
-    write_labelmap,
-    write_volume,
-)
+from .io import read_labelmap, read_volume, write_labelmap, write_volume
+from .matching import on_grid_of
 from .normalise import normalise
 from .orientation import (
     ANATOMICAL_AXES,
@@ -26,7 +18,8 @@ from .orientation import (
     obliqueness,
     plane_name,
 )
-from .support import SupportSet, SupportSlice, pack, slice_position, support_from_mask, volume_id
+from .segfile import LabelMap, SegmentInfo
+from .support import SupportSet, SupportSlice, pack, support_from_mask, volume_id
 from .volume import Volume
 
 __all__ = [
@@ -51,8 +44,6 @@ __all__ = [
     "plane_name",
     "read_labelmap",
     "read_volume",
-    "require_same_grid",
-    "slice_position",
     "support_from_mask",
     "volume_id",
     "write_labelmap",

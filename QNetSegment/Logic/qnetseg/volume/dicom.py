@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import FileWarning, InputError, VolumeError, is_out_of_memory
+from ..errors import InputError, VolumeError, is_out_of_memory, tell_oddity
 from ..parsing import short_of_memory
 from .integrity import DamagedError, require_whole_dicom
 from .itk import DICOM, LPS_RAS, RawImage, metadata_of, quiet, read_image, require_text
 from .multiframe import ordered_frames
 from .segfile import text_of
-from .stacking import Plane, even_step, positions, require_parallel
+from .stacking import Placed, Plane, even_step, positions, require_parallel
 
 SERIES_DESCRIPTION, SERIES_NUMBER = "0008|103e", "0020|0011"
 SOP_CLASS, INSTANCE_UID, FRAMES = "0008|0016", "0008|0018", "0028|0008"
@@ -75,11 +74,10 @@ class _Series:
 
 
 @dataclass(frozen=True)
-class _Slice:
+class _Slice(Placed):
     """A file of one image."""
 
     file: str
-    plane: Plane
     metadata: dict[str, str]
 
     def states_directions(self) -> bool:
@@ -112,9 +110,9 @@ def read_series(folder: Path, series: str | None = None) -> tuple[RawImage, str]
     what = f"The slices of the DICOM series in '{folder.name}'"
     slices = [_slice(file, folder) for file in chosen.files]
     _tell_missing(slices, f"The DICOM series in '{folder.name}'")
-    require_parallel([one.plane for one in slices], what)
+    require_parallel(slices, what)
     slices = _one_a_position(_without_copies(slices, folder), kind, folder)
-    step = even_step([one.plane for one in slices], what)
+    step = even_step(slices, what)
     array = _pixels([one.file for one in slices], folder)
     if len(slices) == 1:
         _tell_single(f"The DICOM series in '{folder.name}'")
@@ -135,7 +133,7 @@ def _require_plain_files(folder: Path) -> None:
 
 def read_file(path: Path, what: str | None = None) -> RawImage:
     """A single DICOM file; what: how a sentence about it begins. Warns of a single slice."""
-    raw = read_image(path, as_float=True, vectors=False, error=VolumeError)
+    raw = read_image(path)
     if len(raw.array) > 1:
         return ordered_frames(path, raw)
     _tell_single(what or f"'{path.name}'")
@@ -149,21 +147,17 @@ def _tell_missing(slices: Sequence[_Slice], what: str) -> None:
             f"{what} does not say where its slices lie.",
             "Export the series again, or make a volume of it in Slicer.",
         )
-    missing = []
     if any(PIXEL_SIZE not in one.metadata for one in slices):
-        missing.append("how large its pixels are; 1 mm was taken")
+        tell_oddity(f"{what} does not say how large its pixels are; 1 mm was taken.")
     if not all(one.states_directions() for one in slices):
-        missing.append("in which usable directions its rows and columns run; left and back were taken")
-    for part in missing:
-        warnings.warn(f"{what} does not say {part}.", FileWarning, stacklevel=4)
+        tell_oddity(
+            f"{what} does not say in which usable directions its rows and columns run; left and back were"
+            " taken."
+        )
 
 
 def _tell_single(what: str) -> None:
-    warnings.warn(
-        f"{what} is a single slice; if it belongs to a series, choose the folder with all its files.",
-        FileWarning,
-        stacklevel=4,
-    )
+    tell_oddity(f"{what} is a single slice; if it belongs to a series, choose the folder with all its files.")
 
 
 def _series_in(folder: Path) -> list[_Series]:
@@ -172,7 +166,7 @@ def _series_in(folder: Path) -> list[_Series]:
     with quiet():
         for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
             files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
-            metadata = _header(files[0], folder).metadata
+            metadata = metadata_of(_header(files[0], folder))
             if metadata.get(SOP_CLASS, "").encode().startswith(NOT_IMAGES):
                 continue
             frames = metadata.get(FRAMES, "").strip()
@@ -210,22 +204,15 @@ def _chosen(found: list[_Series], name: str | None, folder: Path) -> tuple[_Seri
     if len(found) > 1 and found[0].images < CLEARLY_LARGEST * found[1].images:
         raise InputError(f"The folder '{folder.name}' holds {len(found)} DICOM series: {listed}.", how)
     if len(found) > 1:
-        warnings.warn(
+        tell_oddity(
             f"The folder '{folder.name}' holds {len(found)} DICOM series: {listed}; the first of these, which"
-            " is the largest, was taken.",
-            FileWarning,
-            stacklevel=4,
+            " is the largest, was taken."
         )
     return found[0], ""
 
 
-@dataclass(frozen=True)
-class _Header:
-    reader: sitk.ImageFileReader
-    metadata: dict[str, str]
-
-
-def _header(name: str, folder: Path) -> _Header:
+def _header(name: str, folder: Path) -> sitk.ImageFileReader:
+    """A reader that has read the header of a file."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO(DICOM)
     reader.SetFileName(name)
@@ -234,12 +221,12 @@ def _header(name: str, folder: Path) -> _Header:
             reader.ReadImageInformation()
     except RuntimeError as cause:
         raise _unreadable(folder) from cause
-    return _Header(reader, metadata_of(reader))
+    return reader
 
 
 def _slice(name: str, folder: Path) -> _Slice:
-    header = _header(name, folder)
-    reader, size = header.reader, header.reader.GetSize()
+    reader = _header(name, folder)
+    size = reader.GetSize()
     if reader.GetNumberOfComponents() > 1:
         raise VolumeError(
             f"The DICOM series in '{folder.name}' has colour images.", "Choose a series of grey values."
@@ -251,25 +238,23 @@ def _slice(name: str, folder: Path) -> _Slice:
         )
     directions = np.array(reader.GetDirection()).reshape(3, 3).T[:2]
     plane = Plane(np.array(reader.GetOrigin()), directions, reader.GetSpacing()[:2], size[:2])
-    return _Slice(name, plane, header.metadata)
+    return _Slice(plane, name, metadata_of(reader))
 
 
 def _without_copies(slices: list[_Slice], folder: Path) -> list[_Slice]:
     """The slices without files that hold the same image again, of which it warns."""
     kept: list[_Slice] = []
-    for group in positions([one.plane for one in slices]):
+    for group in positions(slices):
         here: list[_Slice] = []
-        for index in group:
-            if not any(_same_image(slices[index], other, folder) for other in here):
-                here.append(slices[index])
+        for one in group:
+            if not any(_same_image(one, other, folder) for other in here):
+                here.append(one)
         kept += here
     if len(kept) < len(slices):
         copies = len(slices) - len(kept)
-        warnings.warn(
+        tell_oddity(
             f"The DICOM series in '{folder.name}' has copies of slices;"
-            f" {'one file was' if copies == 1 else f'{copies} files were'} left out.",
-            FileWarning,
-            stacklevel=4,
+            f" {'one file was' if copies == 1 else f'{copies} files were'} left out."
         )
     return kept
 
@@ -284,29 +269,32 @@ def _same_image(one: _Slice, other: _Slice, folder: Path) -> bool:
 
 def _one_a_position(slices: list[_Slice], kind: str, folder: Path) -> list[_Slice]:
     """One slice for each position in order: those of that kind, where there are several everywhere."""
-    groups = positions([one.plane for one in slices])
+    groups = positions(slices)
     most = max(map(len, groups))
-    stacks: dict[str, list[_Slice]] = {}
-    for tag, title in KINDS.items():
-        by_value: dict[str, list[_Slice]] = defaultdict(list)
-        for index in [index for group in groups for index in group]:
-            by_value[text_of(slices[index].metadata.get(tag, ""))].append(slices[index])
-        if len(by_value) == most and all(len(part) == len(groups) for part in by_value.values()):
-            stacks = {f"{title} {value}": part for value, part in by_value.items()}
-            if all(len(positions([one.plane for one in part])) == len(groups) for part in stacks.values()):
-                break
-            stacks = {}
+    stacks = _stacks(groups, most)
     if kind:
         for name, part in stacks.items():
             if name.casefold() == kind.casefold():
                 return part
         raise InputError(f"There are no images '{kind}' in '{folder.name}'.", _choice(stacks))
     if most == 1:
-        return [slices[group[0]] for group in groups]
+        return [group[0] for group in groups]
     where = "every position" if min(map(len, groups)) == most else "some positions"
     raise VolumeError(
         f"The DICOM series in '{folder.name}' has {most} images at {where}, which differ.", _choice(stacks)
     )
+
+
+def _stacks(groups: list[list[_Slice]], count: int) -> dict[str, list[_Slice]]:
+    """What tells `count` images at every position apart, such as "echo time 10", and the slices of each."""
+    for tag, title in KINDS.items():
+        stacks: dict[str, list[_Slice]] = defaultdict(list)
+        for one in (one for group in groups for one in group):
+            stacks[f"{title} {text_of(one.metadata.get(tag, ''))}"].append(one)
+        whole = (len(part) == len(positions(part)) == len(groups) for part in stacks.values())
+        if len(stacks) == count and all(whole):
+            return stacks
+    return {}
 
 
 def _choice(stacks: dict[str, list[_Slice]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,23 +35,14 @@ class Drawing:
     color: tuple[float, float, float] = DEFAULT_COLOR
     terminology: str = ""
     plane: str | None = None
-    not_here: tuple[int, ...] = ()
+    not_here: Sequence[int] = ()
 
     @classmethod
-    def of_mask(
-        cls,
-        mask: np.ndarray,
-        shape: Triple,
-        *,
-        name: str = "structure",
-        color: tuple[float, float, float] = DEFAULT_COLOR,
-        terminology: str = "",
-        plane: str | None = None,
-        not_here: Sequence[int] = (),
-    ) -> Drawing:
+    def of_mask(cls, mask: np.ndarray, shape: Triple, **described: Any) -> Drawing:
         """What is not 0 in a mask on the grid of a volume of that (K, J, I) shape.
 
-        Raises MaskError for a mask that is empty, not finite, of another shape or of several labels.
+        described: name, color, terminology, plane and not_here. Raises MaskError for a mask that is empty,
+        not finite, of another shape or of several labels.
         """
         mask = np.asarray(mask)
         if mask.shape != shape:
@@ -66,7 +58,7 @@ class Drawing:
         box = Box.around(mask)
         if box.is_empty:
             raise _nothing_drawn()
-        return cls(box, name, color, terminology, plane, tuple(not_here))
+        return cls(box, **described)
 
     def slices(self, grid: Volume, orientation: Orientation) -> DrawnSlices:
         """Its slices on a canonical grid, whose array is not looked at; orientation: from native axes.
@@ -74,14 +66,14 @@ class Drawing:
         Raises MaskError for a drawing outside of the grid or a slice that the grid does not have, InputError
         for an unknown plane.
         """
-        native = [grid.shape[orientation.axes.index(axis)] for axis in range(3)]
-        inside = self.box.clipped((native[0], native[1], native[2]))
+        k, j, i = (grid.shape[orientation.axes.index(axis)] for axis in range(3))
+        inside = self.box.clipped((k, j, i))
         if inside.is_empty:
             raise MaskError(
                 f"The drawing '{self.name}' lies outside of the volume.",
                 "Choose the volume that it was drawn on.",
             )
-        box = orientation.apply_to_box(inside, (native[0], native[1], native[2]))
+        box = orientation.apply_to_box(inside, (k, j, i))
         plane, occupied = occupied_slices(box.mask, grid.spacing, self.plane)
         axis = PLANES[plane]
         rows, columns = (mm for other, mm in enumerate(grid.spacing) if other != axis)

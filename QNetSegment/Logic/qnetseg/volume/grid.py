@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,32 +53,30 @@ class InPlaneGrid:
         values are copied bit for bit.
         """
         self._require(stack, self.native_shape)
-        maps = [self._axis(axis) for axis in (0, 1)]
-        targets = np.arange(self.size)
         rows, columns = (
-            _Resampling.along(scale * targets + offset, count, order, scale if order else 1.0)
-            for (scale, offset), count in zip(maps, self.native_shape, strict=True)
+            _Resampling.along(scale * np.arange(self.size) + offset, count, order, scale if order else 1.0)
+            for count, scale, offset in self._axes()
         )
         return _resample(stack, rows, columns, fill)
 
     def to_native(self, stack: np.ndarray, fill: float = 0.0) -> np.ndarray:
         """(N, size, size) -> (N, H, W) float32, linear; native pixels outside the image get `fill`."""
         self._require(stack, (self.size, self.size))
-        maps = [self._axis(axis) for axis in (0, 1)]
         rows, columns = (
             _Resampling.along((np.arange(count) - offset) / scale, self.size, 1, 1.0)
-            for (scale, offset), count in zip(maps, self.native_shape, strict=True)
+            for count, scale, offset in self._axes()
         )
         return _resample(stack, rows, columns, fill)
 
-    def _axis(self, axis: int) -> tuple[float, float]:
-        """(scale, offset) of native index = scale * model index + offset."""
-        count = self.native_shape[axis]
-        scale = self.spacing / self.native_spacing[axis]
-        if abs(scale - 1.0) * max(count, self.size) < DRIFT_TOLERANCE:
-            # Crop or pad by whole pixels: half a pixel off centre costs nothing, interpolation blurs.
-            return 1.0, float((count - self.size) // 2)
-        return scale, (count - 1) / 2 - scale * (self.size - 1) / 2
+    def _axes(self) -> Iterator[tuple[int, float, float]]:
+        """(pixels, scale, offset) of rows and columns: native index = scale * model index + offset."""
+        for count, mm in zip(self.native_shape, self.native_spacing, strict=True):
+            scale = self.spacing / mm
+            if abs(scale - 1.0) * max(count, self.size) < DRIFT_TOLERANCE:
+                # Crop or pad by whole pixels: half a pixel off centre costs nothing, interpolation blurs.
+                yield count, 1.0, float((count - self.size) // 2)
+            else:
+                yield count, scale, (count - 1) / 2 - scale * (self.size - 1) / 2
 
     @staticmethod
     def _require(stack: np.ndarray, shape: tuple[int, int]) -> None:

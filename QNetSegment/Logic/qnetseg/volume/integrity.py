@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import struct
 import warnings
 import zlib
 from itertools import islice
@@ -19,9 +18,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from .nifti import CHUNK, CODES, FORMS, HEADER_BYTES, byte_order, inflated, read_header
+from .nifti import CHUNK, inflated, read_header
 
-SINGLE_FILE = b"n+1"
 NIFTI_FLOATS = {16: "f4", 64: "f8", 32: "f4", 1792: "f8"}
 """Real and complex datatype codes and what they are made of."""
 
@@ -58,29 +56,19 @@ class DamagedError(Exception):
     """The file is not complete or does not follow its format; the message names the reason."""
 
 
-class DataNameError(Exception):
-    """The header names its data file with signs that the library reads as code; the message is the name."""
+class RefusedError(Exception):
+    """A file that is whole, and must not be read: what it does, and what to do about it."""
 
 
-class NotFiniteError(Exception):
-    """The file holds NaN or infinite values."""
+def require_whole(path: Path, reader: str) -> None:
+    """Raise DamagedError for a file whose voxels are not all there and intact; reader: ITK's for its format.
 
-
-def require_whole(path: Path) -> None:
-    """Raise DamagedError for a NIfTI, NRRD or MetaImage file whose voxels are not all there and intact.
-
-    NaN and infinite values in a NIfTI raise NotFiniteError, a data file's name that would crash the library
-    DataNameError. Other formats pass, and so does what is odd but can be read.
+    NaN and infinite values in a NIfTI, and a data file's name that would crash the library, raise
+    RefusedError. What is odd but can be read passes.
     """
-    name = path.name.lower()
     try:
-        if name.endswith((".nii", ".nii.gz")):
-            _require_whole_nifti(path)
-        elif name.endswith((".nrrd", ".nhdr")):
-            _require_whole_nrrd(path)
-        elif name.endswith((".mha", ".mhd")):
-            _require_whole_metaimage(path)
-    except (OSError, EOFError, zlib.error, struct.error, ValueError, OverflowError) as error:
+        _CHECKS[reader](path)
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise DamagedError(str(error)) from error
 
 
@@ -108,32 +96,31 @@ def require_whole_dicom(path: Path) -> None:
 
 def _require_whole_nifti(path: Path) -> None:
     header = read_header(path)
-    order = byte_order(header)
-    if order is None:
-        raise DamagedError("no NIfTI-1 header")
-    dims = struct.unpack_from(order + "8h", header, 40)
-    if not 1 <= dims[0] <= 7 or min(dims[1:4]) < 1:
+    dimensions, *dims = header["dim"].tolist()
+    if not 1 <= dimensions <= 7 or min(dims[:3]) < 1:
         raise DamagedError("the header's dimensions are impossible")
-    has_quaternion, has_matrix = struct.unpack_from(order + CODES[1], header, CODES[0])
-    placement = struct.unpack_from(order + FORMS[1], header, FORMS[0])  # quaternion and offset, then matrix
-    used = [placement[:6]] * (has_quaternion > 0) + [placement[6:]] * (has_matrix > 0)
-    if used and not any(all(map(math.isfinite, form)) for form in used):
+    used = [np.append(header["quatern"], header["qoffset"])] if header["qform_code"] > 0 else []
+    used += [header["srow"]] if header["sform_code"] > 0 else []
+    if used and not any(np.isfinite(form).all() for form in used):
         raise DamagedError("the header's matrix is not finite")
 
-    code, bits = struct.unpack_from(order + "2h", header, 70)
-    (offset,) = struct.unpack_from(order + "f", header, 108)
-    if header[344:347] == SINGLE_FILE and not offset >= HEADER_BYTES:
+    code, offset = int(header["datatype"]), float(header["vox_offset"])
+    if header["magic"] == b"n+1" and not offset >= header.nbytes:
         raise DamagedError("the header's offset is impossible")  # ITK would take the header for voxels
+    order = header.dtype["vox_offset"].byteorder
     dtype = np.dtype(order + NIFTI_FLOATS[code]) if code in NIFTI_FLOATS else None
-    shape = [max(count, 1) for count in dims[1 : dims[0] + 1]]  # ITK reads 0 time points as one
-    missing = math.prod(shape) * NIFTI_BITS.get(code, bits) // 8
+    shape = [max(count, 1) for count in dims[:dimensions]]  # ITK reads 0 time points as one
+    missing = math.prod(shape) * NIFTI_BITS.get(code, int(header["bitpix"])) // 8
     rest, skip = b"", int(offset)
     for chunk in inflated(path):  # to the end: the checksum comes last
         rest, skip = rest + chunk[skip:], max(skip - len(chunk), 0)
         if dtype and missing > 0:
             count = min(len(rest), missing) // dtype.itemsize
             if not np.isfinite(np.frombuffer(rest, dtype, count)).all():
-                raise NotFiniteError
+                raise RefusedError(
+                    "contains values that are not finite numbers (NaN or infinite)",
+                    "Replace them, for example by 0, and try again.",
+                )
             missing, rest = missing - count * dtype.itemsize, rest[count * dtype.itemsize :]
         else:
             missing, rest = missing - len(rest), b""
@@ -149,7 +136,7 @@ def _require_whole_nrrd(path: Path) -> None:
             if line.lower().startswith((b"data file:", b"datafile:")):
                 data = line.partition(b":")[2].strip()
                 if re.search(rb"%\d*[du]", data) and not NRRD_PATTERN.fullmatch(data):
-                    raise DataNameError(data.decode("utf-8", "replace"))
+                    raise _refused_name(data.decode("utf-8", "replace"))
                 return _require_file(path.parent / os.fsdecode(data))
             compressed = compressed or line.lower() in (b"encoding: gzip", b"encoding: gz")
         if compressed:
@@ -186,21 +173,28 @@ def _require_file(path: Path) -> None:
 def _numbered(data: str, count: int) -> list[str]:
     """Names of the files, one for each of `count` slices, that a name with a % stands for.
 
-    MetaIO puts numbers into it as C's printf does, and divides by a step that may be 0: DataNameError for
+    MetaIO puts numbers into it as C's printf does, and divides by a step that may be 0: RefusedError for
     names with which that would end the process or give wrong slices.
     """
     found = METAIMAGE_PATTERN.fullmatch(data)
     if found is None:
-        raise DataNameError(data)
+        raise _refused_name(data)
     first = int(found["first"] or 1)
     last = int(found["last"] or first + count - 1)
     step = int(found["step"] or (last - first) // count if found["last"] else 1)
     if step == 0:
-        raise DataNameError(data)
+        raise _refused_name(data)
     numbers = range(first, last + 1, step)
     if len(numbers) < count:
         raise DamagedError(f"{len(numbers)} files for {count} slices")
     return [found["name"] % number for number in numbers[:count]]
+
+
+def _refused_name(data: str) -> RefusedError:
+    return RefusedError(
+        f"names its data file '{data}', whose % is read as a number's place",
+        "Rename the data file without %, also in the header.",
+    )
 
 
 def _listed(file: IO[bytes], data: str, shape: list[int]) -> tuple[list[str], list[int]]:
@@ -268,7 +262,7 @@ def _require_elements(file: IO[bytes], header: dict[str, str], shape: list[int])
             )  # MetaIO would inflate it, too
         held = _inflated_size(file, size if size > 0 else None)
     else:
-        held = _rest(file)
+        held = os.fstat(file.fileno()).st_size - file.tell()
     if held < expected:
         raise DamagedError(f"{expected} bytes expected, {held} found")
 
@@ -285,5 +279,9 @@ def _inflated_size(file: IO[bytes], size: int | None = None) -> int:
     return held
 
 
-def _rest(file: IO[bytes]) -> int:
-    return os.fstat(file.fileno()).st_size - file.tell()
+_CHECKS = {
+    "NiftiImageIO": _require_whole_nifti,
+    "NrrdImageIO": _require_whole_nrrd,
+    "MetaImageIO": _require_whole_metaimage,
+    "GDCMImageIO": require_whole_dicom,
+}

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
 
 from ..atomic import replacing
-from ..errors import FileWarning, InputError, MaskError, OutputError, VolumeError
+from ..errors import InputError, MaskError, OutputError, VolumeError, tell_oddity
 from .dicom import read_file, read_series
-from .itk import RawImage, is_dicom, read_image, require_text, to_image, write_image
+from .itk import DICOM, RawImage, format_of, read_image, require_text, to_image, write_image
 from .labels import require_drawing
-from .matching import on_grid_of, require_same_grid
 from .nifti import ENDINGS as NIFTI_ENDINGS
 from .nifti import Placement, read_placement, restore_placement, same_place
-from .segfile import LabelMap, SegmentInfo, is_described, merge_layers, segment_metadata
+from .segfile import LabelMap, is_described, merge_layers, segment_metadata
 from .volume import Volume, axis_directions, checked_matrix
 
 SEGMENTATION_ENDING = ".seg.nrrd"
@@ -39,10 +37,9 @@ def read_volume(path: PathLike, series: str | None = None) -> Volume:
         raw, name = read_series(path, series)
     elif series is not None:
         raise InputError(f"'{path}' is a file, in which no series can be chosen.", "Choose its folder.")
-    elif is_dicom(path):
-        raw, name = read_file(path), _stem(path)
     else:
-        raw, name = read_image(path, as_float=True, vectors=False, error=VolumeError), _stem(path)
+        raw = read_file(path) if format_of(path, VolumeError) == DICOM else read_image(path)
+        name = _stem(path)
     return Volume.checked(raw.array, raw.ijk_to_ras, name, _placement(path, raw))
 
 
@@ -58,9 +55,9 @@ def read_labelmap(path: PathLike, segment: str | int | None = None, *, drawn: bo
     require_text(path, InputError)
     if path.is_dir():
         raise InputError(f"'{path}' is a folder.", "Choose a label image or a .seg.nrrd file.")
-    if is_dicom(path):
+    if format_of(path, InputError) == DICOM:
         raise InputError(f"'{path.name}' is a DICOM file.", "Save it in Slicer as a .seg.nrrd file first.")
-    raw = read_image(path, as_float=False, vectors=True, error=InputError)
+    raw = read_image(path, labels=True)
     whole = _whole(raw.array, path)
     if drawn:
         require_drawing(whole, path.name)
@@ -82,11 +79,9 @@ def _placement(path: Path, raw: RawImage) -> Placement | None:
         return None
     placement = read_placement(path, raw.ijk_to_ras, raw.array.shape)
     if placement is not None:
-        warnings.warn(
+        tell_oddity(
             f"'{path.name}' states {placement.states}, and programs place it differently; it is taken where"
-            " Slicer shows it.",
-            FileWarning,
-            stacklevel=3,
+            " Slicer shows it."
         )
     return placement
 
@@ -110,18 +105,15 @@ def write_labelmap(path: PathLike, labelmap: LabelMap) -> None:
         raise OutputError("Only a 3-D array of whole numbers can be written as a label map.")
     low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
     dtype = next(kind for kind in (np.uint8, np.int16, np.int32) if _holds(kind, low, high))
-    ending = _ending(path)
-    metadata = segment_metadata(labelmap) if ending == SEGMENTATION_ENDING else {}
-    _write(path, ending, array.astype(dtype), labelmap.ijk_to_ras, metadata, labelmap.placement)
+    metadata = segment_metadata(labelmap) if _ending(path) == SEGMENTATION_ENDING else {}
+    _write(path, array.astype(dtype), labelmap, metadata)
 
 
 def write_volume(path: PathLike, volume: Volume) -> None:
     """Write a float32 image as .nii.gz, .nii, .nrrd or .mha, compressed and atomic; OutputError otherwise."""
-    ending = _ending(path)
-    if ending == SEGMENTATION_ENDING:
+    if _ending(path) == SEGMENTATION_ENDING:
         raise OutputError(f"'{path}' is the name of a segmentation, not of an image.", "End it with .nrrd.")
-    array = volume.array.astype(np.float32, copy=False)
-    _write(path, ending, array, volume.ijk_to_ras, {}, volume.placement)
+    _write(path, volume.array.astype(np.float32, copy=False), volume, {})
 
 
 def require_storable(path: PathLike, ijk_to_ras: np.ndarray) -> None:
@@ -135,26 +127,17 @@ def require_storable(path: PathLike, ijk_to_ras: np.ndarray) -> None:
         )
 
 
-def _write(
-    path: PathLike,
-    ending: str,
-    array: np.ndarray,
-    ijk_to_ras: np.ndarray,
-    metadata: dict[str, str],
-    placement: Placement | None,
-) -> None:
-    ijk_to_ras = checked_matrix(ijk_to_ras)
+def _write(path: PathLike, array: np.ndarray, place: Volume | LabelMap, metadata: dict[str, str]) -> None:
+    """Write an array (K, J, I) that lies where `place` does; metadata: of a segmentation, else empty."""
+    ijk_to_ras = checked_matrix(place.ijk_to_ras)
     require_storable(path, ijk_to_ras)
     image = to_image(array, ijk_to_ras)
     for key, value in metadata.items():
         image.SetMetaData(key, value)
-    with replacing(path, ".nrrd" if metadata else ending) as temporary:
+    with replacing(path, ".nrrd" if metadata else _ending(path)) as temporary:
         write_image(image, temporary)
-        if (
-            ending in NIFTI_ENDINGS
-            and placement
-            and same_place(placement.ijk_to_ras, ijk_to_ras, array.shape)
-        ):
+        placement = place.placement if _ending(path) in NIFTI_ENDINGS else None
+        if placement and same_place(placement.ijk_to_ras, ijk_to_ras, array.shape):
             restore_placement(temporary, placement)
 
 
@@ -174,21 +157,5 @@ def _ending(path: PathLike) -> str:
 
 
 def _stem(path: Path) -> str:
-    name = path.name
-    for ending in ENDINGS:
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return path.stem
-
-
-__all__ = [
-    "LabelMap",
-    "SegmentInfo",
-    "on_grid_of",
-    "read_labelmap",
-    "read_volume",
-    "require_same_grid",
-    "require_storable",
-    "write_labelmap",
-    "write_volume",
-]
+    ending = next((each for each in ENDINGS if path.name.lower().endswith(each)), path.suffix)
+    return path.name[: len(path.name) - len(ending)]

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import GeometryError, InputError, QNetSegmentError, is_out_of_memory
+from ..errors import GeometryError, InputError, QNetSegmentError, VolumeError, is_out_of_memory
 from ..parsing import short_of_memory
-from .integrity import DamagedError, DataNameError, NotFiniteError, require_whole, require_whole_dicom
+from .integrity import DamagedError, RefusedError, require_whole
 from .volume import axis_directions, axis_spacing
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -54,38 +54,28 @@ class RawImage:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read_image(path: Path, *, as_float: bool, vectors: bool, error: type[InputError]) -> RawImage:
-    """Read a 3-D image file (a 4-D one of a single time point counts as 3-D).
+def read_image(path: Path, *, labels: bool = False) -> RawImage:
+    """Read a 3-D image file (a 4-D one of a single time point counts as 3-D) as float32.
 
-    as_float: convert to float32 while reading. vectors: accept several components per voxel.
-    Raises `error` in one sentence for everything that is not such an image, and GeometryError for one
-    without a usable position in space.
+    labels: keep the type of its values, and accept several components per voxel.
+    Raises VolumeError, or InputError for labels, in one sentence for everything that is not such an image,
+    and GeometryError for one without a usable position in space.
     """
-    require_text(path, error)
+    error = InputError if labels else VolumeError
     reader = sitk.ImageFileReader()
-    reader.SetImageIO(_format(path, error))
+    reader.SetImageIO(format_of(path, error))
     reader.SetFileName(str(path))
     try:
-        if reader.GetImageIO() == DICOM:
-            require_whole_dicom(path)
-        else:
-            require_whole(path)
+        require_whole(path, reader.GetImageIO())
         with quiet():
             reader.ReadImageInformation()
-            _require_scalar_volume(reader, path, vectors, error)
-            if as_float:
+            _require_scalar_volume(reader, path, labels, error)
+            if not labels:
                 reader.SetOutputPixelType(sitk.sitkFloat32)
             image = reader.Execute()
-    except NotFiniteError as cause:
-        raise error(
-            f"'{path.name}' contains values that are not finite numbers (NaN or infinite).",
-            "Replace them, for example by 0, and try again.",
-        ) from cause
-    except DataNameError as cause:
-        raise error(
-            f"'{path.name}' names its data file '{cause}', whose % is read as a number's place.",
-            "Rename the data file without %, also in the header.",
-        ) from cause
+    except RefusedError as cause:
+        what, advice = cause.args
+        raise error(f"'{path.name}' {what}.", advice) from cause
     except (DamagedError, RuntimeError, MemoryError) as cause:
         if is_out_of_memory(cause):
             raise error(*short_of_memory(path.name)) from cause
@@ -105,15 +95,6 @@ def metadata_of(image: sitk.Image | sitk.ImageFileReader) -> dict[str, str]:
     """The entries of a header whose keys are text; SimpleITK cannot be asked for others."""
     keys = [key for key in image.GetMetaDataKeys() if key.isprintable()]  # a stray byte is not printable
     return {key: image.GetMetaData(key) for key in keys}
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file that has none of the endings of `FORMATS` begins as DICOM files do."""
-    if path.name.lower().endswith(tuple(FORMATS)) or not path.is_file():
-        return False
-    with suppress(OSError), path.open("rb") as file:
-        return file.read(132).endswith(b"DICM")
-    return False
 
 
 def require_text(path: Path, error: type[QNetSegmentError]) -> None:
@@ -136,8 +117,8 @@ def require_text(path: Path, error: type[QNetSegmentError]) -> None:
         raise error(f"'{path.name}' cannot be used: {reason}.", "Choose another name.") from cause
 
 
-def _format(path: Path, error: type[InputError]) -> str:
-    """ITK's reader for an existing file."""
+def format_of(path: Path, error: type[InputError]) -> str:
+    """ITK's reader for a file, by its ending or else by how it begins; `error` where there is none."""
     if not path.is_file():
         raise error(f"The file '{path}' does not exist.")
     try:

@@ -7,24 +7,12 @@ from itertools import product
 import numpy as np
 
 from ..errors import GeometryError
-from .nifti import Placement, corner_shift
+from .nifti import corner_shift
 from .segfile import LabelMap
 from .volume import Volume
 
 # Corners of two grids may differ by this share of a voxel: files store geometry in float32 or in decimals.
 GRID_TOLERANCE = 0.02
-
-
-def require_same_grid(labelmap: LabelMap, volume: Volume) -> None:
-    """GeometryError unless the voxels are the volume's: same shape, corners within 2 % of a voxel.
-
-    Where a NIfTI file has two positions, either may be meant.
-    """
-    if labelmap.array.shape != volume.shape:
-        raise _other_shape(labelmap, volume)
-    distance = min(corner_shift(one, other, volume.shape) for one, other in _positions(labelmap, volume))
-    if distance > GRID_TOLERANCE:
-        raise _mismatch(volume, f"its voxels lie up to {distance:.3g} voxels beside the volume's")
 
 
 def on_grid_of(labelmap: LabelMap, volume: Volume, crop: bool = True) -> LabelMap:
@@ -49,12 +37,11 @@ def on_grid_of(labelmap: LabelMap, volume: Volume, crop: bool = True) -> LabelMa
 
 def _positions(labelmap: LabelMap, volume: Volume) -> list[tuple[np.ndarray, np.ndarray]]:
     """Matrices (4, 4) of both that may be meant, the ones that Slicer shows first."""
-
-    def all_of(matrix: np.ndarray, placement: Placement | None) -> list[np.ndarray]:
-        return [matrix, *(placement.others if placement is not None else ())]
-
-    masks = all_of(labelmap.ijk_to_ras, labelmap.placement)
-    return list(product(masks, all_of(volume.ijk_to_ras, volume.placement)))
+    masks, volumes = (
+        [image.ijk_to_ras, *(image.placement.others if image.placement else ())]
+        for image in (labelmap, volume)
+    )
+    return list(product(masks, volumes))
 
 
 def _placed(

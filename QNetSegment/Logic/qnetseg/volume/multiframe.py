@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FileWarning, VolumeError
+from ..errors import VolumeError, tell_oddity
 from .itk import LPS_RAS, RawImage
-from .stacking import Plane, even_step, positions, require_parallel
+from .stacking import Placed, Plane, even_step, positions, require_parallel
 
 WHOLE = 0.02  # by which a stored value may be off a whole number after the scaling is undone in float32
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """Where a frame lies, and its values = slope * stored value + intercept."""
+class _Frame(Placed):
+    """Where a frame lies, and its values = slope * stored value + intercept; index: within the file."""
 
-    plane: Plane
+    index: int
     slope: float
     intercept: float
 
@@ -37,26 +37,23 @@ def ordered_frames(path: Path, raw: RawImage) -> RawImage:
     what = f"The DICOM file '{path.name}'"
     frames = _frames(path, what, raw.array.shape)
     if frames is None:
-        warnings.warn(
+        tell_oddity(
             f"'{path.name}' has {len(raw.array)} frames without positions in space; they were taken in their"
-            " order as neighbouring slices.",
-            FileWarning,
-            stacklevel=3,
+            " order as neighbouring slices."
         )
         return raw
-    planes = [frame.plane for frame in frames]
-    require_parallel(planes, f"The frames of '{path.name}'")
-    groups = positions(planes)
+    require_parallel(frames, f"The frames of '{path.name}'")
+    groups = positions(frames)
     most = max(map(len, groups))
     if most > 1:
         raise VolumeError(
             f"{what} holds several volumes: {most} frames lie at the same position.",
             "Export one volume (one echo, time or kind of image) alone.",
         )
-    order = [group[0] for group in groups]
-    step = even_step([planes[index] for index in order], f"The frames of '{path.name}'")
-    matrix = LPS_RAS @ planes[order[0]].matrix(step)
-    return RawImage(_scaled(raw.array, frames, what)[order], matrix, raw.metadata)
+    ordered = [group[0] for group in groups]
+    step = even_step(ordered, f"The frames of '{path.name}'")
+    array = _scaled(raw.array, frames, what)[[frame.index for frame in ordered]]
+    return RawImage(array, LPS_RAS @ ordered[0].plane.matrix(step), raw.metadata)
 
 
 def _frames(path: Path, what: str, shape: tuple[int, ...]) -> list[_Frame] | None:
@@ -76,7 +73,7 @@ def _frames(path: Path, what: str, shape: tuple[int, ...]) -> list[_Frame] | Non
             if not own:
                 return None
             shared = header.get("SharedFunctionalGroupsSequence") or [{}]
-            found = [_frame(part, shared[0], shape) for part in own]
+            found = [_frame(index, part, shared[0], shape) for index, part in enumerate(own)]
     except Exception as cause:  # a damaged header raises anything
         raise VolumeError(
             f"{what} does not say where its frames lie, or is damaged.", "Export it again."
@@ -86,7 +83,7 @@ def _frames(path: Path, what: str, shape: tuple[int, ...]) -> list[_Frame] | Non
     return found
 
 
-def _frame(own: Any, shared: Any, shape: tuple[int, ...]) -> _Frame:
+def _frame(index: int, own: Any, shared: Any, shape: tuple[int, ...]) -> _Frame:
     """The values of one frame; whatever is the same for all of them stands in the shared header."""
 
     def group(name: str) -> Any:
@@ -100,9 +97,9 @@ def _frame(own: Any, shared: Any, shape: tuple[int, ...]) -> _Frame:
         raise ValueError("impossible geometry")
     name = "PixelValueTransformationSequence"
     if not (own.get(name) or shared.get(name)):
-        return _Frame(plane, 1.0, 0.0)
+        return _Frame(plane, index, 1.0, 0.0)
     values = group(name)
-    return _Frame(plane, float(values.RescaleSlope), float(values.RescaleIntercept))
+    return _Frame(plane, index, float(values.RescaleSlope), float(values.RescaleIntercept))
 
 
 def _scaled(array: np.ndarray, frames: list[_Frame], what: str) -> np.ndarray:

@@ -8,8 +8,6 @@ FSL and nnU-Net the sform. Without codes ITK starts at 0, nibabel in the middle.
 from __future__ import annotations
 
 import gzip
-import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,19 +15,27 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import FileWarning
+from ..errors import tell_oddity
 
-HEADER_BYTES = 348
 CHUNK = 1 << 16  # compressed, it may inflate to a thousand times its size
 GZIP = b"\x1f\x8b"
 ENDINGS = (".nii", ".nii.gz")
 
-# Offsets and formats: qfac and voxel sizes; units; codes of qform and sform; quaternion, offset and matrix.
-SIZES, UNITS, CODES, FORMS = (76, "4f"), (123, "B"), (252, "2h"), (256, "18f")
-FIELDS = (SIZES, UNITS, CODES, FORMS)
+_FIELDS = {
+    "sizeof_hdr": ("i4", 0), "dim": ("8i2", 40), "datatype": ("i2", 70), "bitpix": ("i2", 72),
+    "pixdim": ("4f4", 76), "vox_offset": ("f4", 108), "xyzt_units": ("u1", 123), "qform_code": ("i2", 252),
+    "sform_code": ("i2", 254), "quatern": ("3f4", 256), "qoffset": ("3f4", 268), "srow": ("(3,4)f4", 280),
+    "magic": ("S3", 344),
+}  # fmt: skip
+"""Type and offset of what is used of a NIfTI-1 header."""
+
+_KINDS, _OFFSETS = zip(*_FIELDS.values(), strict=True)
+HEADER = np.dtype({"names": list(_FIELDS), "formats": _KINDS, "offsets": _OFFSETS, "itemsize": 348})
+PLACING = ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern", "qoffset", "srow")
+"""Fields that say where a file lies."""
 
 UNIT_OF_LENGTH = 0b111  # bits of the units
-OTHER_UNITS = {1: 1000.0, 3: 0.001}  # metres and micrometres in mm; ITK heeds them, others may not
+OTHER_UNITS = (1, 3)  # metres and micrometres; ITK heeds them, others may not
 
 APART = 0.02  # voxels by which corners may differ between equal matrices; headers store float32
 
@@ -39,13 +45,13 @@ class Placement:
     """The position of a NIfTI file that programs read in several ways.
 
     ijk_to_ras: (4, 4), the way of ITK and Slicer; others: further (4, 4) that programs take.
-    states: what is odd, in words. fields: the header's values of `FIELDS`.
+    states: what is odd, in words. header: of the file.
     """
 
     ijk_to_ras: np.ndarray
     others: tuple[np.ndarray, ...]
     states: str
-    fields: tuple[tuple[float, ...], ...]
+    header: np.void
 
 
 def inflated(path: Path) -> Iterator[bytes]:
@@ -69,41 +75,34 @@ def inflated(path: Path) -> Iterator[bytes]:
                 yield inflater.decompress(chunk)
                 chunk = inflater.unused_data or file.read(CHUNK)
         if chunk.strip(b"\0"):
-            warnings.warn(
-                f"'{path.name}' has something behind its compressed data, which was left out.",
-                FileWarning,
-                stacklevel=2,
-            )
+            tell_oddity(f"'{path.name}' has something behind its compressed data, which was left out.")
 
 
-def read_header(path: Path) -> bytes:
-    """The first bytes of a NIfTI file; fewer than `HEADER_BYTES` of a file that is cut."""
-    header = b""
+def read_header(path: Path) -> np.void:
+    """The fields of a NIfTI-1 header, in the file's byte order. Raises ValueError for any other file."""
+    start = b""
     for chunk in inflated(path):
-        header += chunk
-        if len(header) >= HEADER_BYTES:
+        start += chunk
+        if len(start) >= HEADER.itemsize:
             break
-    return header[:HEADER_BYTES]
+    return np.frombuffer(start, _header_type(start), 1)[0]
 
 
-def byte_order(header: bytes) -> str | None:
-    """Byte order of a NIfTI-1 header, "<" or ">"; None for anything else."""
-    return next((o for o in "<>" if struct.unpack_from(o + "i", header)[0] == HEADER_BYTES), None)
+def _header_type(start: bytes | bytearray) -> np.dtype:
+    for kind in (HEADER.newbyteorder("<"), HEADER.newbyteorder(">")):
+        if len(start) >= kind.itemsize and np.frombuffer(start, kind, 1)["sizeof_hdr"] == kind.itemsize:
+            return kind
+    raise ValueError("no NIfTI-1 header")
 
 
 def read_placement(path: Path, ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -> Placement | None:
     """The file's placement if it can be read in several ways; ijk_to_ras: ITK's; shape: (K, J, I)."""
     header = read_header(path)
-    order = byte_order(header)
-    if order is None:
-        return None
-    fields = tuple(struct.unpack_from(order + layout, header, offset) for offset, layout in FIELDS)
-    sizes, (units,), codes, forms = fields
-    candidates = [_quaternion_matrix(sizes, forms)] if codes[0] > 0 else []
-    if codes[1] > 0:
-        candidates.append(np.vstack([np.reshape(forms[6:], (3, 4)), (0.0, 0.0, 0.0, 1.0)]))
+    candidates = [_quaternion_matrix(header)] if header["qform_code"] > 0 else []
+    if header["sform_code"] > 0:
+        candidates.append(np.vstack([header["srow"].astype(float), (0.0, 0.0, 0.0, 1.0)]))
     if not candidates:
-        candidates.append(_centred_matrix(sizes, shape))
+        candidates.append(_centred_matrix(header, shape))
     others = tuple(
         matrix
         for matrix in candidates
@@ -111,10 +110,12 @@ def read_placement(path: Path, ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -
     )
     if not others:
         return None
-    states = "two positions in space" if any(codes) else "no position in space"
-    if units & UNIT_OF_LENGTH in OTHER_UNITS:
+    states = "two positions in space"
+    if not header["qform_code"] and not header["sform_code"]:
+        states = "no position in space"
+    if int(header["xyzt_units"]) & UNIT_OF_LENGTH in OTHER_UNITS:
         states = "its position in another unit than mm"
-    return Placement(ijk_to_ras, others, states, fields)
+    return Placement(ijk_to_ras, others, states, header)
 
 
 def same_place(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> bool:
@@ -134,34 +135,32 @@ def corner_shift(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> 
 
 def restore_placement(path: Path, placement: Placement) -> None:
     """Write a placement's fields into the header of a whole NIfTI file."""
-    whole = b"".join(inflated(path))
-    order, content = byte_order(whole), bytearray(whole)
-    for (offset, layout), values in zip(FIELDS, placement.fields, strict=True):
-        struct.pack_into(f"{order}{layout}", content, offset, *values)
+    content = bytearray().join(inflated(path))
+    header = np.frombuffer(content, _header_type(content), 1)
+    for field in PLACING:
+        header[field] = placement.header[field]
     compressed = path.name.lower().endswith(".gz")
     path.write_bytes(gzip.compress(content, 6, mtime=0) if compressed else content)
 
 
-def _quaternion_matrix(sizes: tuple[float, ...], forms: tuple[float, ...]) -> np.ndarray:
+def _quaternion_matrix(header: np.void) -> np.ndarray:
     """Matrix of the qform, by the rules of nifti1.h."""
-    b, c, d = forms[:3]
+    from scipy.spatial.transform import Rotation  # slow, and few files need it
+
+    b, c, d = header["quatern"].astype(float)
     a = max(0.0, 1.0 - b * b - c * c - d * d) ** 0.5
-    turn = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
+    qfac, *sizes = header["pixdim"].astype(float)
     matrix = np.eye(4)
-    matrix[:3, :3] = turn * (sizes[1], sizes[2], sizes[3] * (-1.0 if sizes[0] < 0 else 1.0))
-    matrix[:3, 3] = forms[3:6]
+    matrix[:3, :3] = Rotation.from_quat([b, c, d, a]).as_matrix() * sizes
+    matrix[:3, 2] *= -1.0 if qfac < 0 else 1.0
+    matrix[:3, 3] = header["qoffset"]
     return matrix
 
 
-def _centred_matrix(sizes: tuple[float, ...], shape: tuple[int, ...]) -> np.ndarray:
+def _centred_matrix(header: np.void, shape: tuple[int, ...]) -> np.ndarray:
     """What nibabel takes without codes: x runs to the left, the middle of the volume is at 0."""
-    step = np.array([-1.0, 1.0, 1.0]) * [abs(mm) or 1.0 for mm in sizes[1:]]
+    sizes = np.abs(header["pixdim"][1:].astype(float))
+    step = np.where(sizes == 0, 1.0, sizes) * (-1.0, 1.0, 1.0)
     matrix = np.diag([*step, 1.0])
     matrix[:3, 3] = -step * (np.array(shape[::-1]) - 1) / 2
     return matrix

@@ -84,6 +84,4 @@ def _sampled(array: np.ndarray) -> np.ndarray:
 def _percentile(array: np.ndarray, percent: float) -> float:
     """The value at `percent` of the sorted voxels (the lower of two neighbours)."""
     rank = int((array.size - 1) * percent / 100.0)
-    flat = array.flatten()
-    flat.partition(rank)
-    return float(flat[rank])
+    return float(np.partition(array, rank, axis=None)[rank])

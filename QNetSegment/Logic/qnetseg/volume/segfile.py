@@ -8,12 +8,11 @@ from __future__ import annotations
 import colorsys
 import re
 import unicodedata
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import FileWarning, MaskError
+from ..errors import MaskError, tell_oddity
 from .nifti import Placement
 
 TERMINOLOGY_TAG = "TerminologyEntry"
@@ -215,11 +214,9 @@ def _chosen(stored: list[_Stored], segment: str | int) -> _Stored:
     named = [part for part in stored if part.info.name == wanted and not isinstance(segment, int)]
     labelled = [part for part in stored if str(part.info.label) == wanted]
     if named and labelled and named != labelled:
-        warnings.warn(
+        tell_oddity(
             f"'{wanted}' is the name of a segment and the label of the segment '{labelled[0].info.name}';"
-            " the name counts.",
-            FileWarning,
-            stacklevel=2,
+            " the name counts."
         )
     for matches in (named, labelled):
         if len(matches) == 1:

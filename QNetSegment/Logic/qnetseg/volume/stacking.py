@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -49,10 +49,20 @@ class Plane:
         return matrix
 
 
-def require_parallel(planes: Sequence[Plane], what: str) -> None:
+@dataclass(frozen=True)
+class Placed:
+    """A slice or a frame: an image that lies somewhere."""
+
+    plane: Plane
+
+
+Image = TypeVar("Image", bound=Placed)
+
+
+def require_parallel(images: Sequence[Placed], what: str) -> None:
     """GeometryError for planes of other sizes, spacings or directions than the first one's."""
-    first = planes[0]
-    for plane in planes:
+    first = images[0].plane
+    for plane in (image.plane for image in images):
         turned = np.abs(plane.directions - first.directions).max()
         stretched = max(abs(a / b - 1.0) for a, b in zip(plane.spacing, first.spacing, strict=True))
         if plane.size != first.size or turned > PARALLEL or stretched > PARALLEL:
@@ -62,27 +72,28 @@ def require_parallel(planes: Sequence[Plane], what: str) -> None:
             )
 
 
-def positions(planes: Sequence[Plane]) -> list[list[int]]:
-    """Indices of the planes along the normal, those at one position together."""
-    heights = np.array([plane.origin for plane in planes]) @ planes[0].normal
+def positions(images: Sequence[Image]) -> list[list[Image]]:
+    """The images along the normal, those at one position together."""
+    first = images[0].plane
+    heights = np.array([image.plane.origin for image in images]) @ first.normal
     order = np.argsort(heights, kind="stable").tolist()
     gaps = np.diff(heights[order])
-    rounding = ROUNDING * min(planes[0].spacing)
+    rounding = ROUNDING * min(first.spacing)
     apart = gaps[gaps > rounding]
     least = max(rounding, SAME_POSITION * float(np.median(apart))) if len(apart) else rounding
-    groups = [order[:1]]
-    for (_, index), gap in zip(pairwise(order), gaps, strict=True):
+    groups: list[list[Image]] = [[images[order[0]]]]
+    for index, gap in zip(order[1:], gaps, strict=True):
         if gap > least:
             groups.append([])
-        groups[-1].append(index)
+        groups[-1].append(images[index])
     return groups
 
 
-def even_step(planes: Sequence[Plane], what: str) -> np.ndarray:
-    """(3,) LPS step in mm between planes in order; of one plane its normal, 1 mm. GeometryError if uneven."""
-    if len(planes) == 1:
-        return planes[0].normal
-    steps = np.diff(np.array([plane.origin for plane in planes]), axis=0)
+def even_step(images: Sequence[Placed], what: str) -> np.ndarray:
+    """(3,) LPS step in mm between images in order; of one its normal, 1 mm. GeometryError if uneven."""
+    if len(images) == 1:
+        return images[0].plane.normal
+    steps = np.diff(np.array([image.plane.origin for image in images]), axis=0)
     mean: np.ndarray = steps.mean(axis=0)
     if np.linalg.norm(steps - mean, axis=1).max() > UNEVENNESS * np.linalg.norm(mean):
         raise GeometryError(

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..atomic import replacing
-from ..errors import InputError, MaskError
+from ..errors import InputError, MaskError, OutputError
 from ..parsing import number, parse_json, parsing, short_text, whole
 from .drawing import DEFAULT_COLOR, Drawing
 from .normalise import TOP_PERCENT, normalise
-from .npz import Archive
+from .npz import Archive, are_too_large
 from .orientation import ANATOMICAL_AXES, PLANES, Orientation, array_axes, canonical
 from .volume import MIN_DETERMINANT, Volume
 
@@ -120,6 +120,13 @@ class SupportSet:
             arrays[f"mask_{n}"] = np.asarray(part.mask, np.uint8)
         with replacing(path, ".npz", mode) as temporary:
             np.savez_compressed(temporary, **arrays)
+            if are_too_large([array.nbytes for array in arrays.values()], temporary.stat().st_size):
+                rows, columns = self.slices[0].image.shape
+                raise OutputError(
+                    f"'{path}' could not be written: its drawn slices ({len(self.slices)}, of"
+                    f" {rows} x {columns} pixels) are larger than a support file may hold.",
+                    "Crop the volume around the structure, and draw on the cropped one.",
+                )
             try:
                 SupportSet.load(temporary)
             except InputError as error:

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from qnetseg.provenance import revision
+from qnetseg_lab.provenance import revision
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 

@@ -1,4 +1,4 @@
-"""Where figures and weights come from: the code's revision, the machine, and its memory. Needs no torch."""
+"""Where figures and weights come from: the code's revision, the machine, and its memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import qnetseg
 
-def revision(module: str | Path = __file__) -> str:
+
+def revision(module: str | Path = qnetseg.__file__) -> str:
     """Git revision of the project, "+" if its files were changed since; "unknown" outside a checkout.
 
     A working tree added with `git worktree` is a checkout, too. module: a file of the project, which tells
