@@ -105,6 +105,6 @@ def test_it_can_be_cancelled_while_bodies_are_laid_over_each_other(patients, mon
     def cancelled(*_):
         raise Cancelled("enough")
 
-    monkeypatch.setattr("qnetseg.segment.across.align", cancelled)
+    monkeypatch.setattr("qnetseg.segment.example.align", cancelled)
     with pytest.raises(Cancelled):
         segment_volume(support, query, simple_networks(), EXACT, drawn_on=drawn_on)

@@ -26,12 +26,14 @@ from .confidence import Trust, expected_overlap
 from .correspondence import Correspondence, correspond
 from .decide import connected_parts, within_reach
 from .drawn import propagate
-from .example import Alignment, Anatomy, Example
+from .example import Anatomy, Example
+from .images import model_grid
 from .inference import Runner
 from .job import Job
 from .options import SegmentOptions
 from .overlap import dice
-from .presence import Signs, probability as presence_of
+from .presence import Signs
+from .presence import probability as presence_of
 from .propagator import Propagator
 from .query import Query, Stack
 from .scenes import Known
@@ -55,26 +57,31 @@ class Searcher:
 
     qnet: Runner[QNet]
     propagator: Propagator
-    grid: InPlaneGrid
     query: Query
+    options: SegmentOptions
+    job: Job
 
 
-def other_volume(
-    searcher: Searcher, stack: Stack, examples: Sequence[Example], options: SegmentOptions, job: Job
-) -> Prediction:
+def other_volume(searcher: Searcher, examples: Sequence[Example]) -> Prediction:
     """Find the structure in another patient's volume, after one example or several.
 
-    Where nothing is found the prediction of Q-Net stays as it is.
+    Slices are those of the first example's plane. Where nothing is found the prediction of Q-Net stays as it
+    is.
     """
-    search = _Search(searcher, stack, options, job)
-    seen = [search.look(example) for example in examples]
-    ways = [way for one in seen for way in search.ways(one)]
-    best = max(seen, key=lambda one: one.confidence)
-    if not ways:
-        return best.predicted
-    found, trust = search.agreed(ways)
-    signs = search.signs(best, [way for way in ways if way.seen is best], found)
-    return replace(best.predicted, probability=found, trust=trust, presence=presence_of(signs))
+    searches = [_Search(searcher, example) for example in examples]
+    seen = [search.look() for search in searches]
+    ways = [list(search.ways(one)) for search, one in zip(searches, seen, strict=True)]
+    if not any(ways):
+        return seen[0].predicted
+    main = searches[0]
+    together = [main.adopted(way, search) for search, own in zip(searches, ways, strict=True) for way in own]
+    found, trust = main.agreed(together)
+    presence = max(
+        presence_of(search.signs(one, own, search.adopted_probability(found, main)))
+        for search, one, own in zip(searches, seen, ways, strict=True)
+        if own
+    )
+    return replace(seen[0].predicted, probability=found, trust=trust, presence=presence)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +107,21 @@ def _seed(probability: np.ndarray, usual: float, alike: np.ndarray | float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
+class _Place:
+    """Where an alignment puts the example's structure.
+
+    Attributes:
+        there: (S, H, W) float32 in the volume.
+        expected_ml: volume of the example's structure.
+        share: how much of it lies on slices that the volume has.
+    """
+
+    there: np.ndarray
+    expected_ml: float
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
 class _Seen:
     """What an example says of a volume.
 
@@ -108,91 +130,74 @@ class _Seen:
         by_qnet: (S, H, W) float32, its probability alone.
         described: both along the same axes.
         alike: similarity of the drawn places to each slice, and of their surroundings.
-        place: (S, H, W) float32 of the structure by the alignment; None where that is not known.
         usual: area of the drawings in pixels of the stack.
         first: where Q-Net and similarity would begin; None where they find nothing.
-        expected_ml: volume of the example's structure; None where that is not known.
+        place: None where only the drawn slices are known.
     """
 
     predicted: Prediction
     by_qnet: np.ndarray
     described: Described
     alike: Correspondence
-    place: np.ndarray | None
     usual: float
     first: _Seed | None
-    expected_ml: float | None
-
-    @property
-    def confidence(self) -> float:
-        return 0.0 if self.first is None else self.first.confidence
+    place: _Place | None
 
 
 @dataclass(frozen=True, eq=False)
 class _Way:
-    """A result: mask (S, H, W) bool, and the Dice of the way back."""
+    """A result and how far to trust it: mask (S, H, W) bool; the Dice of the way back and of the place."""
 
-    seen: _Seen
     mask: np.ndarray
-    back: float
-
-    @property
-    def trust(self) -> float:
-        """Dice of the way back, and of the place; where that is not known, as if it were as good."""
-        at_place = self.back if self.seen.place is None else dice(self.mask, self.seen.place > 0.5)
-        return self.back + at_place
+    trust: float
 
 
 class _Search:
-    """One structure in one volume."""
+    """One example in one volume."""
 
-    def __init__(self, searcher: Searcher, stack: Stack, options: SegmentOptions, job: Job) -> None:
-        self.searcher, self.stack, self.options, self.job = searcher, stack, options, job
+    def __init__(self, searcher: Searcher, example: Example) -> None:
+        self.searcher, self.example = searcher, example
+        self.stack = searcher.query.stack(example.support)
+        self.grid = model_grid(example.support, self.stack, searcher.qnet.network.config)
 
-    def look(self, example: Example) -> _Seen:
-        """Compare the volume with an example."""
-        searcher, stack, support, job = self.searcher, self.stack, example.support, self.job
+    def look(self) -> _Seen:
+        """Compare the volume with the example."""
+        searcher, stack, support, job = self.searcher, self.stack, self.example.support, self.searcher.job
         qnet, every = searcher.qnet, np.arange(len(stack.slices))
-        anatomy = None if example.volume is None else Anatomy.of(example, qnet, job)
-        seen_as = (support.plane, support.axes.tobytes(), searcher.grid, qnet.device.type, qnet.precision)
-        kept = searcher.query.features(qnet.original, seen_as, len(every))
-        basis = None if anatomy is None else anatomy.basis
+        anatomy = None if self.example.volume is None else Anatomy.of(self.example, qnet, job)
+        seen_as = (support.plane, support.axes.tobytes(), self.grid, qnet.device.type, qnet.precision)
         predicted = predict(
-            *(qnet, stack, searcher.grid, support, every, self.options, job),
+            *(qnet, stack, self.grid, support, every, searcher.options, job),
             described=True,
-            kept=kept,
-            basis=basis,
+            kept=searcher.query.features(qnet.original, seen_as, len(every)),
+            basis=None if anatomy is None else anatomy.basis,
         )
         described, by_qnet = predicted.described, predicted.probability
         assert described is not None
         alike = correspond(described.query, described.support, described.masks, job.check)
-        predicted = replace(
-            predicted, probability=_together(by_qnet, alike.odds, searcher.grid), described=None
-        )
+        probability = _together(by_qnet, alike.odds, self.grid)
+        predicted = replace(predicted, probability=probability, described=None)
         usual = usual_area(support, stack)
-        first = _seed(predicted.probability, usual, np.exp(alike.found.numpy() / SIMILARITY))
-        place, expected = None, None
-        if anatomy is not None:
-            own = anatomy.structure(support, searcher.propagator, job)
-            expected = _volume_ml(own > 0.5, anatomy.stack)
-            alignment = self._aligned(example, anatomy, described)
-            place = anatomy.moved(own, alignment, searcher.grid, len(every))
-        return _Seen(predicted, by_qnet, described, alike, place, usual, first, expected)
+        first = _seed(probability, usual, np.exp(alike.found.numpy() / SIMILARITY))
+        place = None if anatomy is None else self._place(anatomy, described)
+        return _Seen(predicted, by_qnet, described, alike, usual, first, place)
 
-    def _aligned(self, example: Example, anatomy: Anatomy, described: Described) -> Alignment:
-        """Found once for all structures of the example."""
-        assert example.volume is not None
-        key = ("aligned", example.volume.fingerprint, example.support.plane, self.searcher.grid, anatomy.grid)
-        return self.searcher.query.remember(
-            key, lambda: anatomy.positions(described.query, self.stack, self.job)
-        )
+    def _place(self, anatomy: Anatomy, described: Described) -> _Place:
+        """By the alignment of both bodies, which is found once for all structures of the example."""
+        own = anatomy.structure(self.example.support, self.searcher.propagator, self.searcher.job)
+        query, other = self.searcher.query, self.example.volume
+        assert other is not None
+        key = ("aligned", other.fingerprint, self.example.support.plane, self.grid, anatomy.grid)
+        aligned = query.remember(key, lambda: anatomy.aligned(described.query, self.stack, self.searcher.job))
+        there = anatomy.moved(own, aligned, self.grid, len(self.stack.slices))
+        return _Place(there, _volume_ml(own > 0.5, anatomy.stack), aligned.share(own))
 
     def ways(self, seen: _Seen) -> Iterator[_Way]:
         """What comes out from each seed."""
         seeds = [seen.first]
         if seen.place is not None:
-            near = logit(np.clip(seen.by_qnet, 1e-4, 1 - 1e-4)) + _prior(seen.place, self.stack)
-            seeds += [_seed(expit(near).astype(np.float32), seen.usual), _seed(seen.place, seen.usual)]
+            near = logit(np.clip(seen.by_qnet, 1e-4, 1 - 1e-4)) + _prior(seen.place.there, self.stack)
+            seeds += [_seed(expit(near).astype(np.float32), seen.usual), _seed(seen.place.there, seen.usual)]
         for seed in seeds:
             if seed is not None:
                 yield self.way(seen, seed)
@@ -203,12 +208,22 @@ class _Search:
         drawn = np.zeros(probability.shape, bool)
         drawn[seed.index] = seed.mask
         mask = connected_parts(probability, drawn)
-        return _Way(seen, mask, _way_back(seen.described, mask, self.searcher.grid))
+        back = _way_back(seen.described, mask, self.grid)
+        return _Way(mask, back + (back if seen.place is None else dice(mask, seen.place.there > 0.5)))
+
+    def adopted(self, way: _Way, search: _Search) -> _Way:
+        """A way of another example, on this one's slices."""
+        return way if search is self else replace(way, mask=self.stack.along(search.stack.native(way.mask)))
+
+    def adopted_probability(self, probability: np.ndarray, search: _Search) -> np.ndarray:
+        return probability if search is self else self.stack.along(search.stack.native(probability))
 
     def propagated(self, drawn: dict[int, np.ndarray]) -> tuple[np.ndarray, Trust | None]:
         """Probability (S, H, W) and trust from slices that stand for drawn ones."""
         stack = self.stack
-        found = propagate(self.searcher.propagator, stack.slices, stack.spacing, Known(drawn), self.job)
+        found = propagate(
+            self.searcher.propagator, stack.slices, stack.spacing, Known(drawn), self.searcher.job
+        )
         return found.probability, found.trust
 
     def agreed(self, ways: list[_Way]) -> tuple[np.ndarray, Trust | None]:
@@ -227,23 +242,23 @@ class _Search:
         return probability, trust
 
     def signs(self, seen: _Seen, ways: list[_Way], found: np.ndarray) -> Signs:
-        """What speaks for the structure's presence; ways: those of this example."""
-        mask = found > 0.5
-        back = _way_back(seen.described, mask, self.searcher.grid)
+        """What speaks for the structure's presence; ways: of this example, found: (S, H, W) probability."""
+        mask, place = found > 0.5, seen.place
         pairs = [dice(one.mask, other.mask) for one, other in combinations(ways, 2)]
-        if seen.expected_ml is None:
-            largest, usual = float(mask.sum(axis=(1, 2)).max()), seen.usual
+        if place is None:
+            size, usual = float(mask.sum(axis=(1, 2)).max()), seen.usual
         else:
-            largest, usual = _volume_ml(mask, self.stack), seen.expected_ml
+            size, usual = _volume_ml(mask, self.stack), place.expected_ml
         similar, around = float(seen.alike.found.max()), float(seen.alike.surroundings.max())
         return Signs(
             alike=similar,
             beside=similar - around if np.isfinite(around) else 0.0,
-            confidence=seen.confidence,
-            back=back,
+            confidence=0.0 if seen.first is None else seen.first.confidence,
+            back=_way_back(seen.described, mask, self.grid),
             agreement=float(np.mean(pairs)) if pairs else 1.0,
-            place=float("nan") if seen.place is None else dice(mask, seen.place > 0.5),
-            size=abs(float(np.log(max(largest, 1e-3) / max(usual, 1e-3)))),
+            place=float("nan") if place is None else dice(mask, place.there > 0.5),
+            share=1.0 if place is None else place.share,
+            size=abs(float(np.log(max(size, 1e-3) / max(usual, 1e-3)))),
         )
 
 

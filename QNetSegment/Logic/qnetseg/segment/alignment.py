@@ -59,18 +59,30 @@ class Body:
         return _unit(F.avg_pool2d(self.places, cells))
 
 
-def align(query: Body, support: Body, check: Callable[[], None] = lambda: None) -> Tensor:
+@dataclass(frozen=True)
+class Alignment:
+    """Where the places of a query lie in a support.
+
+    Attributes:
+        positions: (P, h, w, 3) float32, planes, rows and columns of the support for each place of the query.
+        covered: support's planes at the query's first and last plane, before the bodies are bent.
+    """
+
+    positions: Tensor
+    covered: tuple[float, float]
+
+
+def align(query: Body, support: Body, check: Callable[[], None] = lambda: None) -> Alignment:
     """Where the places of the query lie in the support.
 
     Args:
         query: the P planes that are looked for.
         support: of the same number of cells in a plane.
         check: called between steps; raises to stop.
-
-    Returns:
-        (P, h, w, 3) float32, planes, rows and columns of the support.
     """
     scale, shift = _affine(query, support)
+    first = float(shift[0])
+    covered = first, first + float(scale[0]) * (len(query.places) - 1)
     check()
     positions = _grid(query.pooled(2)) * scale + shift
     positions = _bend(query.pooled(2), support.pooled(2), positions, COARSE)
@@ -78,7 +90,7 @@ def align(query: Body, support: Body, check: Callable[[], None] = lambda: None) 
     finer = F.interpolate(positions.permute(0, 3, 1, 2), scale_factor=2, mode="bilinear", align_corners=False)
     finer = finer.permute(0, 2, 3, 1).clone()
     finer[..., 1:] = 2 * finer[..., 1:] + 0.5  # a pair's middle lies between its cells
-    return _bend(query.places, support.places, finer, FINE)
+    return Alignment(_bend(query.places, support.places, finer, FINE), covered)
 
 
 def moved(volume: Tensor, positions: Tensor, size: int) -> Tensor:

@@ -73,7 +73,9 @@ def correspond(
                 if part.start < part.stop:
                     seen = places.joined[:dimensions, part][:, :: (1, SPARSE)[side]]
                     best[side] = torch.maximum(best[side], alike[:, part].amax(dim=1))
-                    back[side, index] = max(back[side, index], (here[:, :dimensions] @ seen).amax(dim=0).mean())
+                    back[side, index] = max(
+                        back[side, index], (here[:, :dimensions] @ seen).amax(dim=0).mean()
+                    )
         odds[index] = ((best[0] - best[1]) / SOFTNESS).clamp(-CLEAREST, CLEAREST).view(size)
     return Correspondence(odds, *back)
 

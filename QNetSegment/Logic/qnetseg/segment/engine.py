@@ -16,9 +16,9 @@ from ..model import Networks
 from ..volume import Drawing, FileSlices, SupportSet, Volume, file_slices, obliqueness
 from . import matching
 from .across import Searcher, other_volume
-from .example import Example
 from .decide import decided, slice_scores
 from .drawn import propagate
+from .example import Example
 from .images import model_grid
 from .inference import Runner
 from .job import Job
@@ -61,6 +61,7 @@ def segment_volume(
     job: Job | None = None,
     background: Box | None = None,
     drawn_on: Query | Volume | None = None,
+    further: Sequence[Example] = (),
 ) -> Segmentation:
     """Segment a volume from one or more drawn slices.
 
@@ -79,6 +80,7 @@ def segment_volume(
             structure is never found there. None for nothing known.
         drawn_on: another patient's whole volume, whose slices were drawn on: with it the structure is found
             in the right place more often. None where only the slices are at hand.
+        further: the same structure of other patients; they help to find it in one that was not drawn on.
 
     Returns:
         Mask and confidence on the query's own grid, and a report.
@@ -101,7 +103,8 @@ def segment_volume(
     if options.method == "volume" and stack.same_volume:
         ran = _drawn_volume(networks, stack, known, options, job)
     else:
-        ran = _by_qnet(networks, query, stack, support, looked_at, options, job, other)
+        examples = [Example(support, other), *further]
+        ran = _by_qnet(networks, query, stack, examples, looked_at, options, job)
     mask, probability = decided(ran.predicted, known if stack.same_volume else None, options.clean_up)
     if known.others is not None:
         mask &= ~known.others
@@ -135,15 +138,14 @@ def _by_qnet(
     networks: Networks,
     query: Query,
     stack: Stack,
-    support: SupportSet,
+    examples: Sequence[Example],
     looked_at: np.ndarray,
     options: SegmentOptions,
     job: Job,
-    drawn_on: Query | None,
 ) -> _Ran:
     """Another patient, or slice by slice: the two ways that need Q-Net."""
     model = networks.qnet
-    config = model.network.config
+    support, config = examples[0].support, model.network.config
     grid, runner = model_grid(support, stack, config), Runner(model.network, options)
     warnings: list[str] = []
     if grid.spacing > COARSE * config.spacing:
@@ -155,8 +157,7 @@ def _by_qnet(
         predicted = predict(runner, stack, grid, support, looked_at, options, job)
     else:
         propagator = Propagator(networks.propagation.network, options)
-        searcher = Searcher(runner, propagator, grid, query)
-        predicted = other_volume(searcher, stack, [Example(support, drawn_on)], options, job)
+        predicted = other_volume(Searcher(runner, propagator, query, options, job), examples)
         warnings += propagator.warnings
     return _Ran(predicted, model.name, runner.device.type, runner.precision, (*warnings, *runner.warnings))
 

@@ -10,7 +10,7 @@ import torch
 from ..errors import InputError
 from ..model import QNet
 from ..volume import InPlaneGrid, SupportSet
-from .alignment import Body, align, moved
+from .alignment import Alignment, Body, align, moved
 from .descriptors import Basis, Descriptors
 from .drawn import propagate
 from .images import model_grid
@@ -97,25 +97,33 @@ class Anatomy:
             own[index] = mask
         return own
 
-    def positions(self, places: Descriptors, stack: Stack, job: Job) -> Alignment:
-        """Where the places of another patient, described along the same axes, lie in this one."""
+    def aligned(self, places: Descriptors, stack: Stack, job: Job) -> Aligned:
+        """Another patient, described along the same axes, laid over this one."""
         query, own = Body.of(places, stack.spacing[0]), Body.of(self.places, self.stack.spacing[0])
-        return Alignment(align(query, own, job.check), query.step, own.step)
+        return Aligned(align(query, own, job.check), query.step, own.step)
 
-    def moved(self, structure: np.ndarray, alignment: Alignment, grid: InPlaneGrid, count: int) -> np.ndarray:
+    def moved(self, structure: np.ndarray, aligned: Aligned, grid: InPlaneGrid, count: int) -> np.ndarray:
         """(count, H, W) float32: a structure of this patient as it lies in the other one's stack."""
-        planes = torch.from_numpy(self.grid.to_model(structure[:: alignment.own_step]))
-        found = moved(planes, alignment.positions, grid.size).numpy()
-        return grid.to_native(_between_planes(found, alignment.step, count))
+        planes = torch.from_numpy(self.grid.to_model(structure[:: aligned.own_step]))
+        found = moved(planes, aligned.alignment.positions, grid.size).numpy()
+        return grid.to_native(_between_planes(found, aligned.step, count))
 
 
 @dataclass(frozen=True, eq=False)
-class Alignment:
-    """(P, h, w, 3) positions of `align`, and the slices from plane to plane of both patients."""
+class Aligned:
+    """An alignment, and the slices from plane to plane of the other patient and of this one."""
 
-    positions: torch.Tensor
+    alignment: Alignment
     step: int
     own_step: int
+
+    def share(self, structure: np.ndarray) -> float:
+        """How much of a structure (S, H, W) of this patient lies on slices of the other volume, 0 to 1."""
+        areas = structure.sum(axis=(1, 2))
+        low, high = (self.own_step * plane for plane in sorted(self.alignment.covered))
+        reach = self.own_step / 2
+        at = np.arange(len(areas))
+        return float(areas[(at >= low - reach) & (at <= high + reach)].sum() / max(areas.sum(), 1e-6))
 
 
 def _between_planes(volume: np.ndarray, step: int, count: int) -> np.ndarray:

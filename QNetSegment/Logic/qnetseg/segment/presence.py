@@ -18,6 +18,7 @@ class Signs:
         back: Dice of the drawing with what is found on its slice from the result.
         agreement: mean Dice of the results of two ways; 1 where there is but one.
         place: Dice of the result with the place of the alignment; NaN where that is not known.
+        share: of the example's structure that lies on slices which the volume has; 1 where that is not known.
         size: how many times larger or smaller than expected the result is, as the logarithm's absolute value.
     """
 
@@ -27,6 +28,7 @@ class Signs:
     back: float
     agreement: float
     place: float
+    share: float
     size: float
 
 
