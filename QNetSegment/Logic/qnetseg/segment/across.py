@@ -32,8 +32,8 @@ from .inference import Runner
 from .job import Job
 from .options import SegmentOptions
 from .overlap import dice
-from .presence import Signs
-from .presence import probability as presence_of
+from .presence import Signs, presence_probability
+from .presence import Signs, presence_probability
 from .propagator import Propagator
 from .query import Query, Stack
 from .scenes import Known
@@ -76,12 +76,14 @@ def other_volume(searcher: Searcher, examples: Sequence[Example]) -> Prediction:
     main = searches[0]
     together = [main.adopted(way, search) for search, own in zip(searches, ways, strict=True) for way in own]
     found, trust = main.agreed(together)
-    presence = max(
-        presence_of(search.signs(one, own, search.adopted_probability(found, main)))
+    signs = [
+        search.signs(one, own, search.adopted_probability(found, main))
         for search, one, own in zip(searches, seen, ways, strict=True)
         if own
+    ]
+    return replace(
+        seen[0].predicted, probability=found, trust=trust, signs=max(signs, key=presence_probability)
     )
-    return replace(seen[0].predicted, probability=found, trust=trust, presence=presence)
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,7 @@ class Signs:
     size: float
 
 
-def probability(signs: Signs) -> float:
+def presence_probability(signs: Signs) -> float:
     """Of the structure's presence, by logistic regression."""
     constant, *weights = ALONE if isnan(signs.place) else WHOLE
     odds = constant + sum(

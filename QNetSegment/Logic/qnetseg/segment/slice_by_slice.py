@@ -21,6 +21,7 @@ from .images import support_images
 from .inference import Runner
 from .job import Job
 from .options import SegmentOptions
+from .presence import Signs
 from .query import Stack
 
 
@@ -35,7 +36,8 @@ class Prediction:
         trust: what speaks for or against each slice; None where only single slices were looked at, so that
             nothing is known of the structure's ends.
         described: the slices and the drawn ones along the same axes, if that was asked for.
-        presence: probability that the structure is in another patient's volume; 1 where it was not asked for.
+        signs: what speaks for the structure's presence in another patient's volume; None elsewhere, and where
+            nothing was found.
     """
 
     probability: np.ndarray
@@ -43,7 +45,7 @@ class Prediction:
     threshold_offset: float
     trust: Trust | None = None
     described: Described | None = None
-    presence: float = 1.0
+    signs: Signs | None = None
 
 
 @dataclass(frozen=True, eq=False)
