@@ -7,6 +7,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from qnetseg.errors import WeightsError
+
 from .session import SLICE_BY_SLICE, Session
 
 
@@ -84,7 +86,6 @@ class AdvancedSection:
 
     def read(self) -> None:
         """Look at which models this computer has."""
-        from qnetseg.errors import WeightsError
         from qnetseg.models import find, read_catalogue
 
         try:

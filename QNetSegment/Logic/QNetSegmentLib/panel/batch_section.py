@@ -8,6 +8,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.errors import InputError, QNetSegmentError
+
 from ..runs.batch import Batch, folder_studies, scene_studies
 from ..scene.reports import store_reports
 from ..scene.results import write_result
@@ -84,8 +86,6 @@ class BatchSection:
 
         A running batch keeps its own list.
         """
-        from qnetseg.errors import QNetSegmentError
-
         if self._session.batch is not None or self._session.parameters is None:
             return
         problem = ""
@@ -134,8 +134,6 @@ class BatchSection:
             session.changed.emit()
 
     def _start(self) -> None:
-        from qnetseg.errors import InputError
-
         session, parameters = self._session, self._session.parameters
         self._say("")
         self._fill(self._find())

@@ -10,6 +10,8 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from qnetseg.errors import QNetSegmentError
+
 from ..scene.drawings import clear_slice, drawn_slices, further_slice, is_blank
 from ..scene.not_here import drop_drawn_marks, mark_slice, marked_slices
 from ..scene.segments import new_segmentation
@@ -180,8 +182,6 @@ class DrawSection(VTKObservationMixin):
         self._session.drawing_read.emit()
 
     def _read_drawing(self) -> None:
-        from qnetseg.errors import QNetSegmentError
-
         drawing, volume = self._shown
         self._plane = self._session.plane
         hint = ""

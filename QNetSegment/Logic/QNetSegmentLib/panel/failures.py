@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from qnetseg.errors import QNetSegmentError
+from qnetseg.errors import QNetSegmentError
+from qnetseg.worker.failures import internal_error
 
 
 def typed(error: Exception) -> QNetSegmentError:
     """The error itself, or for one that no user can have caused a sentence, with the traceback as details."""
-    from qnetseg.errors import QNetSegmentError
-    from qnetseg.worker.failures import internal_error
-
     if isinstance(error, QNetSegmentError):
         return error
     logging.error("QNetSegment", exc_info=error)

@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ..library import file_name
+from ..library import NameTaken, file_name
 from ..runs.errand import Packing
 from ..scene.volumes import source_of
 from .failures import typed
@@ -136,8 +136,6 @@ class LibrarySection:
         return None
 
     def _import(self) -> str | None:
-        from ..library import NameTaken
-
         session = self._session
         path = session.dialogs.open_file(_("Import a support set"), _("Support sets (*.npz)"))
         if not path:

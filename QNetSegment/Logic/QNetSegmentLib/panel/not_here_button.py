@@ -8,6 +8,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.errors import MaskError
+
 from ..scene.not_here import is_marked, mark_slice, require_blank
 from ..scene.views import shown_slice
 from .session import Session
@@ -70,8 +72,6 @@ class NotHere:
 
     def _structure(self) -> Any:
         """A drawn slice of the segment that the editor holds; of the only one if it holds none."""
-        from qnetseg.errors import MaskError
-
         drawn = {part.segment_id: part for part in self._session.drawn}
         current = self._ui.segmentEditor.currentSegmentID()
         if current in drawn:

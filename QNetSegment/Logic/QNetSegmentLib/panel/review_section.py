@@ -9,6 +9,8 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from qnetseg.errors import InputError
+
 from ..scene.canonical import CanonicalGrid
 from ..scene.drawings import copy_slice, drawn_slices, slice_place
 from ..scene.kept import KeptSegmentation, volume_of_result
@@ -251,8 +253,6 @@ class ReviewSection(VTKObservationMixin):
         self._session.guarded(self._keep)
 
     def _keep(self) -> None:
-        from qnetseg.errors import InputError
-
         session, node = self._session, self._session.preview
         into = session.parameters.output if session.parameters.output is not node else None
         if into is not None and into is session.parameters.drawing:

@@ -9,6 +9,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg import __version__
+
 from ..setup.requirements import device_text
 from .live import LiveUpdate
 from .session import Session
@@ -97,8 +99,6 @@ class SegmentSection:
         self._ui.logText.appendPlainText(text.rstrip("\n"))
 
     def _copy_log(self, *_args: Any) -> None:
-        from qnetseg import __version__
-
         versions = f"QNetSegment {__version__}, Python {platform.python_version()}, {platform.platform()}"
         slicer.app.clipboard().setText(f"{versions}\n{self._ui.logText.toPlainText()}")
 

@@ -9,6 +9,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.errors import Cancelled
+
 from ..library import SupportLibrary
 from ..runs.prepare import prepare_run
 from ..scene.drawings import drawings_of
@@ -342,8 +344,6 @@ class Session:
 
     def close(self, sentence: str) -> None:
         """The scene closes, or the module is unloaded: nothing of this session may run on."""
-        from qnetseg.errors import Cancelled
-
         if self.run is not None:
             self.run.cancel(Cancelled(sentence))
         if self.batch is not None:

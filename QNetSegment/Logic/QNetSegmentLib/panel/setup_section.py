@@ -9,6 +9,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.errors import Cancelled
+
+from ..setup import installer
 from ..setup import requirements as needs
 from .failures import typed
 from .session import Session
@@ -148,8 +151,6 @@ class SetupSection:
     def _download(self, model: str) -> str:
         from qnetseg.models import read_catalogue
 
-        from ..setup import installer
-
         entry = read_catalogue().entry(model)
         progress = self._ui.setupProgress
         progress.setMaximum(1000)
@@ -169,14 +170,10 @@ class SetupSection:
             self._guarded(lambda: self._set_model(path))
 
     def _set_model(self, path: str) -> str:
-        from ..setup import installer
-
         self._session.parameters.model = str(installer.use_weights_file(path))
         return _("Segmenting with {path}.").format(path=path)
 
     def _remove_downloads(self, *_args: Any) -> None:
-        from ..setup import installer
-
         found = installer.downloads()
         if not found:
             self._say(_("Nothing was downloaded."))
@@ -217,8 +214,6 @@ class SetupSection:
         self._session.changed.emit()
 
     def _on_failed(self, _token: str, error: Exception) -> None:
-        from qnetseg.errors import Cancelled
-
         if not self._running and not isinstance(error, Cancelled):  # it did not even start
             self._worker_error = error
             self._tested()
@@ -226,8 +221,6 @@ class SetupSection:
 
 
 def _torch() -> Any:
-    from ..setup import installer
-
     try:
         return installer.install_torch(ask=False)
     except installer.ExtensionMissing:
@@ -235,8 +228,6 @@ def _torch() -> Any:
 
 
 def _packages() -> Any:
-    from ..setup import installer
-
     return installer.install_packages()
 
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
+from qnetseg.boxes import Box
 from qnetseg.errors import Cancelled, QNetSegmentError
 from qnetseg.worker import protocol, requests
 from qnetseg.worker.failures import ProtocolError, internal_error
+from qnetseg.worker.source import Source
 
 from ..signals import Signal
 
 if TYPE_CHECKING:
-    from qnetseg.boxes import Box
     from qnetseg.volume import Drawing, SupportSet
-    from qnetseg.worker.source import Source
 
     Make = Callable[[Path, str, Sequence[str]], protocol.Request]
     Read = Callable[[Path, Any, protocol.Event], Any]

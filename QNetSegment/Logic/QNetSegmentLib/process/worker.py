@@ -14,6 +14,7 @@ from qnetseg.errors import OutputError, QNetSegmentError, WorkerError
 from qnetseg.worker import exchange, protocol, requests
 from qnetseg.worker.failures import NotOpen
 from qnetseg.worker.process import too_slow
+from qnetseg.worker.source import Source
 
 from ..signals import Signal
 from .alarm import Alarm, AtQuit
@@ -23,7 +24,6 @@ from .task import Held, Task, cancelled, emit, greeting_of, pack_request, segmen
 
 if TYPE_CHECKING:
     from qnetseg.volume import Drawing, SupportSet
-    from qnetseg.worker.source import Source
 
 POLL_MS = 50
 END_MS, KILL_MS = 800, 200  # what `shutdown` waits: the worker's own 0.5 s and some, then for the kill

@@ -18,20 +18,21 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from qnetseg.errors import InputError, QNetSegmentError, WorkerError, is_out_of_memory
+from qnetseg.worker.protocol import Opened
+from qnetseg.worker.source import Source
 
+from ..process.worker import Worker
+from ..scene.volumes import source_of
 from ..signals import Signal
+from ..timers import EventLoop
 from . import studies as of_studies
 from . import study_files
 from .errand import Errand, Packing
+from .run import Run, RunProgress, StructureResult
 from .studies import Study, StudyState, folder_studies, scene_studies
 
 if TYPE_CHECKING:
     from qnetseg.volume import Drawing, SupportSet
-    from qnetseg.worker.protocol import Opened
-    from qnetseg.worker.source import Source
-
-    from ..process.worker import Worker
-    from .run import Run, RunProgress, StructureResult
 
 __all__ = ["Batch", "Study", "StudyState", "Summary", "folder_studies", "scene_studies"]
 
@@ -195,10 +196,6 @@ class Batch:
         self._finish()
 
     def _open(self) -> None:
-        from qnetseg.worker.source import Source
-
-        from ..scene.volumes import source_of
-
         study = self.studies[self._index]
         self._source = source = Source.of(study.source) if study.is_file else source_of(study.source)
 
@@ -333,12 +330,8 @@ def _unexpected(error: Exception) -> str:
 
 
 def _run_class() -> Callable[..., Run]:
-    from .run import Run
-
     return Run
 
 
 def _event_loop() -> Callable[[Callable[[], None]], None]:
-    from ..timers import EventLoop
-
     return EventLoop()

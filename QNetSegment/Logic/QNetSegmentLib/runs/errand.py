@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qnetseg.errors import QNetSegmentError
+from qnetseg.worker.source import Source
+
+from ..process.worker import Worker
 
 if TYPE_CHECKING:
     from qnetseg.volume import Drawing, SupportSet
-    from qnetseg.worker.source import Source
-
-    from ..process.worker import Worker
 
 
 class Errand:

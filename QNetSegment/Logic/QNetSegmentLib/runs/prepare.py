@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
+from qnetseg.errors import InputError
+
+from ..process.worker import Worker
 from ..scene.drawings import drawings_of, drawn_segment_ids
 from ..scene.kept import volume_of_result
 from ..scene.others import others_than_drawn, visible_in
@@ -15,8 +18,6 @@ from .scene_run import SceneRun
 
 if TYPE_CHECKING:
     from qnetseg.volume import SupportSet
-
-    from ..process.worker import Worker
 
 
 def prepare_run(
@@ -79,7 +80,6 @@ def prepare_run(
 
 
 def _support_sets(example: Any) -> list[SupportSet]:
-    from qnetseg.errors import InputError
     from qnetseg.volume import SupportSet
 
     supports = list(example) if isinstance(example, (list, tuple)) else [example]
@@ -92,7 +92,6 @@ def _support_sets(example: Any) -> list[SupportSet]:
 
 
 def _require_plane(plane: str | None) -> None:
-    from qnetseg.errors import InputError
     from qnetseg.volume import PLANES
 
     if plane is not None and plane not in PLANES:

@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
+from qnetseg.boxes import Box
 from qnetseg.errors import Cancelled, InputError, QNetSegmentError
 from qnetseg.segment.overlap import share_voxels
+from qnetseg.segment.result import Found, Report
 from qnetseg.worker.failures import WorkerFailure
 from qnetseg.worker.protocol import Progress
+from qnetseg.worker.source import Source
 
+from ..process.worker import Worker
 from ..signals import Signal
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from qnetseg.boxes import Box
-    from qnetseg.segment.result import Found, Report
     from qnetseg.volume import Drawing, SupportSet
-    from qnetseg.worker.source import Source
-
-    from ..process.worker import Worker
 
 STARTING, PREPARING = "starting", "preparing"
 SLICES = "slices"

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
+from qnetseg.boxes import Box
+from qnetseg.errors import QNetSegmentError, VolumeError
+from qnetseg.worker.failures import internal_error
+from qnetseg.worker.source import Source
+
+from ..process.worker import Worker
 from ..scene.guard import SceneGuard
 from ..scene.kept import volume_of_result
 from ..scene.layers import segment_ids_of
@@ -19,12 +25,7 @@ from ..signals import Signal
 from .run import Run, StructureResult
 
 if TYPE_CHECKING:
-    from qnetseg.boxes import Box
-    from qnetseg.errors import QNetSegmentError
     from qnetseg.volume import Drawing, SupportSet
-    from qnetseg.worker.source import Source
-
-    from ..process.worker import Worker
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,17 +118,12 @@ class SceneRun:
         return self._outcome
 
     def _on_lost(self, sentence: str) -> None:
-        from qnetseg.errors import VolumeError
-
         self._run.cancel(VolumeError(sentence, _("Choose the volumes again.")))
 
     def _on_finished(self, results: list[StructureResult]) -> None:
         try:
             outcome: SceneResult | QNetSegmentError = self._written(results)
         except Exception as error:
-            from qnetseg.errors import QNetSegmentError
-            from qnetseg.worker.failures import internal_error
-
             outcome = error if isinstance(error, QNetSegmentError) else internal_error(error)
         self._end(outcome)
 

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
+from qnetseg import __version__
+from qnetseg.atomic import replacing, replacing_together
 from qnetseg.errors import MaskError, OutputError, QNetSegmentError
 from qnetseg.parsing import parse_json, read_text
 
+from .run import StructureResult
 from .studies import RESULT_ENDING, Study, origin
 
 if TYPE_CHECKING:
     from qnetseg.volume import LabelMap, SupportSet, Volume
-
-    from .run import StructureResult
 
 
 def recipe_of(
@@ -31,8 +32,6 @@ def recipe_of(
 
     image: its `volume_id`; images of different patients often have the same name.
     """
-    from qnetseg import __version__
-
     recipe = {
         "qnetseg": __version__,
         "image": image,
@@ -137,7 +136,6 @@ def save_results(
     study: Study, grid: Volume, results: Sequence[StructureResult], recipe: dict[str, Any]
 ) -> None:
     """Write segmentation and report, or leave both as they were. Raises OutputError."""
-    from qnetseg.atomic import replacing_together
     from qnetseg.volume import write_labelmap
 
     target, path = study.target, study.report
@@ -169,8 +167,6 @@ def _announce(path: Path, recipe: dict[str, Any], digest: str) -> None:
     Two files cannot be replaced in one step. A batch that is killed after the first one leaves a segmentation
     that nobody has edited, and that no report tells of; by this note the next batch knows it.
     """
-    from qnetseg.atomic import replacing
-
     made_of = {"qnetseg": recipe["qnetseg"], "image": recipe["image"]}
     report = (_our_report(path) if path.exists() else None) or {"recipe": made_of, "sha256": ""}
     with replacing(path) as temporary:
@@ -179,8 +175,6 @@ def _announce(path: Path, recipe: dict[str, Any], digest: str) -> None:
 
 def _restore(path: Path, content: bytes | None) -> None:
     """Take the announcement back."""
-    from qnetseg.atomic import replacing
-
     with suppress(OSError, OutputError):
         if content is None:
             path.unlink(missing_ok=True)

@@ -9,6 +9,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from .. import compat
+from ..scene.segments import add_segment, new_segmentation, remove_node
+from ..scene.views import show_volume
+from .phantom import abdomen, largest_slice
 
 CATEGORY = "QNetSegment"
 PHANTOM = "QNetSegmentPhantom"
@@ -57,9 +60,6 @@ def phantom_nodes() -> tuple[Any, Any]:
 
     Both are new nodes of the scene; if one of them cannot be made, neither is left.
     """
-    from ..scene.segments import add_segment, new_segmentation, remove_node
-    from .phantom import abdomen, largest_slice
-
     volume, truth = abdomen()
     node = volume_node(volume.array, volume.ijk_to_ras, volume.name)
     try:
@@ -90,8 +90,6 @@ def volume_node(array: Any, ijk_to_ras: Any, name: str) -> Any:
 
 def _load_phantom(source: Any = None) -> list[Any]:
     """What the button in the Sample Data module does."""
-    from ..scene.views import show_volume
-
     nodes = phantom_nodes()
     show_volume(nodes[0])
     return list(nodes)

@@ -10,6 +10,7 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from qnetseg.boxes import Box
+from qnetseg.errors import InputError
 
 from .lattice import VolumeLattice, transform_between
 from .segments import lattice_of
@@ -49,7 +50,6 @@ class CanonicalGrid:
 
     def native_slice(self, plane: str, index: int) -> tuple[int, int]:
         """(axis, index) in the volume's own array of a canonical slice; InputError if there is none."""
-        from qnetseg.errors import InputError
         from qnetseg.volume import PLANES
 
         if plane not in PLANES or not 0 <= index < self.turned.shape[PLANES[plane]]:

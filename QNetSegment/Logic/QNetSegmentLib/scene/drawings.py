@@ -10,6 +10,7 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from qnetseg.boxes import Box
+from qnetseg.errors import MaskError
 
 from .canonical import CanonicalGrid
 from .layers import own_box, read_box, require_labelmaps, require_segment, segment_ids_of, write_box
@@ -159,7 +160,6 @@ def drawings_of(
     Slices that are marked as free of the structure go along.
     Raises MaskError if nothing is drawn, or if a drawing lies outside of the volume.
     """
-    from qnetseg.errors import MaskError
     from qnetseg.volume import Drawing
 
     canonical_grid = CanonicalGrid.of(volume_node)
@@ -253,8 +253,6 @@ def copy_slice(
     what was drawn since. Both raise MaskError (also for an empty slice), VolumeError or OutputError; nothing
     is changed then.
     """
-    from qnetseg.errors import MaskError
-
     grid = CanonicalGrid.of(volume_node)
     require_labelmaps(target_segmentation)
     target = read_box(target_segmentation, target_segment_id, grid.lattice)
@@ -275,8 +273,6 @@ def copy_slice(
 
 def is_blank(segmentation_node: Any) -> bool:
     """Whether no segment has a voxel, on or off any volume; surfaces count as drawn."""
-    from qnetseg.errors import MaskError
-
     try:
         return all(own_box(segmentation_node, one)[0].is_empty for one in segment_ids_of(segmentation_node))
     except MaskError:

@@ -7,6 +7,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.errors import VolumeError
+
 from .reports import ATTRIBUTE as REPORTS
 from .results import PREVIEW, is_preview, set_surface_visible, surface_visible
 from .segments import new_segmentation
@@ -31,8 +33,6 @@ class KeptSegmentation:
 
     def restore(self) -> Any:
         """A new node with the same content. Raises VolumeError when its volume is gone."""
-        from qnetseg.errors import VolumeError
-
         volume_node = slicer.mrmlScene.GetNodeByID(self._volume_id)
         if volume_node is None:
             raise VolumeError(

@@ -17,6 +17,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from qnetseg.boxes import Box
+from qnetseg.errors import MaskError, OutputError
 
 from .lattice import Lattice, VolumeLattice, image_lattice, transform_between, voxel_steps, whole_steps
 from .voxels import array_of, image_of, resampled, start_of
@@ -34,8 +35,6 @@ def surface_name() -> str:
 
 def segment_ids_of(segmentation_node: Any) -> tuple[str, ...]:
     """The ids of a segmentation node's segments in their order; MaskError if the node is gone."""
-    from qnetseg.errors import MaskError
-
     if segmentation_node is None or segmentation_node.GetScene() is None:
         raise MaskError(_("There is no segmentation."), _("Choose a segmentation, or create one."))
     return tuple(segmentation_node.GetSegmentation().GetSegmentIDs())
@@ -43,8 +42,6 @@ def segment_ids_of(segmentation_node: Any) -> tuple[str, ...]:
 
 def require_segment(segmentation_node: Any, segment_id: str) -> Any:
     """The vtkSegment of that id; MaskError if the node or the segment is gone."""
-    from qnetseg.errors import MaskError
-
     # The list is asked first: Slicer's GetSegment logs an error for an unknown id.
     if segment_id not in segment_ids_of(segmentation_node):
         raise MaskError(
@@ -97,8 +94,6 @@ def _voxelised(segmentation_node: Any, segment: Any, lattice: VolumeLattice) -> 
     The surface is brought to the grid, through any transform, and only then turned into voxels: exact
     where voxels that were resampled once more would not be.
     """
-    from qnetseg.errors import MaskError
-
     surface = segment.GetRepresentation(surface_name())
     if surface is None:
         raise MaskError(
@@ -127,8 +122,6 @@ def _voxelised(segmentation_node: Any, segment: Any, lattice: VolumeLattice) -> 
 
 def require_labelmaps(segmentation_node: Any) -> None:
     """MaskError unless voxels can be written into the segmentation."""
-    from qnetseg.errors import MaskError
-
     segment_ids_of(segmentation_node)
     if segmentation_node.GetSegmentation().GetSourceRepresentationName() != labelmap_name():
         raise MaskError(
@@ -155,8 +148,6 @@ def write_box(
 
 def put_image(segmentation_node: Any, segment_id: str, image: Any, *, logic: Any = None) -> None:
     """Replace the voxels of a segment by an image of 0 and 1 in the segmentation node's coordinates."""
-    from qnetseg.errors import OutputError
-
     logic = logic or slicer.modules.segmentations.logic()
     segmentation = segmentation_node.GetSegmentation()
     layer = segmentation.GetSegment(segment_id).GetRepresentation(labelmap_name())

@@ -8,6 +8,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from qnetseg.errors import MaskError
+
 from .canonical import CanonicalGrid
 from .drawings import DrawnSlice, Undo, slice_place
 from .layers import require_segment
@@ -72,8 +74,6 @@ def drop_drawn_marks(segmentation_node: Any, volume_node: Any, drawn: Sequence[D
 
 def require_blank(drawn: Sequence[DrawnSlice], segment_id: str, index: int) -> None:
     """MaskError where the structure is drawn on that very slice."""
-    from qnetseg.errors import MaskError
-
     if any((part.segment_id, part.index) == (segment_id, index) for part in drawn):
         raise MaskError(
             _("The structure is drawn on this slice."), _("Erase it there first, or choose another slice.")

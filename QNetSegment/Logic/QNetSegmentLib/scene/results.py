@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from slicer.i18n import tr as _
 
+from qnetseg.boxes import Box
+from qnetseg.errors import OutputError, QNetSegmentError
+
 from .layers import own_box, require_labelmaps, segment_ids_of, surface_name, write_box
 from .segments import (
     add_box,
@@ -19,7 +22,6 @@ from .segments import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from qnetseg.boxes import Box
     from qnetseg.segment import Report
     from qnetseg.volume import Drawing, SupportSet
 
@@ -197,8 +199,6 @@ class _all_or_nothing:
         return None
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        from qnetseg.errors import OutputError, QNetSegmentError
-
         if error is None:
             return
         self._undo()

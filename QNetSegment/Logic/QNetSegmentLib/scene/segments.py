@@ -10,6 +10,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from qnetseg.boxes import Box
+from qnetseg.errors import MaskError, OutputError
 
 from .lattice import Lattice, VolumeLattice, volume_lattice
 from .layers import labelmap_name, mark_begun, read_box, require_labelmaps, require_segment, write_box
@@ -70,8 +71,6 @@ def add_box(
     logic: Any = None,
 ) -> str:
     """`add_segment` for a box on a grid of the scene."""
-    from qnetseg.errors import OutputError
-
     require_labelmaps(segmentation_node)
     # Complete before it is added, in a layer of its own: AddEmptySegment would share the first layer.
     segment = slicer.vtkSegment()
@@ -167,8 +166,6 @@ def lattice_of(volume_node: Any) -> VolumeLattice:
 
 def box_of_mask(mask: np.ndarray, lattice: VolumeLattice) -> Box:
     """The voxels of a (K, J, I) mask; MaskError unless it has the grid's shape."""
-    from qnetseg.errors import MaskError
-
     mask = np.asarray(mask)
     if mask.shape != lattice.shape:
         raise MaskError(

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from qnetseg.errors import MaskError
+
 from .layers import own_box, require_segment, segment_ids_of
 from .marks import tag_text
 
@@ -16,8 +18,6 @@ def signature(node: Any) -> str:
 
     Raises MaskError for a node that is gone.
     """
-    from qnetseg.errors import MaskError
-
     digest = hashlib.sha256()
     for segment_id in segment_ids_of(node):
         segment = require_segment(node, segment_id)

@@ -9,6 +9,8 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.errors import InputError
+
 from .canonical import CanonicalGrid
 
 PARALLEL = 0.98  # cosine of some 11 degrees: a view turned further cuts several slices
@@ -79,7 +81,6 @@ def shown_slice(volume_node: Any, plane: str) -> int:
 
     A view of the layout comes before one that is hidden. Raises InputError when no view shows a slice of it.
     """
-    from qnetseg.errors import InputError
     from qnetseg.volume import PLANES
 
     grid = CanonicalGrid.of(volume_node)

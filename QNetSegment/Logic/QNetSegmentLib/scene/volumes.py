@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from slicer.i18n import tr as _
 
+from qnetseg.errors import GeometryError, VolumeError
+from qnetseg.worker.source import Source
+
 from .lattice import linear_between, volume_lattice
 from .voxels import array_of
-
-if TYPE_CHECKING:
-    from qnetseg.worker.source import Source
 
 
 def source_of(node: Any) -> Source:
@@ -23,7 +23,6 @@ def source_of(node: Any) -> Source:
     for an unusable matrix; voxels that cannot be used are the worker's to find.
     """
     from qnetseg.volume.volume import checked_matrix
-    from qnetseg.worker.source import Source
 
     require_volume(node)
     matrix = checked_matrix(volume_lattice(node).ijk_to_local, f"The volume '{node.GetName()}'")
@@ -33,8 +32,6 @@ def source_of(node: Any) -> Source:
 
 def require_volume(node: Any) -> None:
     """VolumeError unless the node is a scalar image volume of the scene that holds voxels."""
-    from qnetseg.errors import VolumeError
-
     if node is None or node.GetScene() is None:
         raise VolumeError(_("There is no volume."), _("Choose a volume, or load one."))
     name = node.GetName()
@@ -100,8 +97,6 @@ def require_unchanged(node: Any, shape: tuple[int, int, int], ijk_to_ras: np.nda
 
     A changed parent transform is fine: the result goes under it, too.
     """
-    from qnetseg.errors import GeometryError
-
     if node is None or node.GetScene() is None or node.GetImageData() is None:
         raise GeometryError(
             _("The volume was removed from the scene."), _("Load it again, and run the segmentation again.")

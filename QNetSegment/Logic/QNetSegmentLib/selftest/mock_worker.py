@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qnetseg.segment.result import Report, Segmentation, SliceReport
+
 if TYPE_CHECKING:
     from qnetseg.segment import Job, Segmentation
     from qnetseg.volume import SupportSet
@@ -23,8 +25,6 @@ REACH = 1  # voxels over which brightness is averaged first, in the planes of th
 
 def segment(task: Task, job: Job) -> Segmentation:
     """What is as bright as the drawing and connected with it. Raises Cancelled."""
-    from qnetseg.segment.result import Report, Segmentation
-
     begin = time.monotonic()
     support, stack = task.support, task.query.stack(task.support)
     similarity = _similarity(stack.slices, support)
@@ -109,8 +109,6 @@ def _grown(seed: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 def _reports(
     found: np.ndarray, confidence: np.ndarray, drawn: dict[int, np.ndarray], support: SupportSet, pixel: float
 ) -> tuple:
-    from qnetseg.segment.result import SliceReport
-
     return tuple(
         SliceReport(
             index=index,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
+from qnetseg.atomic import sweep
 from qnetseg.errors import OutputError, QNetSegmentError, WeightsError, why
 
 from .. import compat
@@ -143,7 +144,6 @@ def remove_downloads() -> int:
 
     Raises OutputError for a file that cannot be deleted; the others are gone all the same.
     """
-    from qnetseg.atomic import sweep
     from qnetseg.models import read_catalogue
 
     freed, failures = 0, []

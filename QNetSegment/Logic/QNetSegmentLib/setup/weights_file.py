@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from qnetseg.errors import WeightsError
+from qnetseg.tensor_file import MODEL_FORMAT, read_header, require_checksum
 
 
 def check_weights_file(path: str | os.PathLike[str]) -> Path:
@@ -14,7 +15,6 @@ def check_weights_file(path: str | os.PathLike[str]) -> Path:
     A file of the catalogue, wherever it lies, must also have the catalogue's checksum. Raises WeightsError.
     """
     from qnetseg.models import kind_of, read_catalogue, resolve_model, verify
-    from qnetseg.tensor_file import MODEL_FORMAT, read_header, require_checksum
 
     path = Path(path)
     if not path.is_file():
