@@ -1,4 +1,4 @@
-"""Deadlines that need no event loop while a script waits, and the end of the application."""
+"""Deadlines that need no event loop while a script waits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 import qt
-import slicer
 
 from ..signals import weakly
 
@@ -45,23 +44,3 @@ class Alarm:
         if self._due is not None:
             self.stop()
             self._action()
-
-
-class AtQuit:
-    """Calls `function` when the application quits; from `start` to `stop` this keeps what it belongs to."""
-
-    def __init__(self, function: Callable[[], None]) -> None:
-        self._function = function
-        self._started = False
-
-    def start(self) -> None:
-        """Begin; harmless when it has begun."""
-        if not self._started:
-            self._started = True
-            slicer.app.aboutToQuit.connect(self._function)
-
-    def stop(self) -> None:
-        """The application shall do without; harmless when it does."""
-        if self._started:
-            self._started = False
-            slicer.app.aboutToQuit.disconnect(self._function)

@@ -8,19 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from qnetseg.errors import OutputError, QNetSegmentError, WorkerError
 from qnetseg.worker import exchange, protocol, requests
-from qnetseg.worker.failures import NotOpen
+from qnetseg.worker.failures import NotOpen, typed
 from qnetseg.worker.process import too_slow
 from qnetseg.worker.source import Source
 
 from ..signals import Signal
-from .alarm import Alarm, AtQuit
+from .alarm import Alarm
 from .connection import Connection
 from .python import worker_command, worker_environment
-from .task import Held, Task, cancelled, emit, greeting_of, pack_request, segment_request, typed
+from .task import Held, Task, cancelled, emit
 
 if TYPE_CHECKING:
     from qnetseg.volume import Drawing, SupportSet
@@ -75,7 +76,7 @@ class Worker:
         self._unanswered = ""  # id of an open request that was cancelled and goes on
         self._gone: list[Connection] = []
         self._soon = Alarm(self._advance)
-        self._at_quit = AtQuit(self.shutdown)
+        self._kept = False  # by the application, which shuts it down when it quits
         self._forget = Alarm(self._let_go)
         self._start_limit = Alarm(self._start_too_slow)
         self._cancel_limit = Alarm(self._cancel_ignored)
@@ -103,7 +104,7 @@ class Worker:
 
     def start(self) -> None:
         """Warm up: `ready` follows (also from a process that is ready already), or failed("", error)."""
-        self._at_quit.start()
+        self._keep(True)
         self._start_wanted = True
         self._soon.start(0)
 
@@ -116,24 +117,31 @@ class Worker:
     ) -> str:
         """Segment a volume after an example; the token that its signals carry. Its answer is a `Found`.
 
-        drawn_on: the volume of the example, None for the query or where it is not at hand. how: see
-        `segment_request`. Raises WorkerError while another task runs.
+        drawn_on: the volume of the example, None for the query or where it is not at hand. how: the named
+        arguments of `requests.segment`. Raises WorkerError while another task runs.
         """
-        request = segment_request(example, **how)
-        return self._submit([query, drawn_on or query], request, requests.read_found)
+
+        def make(folder: Path, number: str, volumes: Sequence[str]) -> protocol.Request:
+            return requests.segment(folder, number, volumes[0], example, volumes[-1], **how)
+
+        return self._submit([query, drawn_on or query], make, requests.read_found)
 
     def pack(self, drawing: Drawing, drawn_on: Source) -> str:
         """Let the worker join a drawing with its image; its answer is a `SupportSet`. See `segment`."""
-        return self._submit([drawn_on], *pack_request(drawing))
+
+        def make(folder: Path, number: str, volumes: Sequence[str]) -> protocol.Request:
+            return requests.pack(folder, number, drawing, volumes[0])
+
+        return self._submit([drawn_on], make, requests.read_support)
 
     def release(self, source: Source) -> None:
         """The volume is not needed any more. Harmless when it is not open."""
         self._close(self._held.released(source))
 
-    def _submit(self, sources: Sequence[Source], make: Any = None, read: Any = None) -> str:
+    def _submit(self, sources: Sequence[Source], make: Any = None, read: Any = requests.read_opened) -> str:
         if self._task is not None:
             raise WorkerError(_("A segmentation is running already."), _("Wait for its end, or cancel it."))
-        self._at_quit.start()
+        self._keep(True)
         self._idle_limit.stop()
         self._task = Task(next(self._ids), sources, make, read)
         self._soon.start(0)
@@ -194,7 +202,13 @@ class Worker:
         """From the event loop, when no process emits: release what has ended, and the worker itself."""
         self._gone.clear()
         if not (self._task or self._start_wanted or self._connection or self._leaving):
-            self._at_quit.stop()
+            self._keep(False)
+
+    def _keep(self, keep: bool) -> None:
+        if keep != self._kept:
+            self._kept = keep
+            quitting = slicer.app.aboutToQuit
+            (quitting.connect if keep else quitting.disconnect)(self.shutdown)
 
     def _advance(self) -> None:
         """Do what can be done now for the task, or for a wanted start."""
@@ -283,7 +297,7 @@ class Worker:
 
     def _greeted(self, event: protocol.Event) -> None:
         try:
-            self._greeting = greeting_of(event, self._hello_id)
+            self._greeting = requests.greeting(event, self._hello_id)
         except QNetSegmentError as error:
             self._start_failed(error)
             return
@@ -296,11 +310,10 @@ class Worker:
     def _answered(self, task: Task, connection: Connection, event: protocol.Event) -> None:
         try:
             if task.opening is not None:
-                opened = requests.answered(event, protocol.Opened)
+                opened = requests.read_opened(connection.folder, task.sent, event)
                 self._close(self._held.added(task.opening, opened, task.sources))
                 self._send_next(task, connection)
                 return
-            assert task.read is not None
             answer = task.read(connection.folder, task.sent, event)
         except NotOpen as error:
             if task.reopened:

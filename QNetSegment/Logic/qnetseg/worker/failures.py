@@ -34,6 +34,11 @@ class NotOpen(errors.WorkerError):
         super().__init__(message or "The volume is not open any more.", advice or "Open it again.")
 
 
+def typed(error: BaseException) -> errors.QNetSegmentError:
+    """The error itself, or for one that no user can have caused an `InternalError`."""
+    return error if isinstance(error, errors.QNetSegmentError) else internal_error(error)
+
+
 def internal_error(error: BaseException) -> InternalError:
     """The typed error for an exception that is a bug of ours, or a machine without memory."""
     details = "".join(traceback.format_exception(error))
