@@ -39,8 +39,9 @@ from QNetSegmentLib.scene.drawings import (
     further_slice,
     position_text,
 )
-from QNetSegmentLib.scene.segments import add_segment, new_segmentation, segment_mask, write_segment
+from QNetSegmentLib.scene.segments import new_segmentation, segment_mask
 from QNetSegmentLib.scene.volumes import pair_of
+from support.masks import add_segment, write_segment
 
 
 def draw(volume, *masks):

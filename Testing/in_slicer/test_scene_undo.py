@@ -23,13 +23,8 @@ from hypothesis import strategies as st
 
 from qnetseg.errors import MaskError
 from QNetSegmentLib.scene.drawings import clear_slice, copy_slice, drawn_slices, is_blank
-from QNetSegmentLib.scene.segments import (
-    add_segment,
-    new_segmentation,
-    remove_node,
-    segment_mask,
-    write_segment,
-)
+from QNetSegmentLib.scene.segments import new_segmentation, remove_node, segment_mask
+from support.masks import add_segment, write_segment
 
 
 def draw(volume, *masks):

@@ -160,7 +160,8 @@ MASK, OTHER = random_mask(), random_mask(seed=2)
 
 def drawn(volume: Any, mask: np.ndarray | None = None, name: str = "liver") -> tuple[Any, str]:
     """A segmentation of the volume with one segment; returns node and segment id."""
-    from QNetSegmentLib.scene.segments import add_segment, new_segmentation
+    from QNetSegmentLib.scene.segments import new_segmentation
+    from support.masks import add_segment
 
     node = new_segmentation(volume, "drawing")
     return node, add_segment(node, MASK if mask is None else mask, volume, name, (0.2, 0.4, 0.6), LIVER)

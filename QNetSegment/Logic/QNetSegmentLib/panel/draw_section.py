@@ -12,10 +12,11 @@ from slicer.util import VTKObservationMixin
 
 from qnetseg.errors import QNetSegmentError
 
+from ..scene.canonical import CanonicalGrid
 from ..scene.drawings import clear_slice, drawn_slices, further_slice, is_blank
 from ..scene.not_here import drop_drawn_marks, mark_slice, marked_slices
 from ..scene.segments import new_segmentation
-from ..scene.views import jump_to, show_if_hidden, slice_center
+from ..scene.views import jump_to, show_if_hidden
 from ..timers import Later
 from .review import plane_text
 from .session import Session
@@ -253,7 +254,7 @@ class DrawSection(VTKObservationMixin):
         volume = self._shown[1]
         index = further_slice(volume, [part for part in drawn if part.segment_id == like.segment_id])
         show_if_hidden(volume)
-        jump_to(slice_center(volume, like.plane, index))
+        jump_to(CanonicalGrid.of(volume).center(like.plane, index))
         self._paint(like.segment_id)
 
     def _remove(self, *_args: Any) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 
 from qnetseg.errors import QNetSegmentError
-from qnetseg.worker.failures import internal_error
+from qnetseg.worker import failures
 
 
 def typed(error: Exception) -> QNetSegmentError:
     """The error itself, or for one that no user can have caused a sentence, with the traceback as details."""
-    if isinstance(error, QNetSegmentError):
-        return error
-    logging.error("QNetSegment", exc_info=error)
-    return internal_error(error)
+    if not isinstance(error, QNetSegmentError):
+        logging.error("QNetSegment", exc_info=error)
+    return failures.typed(error)

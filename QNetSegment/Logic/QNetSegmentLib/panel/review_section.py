@@ -18,7 +18,7 @@ from ..scene.not_here import mark_slice, require_blank
 from ..scene.reports import reports_text, stored_reports
 from ..scene.results import accept_preview, back_to_preview, set_opacity, set_surface_visible, surface_visible
 from ..scene.segments import free_node_name, new_segmentation
-from ..scene.views import jump_to, show_if_hidden, slice_center
+from ..scene.views import jump_to, show_if_hidden
 from ..timers import Later
 from .review import bars, slice_text, slices_to_check
 from .session import Session, preview_name
@@ -73,7 +73,8 @@ class ReviewSection(VTKObservationMixin):
         elif reports_text(preview) != self._reports_text:  # it follows the drawing
             self._read_reports()
         if preview is not None:
-            set_opacity(preview, self._session.parameters.previewOpacity / 100)
+            opacity = self._session.parameters.previewOpacity / 100
+            set_opacity(preview, opacity, opacity)
             self._show_structure()
 
     def _show_preview(self, node: Any) -> None:
@@ -150,8 +151,8 @@ class ReviewSection(VTKObservationMixin):
         self._place = {}
         volume, plane = volume_of_result(self._session.preview), self._report.plane
         if volume is not None:
-            center = slice_center(volume, plane, index)
             grid = CanonicalGrid.of(volume)
+            center = grid.center(plane, index)
             section = grid.section(plane, volume.GetName())
             position = slice_place(grid, plane, index, section, center)
             self._place = {

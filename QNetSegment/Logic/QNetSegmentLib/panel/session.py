@@ -15,7 +15,8 @@ from ..library import SupportLibrary
 from ..runs.prepare import prepare_run
 from ..scene.drawings import drawings_of
 from ..scene.kept import KeptSegmentation, volume_of_result
-from ..scene.results import discard, is_preview
+from ..scene.results import is_preview
+from ..scene.segments import remove_node
 from ..scene.signature import signature
 from ..scene.views import show_if_hidden
 from ..scene.volumes import source_of
@@ -287,7 +288,7 @@ class Session:
     def _finished(self, result: Any) -> None:
         self.run = None
         if self.parameters is None or (self.updating and self.preview is not self._follows_up):
-            discard(result.node)  # the scene is being replaced, or the user has another result now
+            remove_node(result.node)  # the scene is being replaced, or the user has another result now
             self._ended(None)
             return
         self._written = signature(result.node)
@@ -328,7 +329,7 @@ class Session:
         self.parameters.preview = node
         drawing = self.parameters.drawing
         if previous is not None and previous is not node and previous is not drawing and is_preview(previous):
-            discard(previous)  # unless the user went on drawing in it
+            remove_node(previous)  # unless the user went on drawing in it
         self.changed.emit()
 
     def take_back(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
@@ -28,23 +28,16 @@ def prepare_run(
     *,
     segment_ids: Sequence[str] | None = None,
     plane: str | None = None,
-    model: str | None = None,
-    options: dict[str, Any] | None = None,
-    device: str = "auto",
-    name: str | None = None,
-    preview: bool = False,
     output: Any = None,
-    rewrite: Callable[[], Any] | None = None,
+    **how: Any,
 ) -> SceneRun:
     """A run that segments `query_node` after `example`, ready to start.
 
     example: a segmentation node drawn on `support_node` (None: on the volume that it refers to, else on the
     query itself), or a SupportSet, or several of them. segment_ids: the segments to use, None for all that
-    are not empty. plane: "axial", "coronal" or "sagittal", None to find it from the drawing. model: a name of
-    the catalogue or a file, None for the default one. options: of `SegmentOptions`. name: of the result's
-    node. preview: whether the result still has to be accepted. output: a segmentation of the query whose
-    visible segments the structures may not run into, as into those beside them in the drawing, or None.
-    rewrite: see `SceneRun`.
+    are not empty. plane: "axial", "coronal" or "sagittal", None to find it from the drawing. output: a
+    segmentation of the query whose visible segments the structures may not run into, as into those beside
+    them in the drawing, or None. how: the named arguments of `SceneRun`, and of `Worker.segment`.
     Raises InputError for an example that is neither, the errors of `pair_of` and `drawings_of`, and
     WeightsError.
     """
@@ -67,15 +60,10 @@ def prepare_run(
         examples,
         query,
         None if source is query else source,
-        name=name,
-        preview=preview,
         warnings=warnings,
         drawn_ids=drawn_ids,
         others=others,
-        rewrite=rewrite,
-        model=model,
-        options=options,
-        device=device,
+        **how,
     )
 
 

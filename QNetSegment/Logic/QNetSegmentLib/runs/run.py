@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,13 @@ from slicer.i18n import tr as _
 from qnetseg.boxes import Box
 from qnetseg.errors import Cancelled, InputError, QNetSegmentError
 from qnetseg.segment.overlap import share_voxels
-from qnetseg.segment.result import Found, Report
-from qnetseg.worker.failures import WorkerFailure
+from qnetseg.segment.result import Found
+from qnetseg.worker.failures import WorkerFailure, typed
 from qnetseg.worker.protocol import Progress
 from qnetseg.worker.source import Source
 
 from ..process.worker import Worker
+from ..scene.results import StructureResult
 from ..signals import Signal
 
 if TYPE_CHECKING:
@@ -52,27 +52,12 @@ class RunProgress:
     fraction: float
 
 
-@dataclass(frozen=True, eq=False)
-class StructureResult:
-    """What was found of one structure.
-
-    example: the drawing that it was segmented from. axes: (3, 3), of its volume, see `SupportSet`.
-    mask: on the query's own grid, without the voxels that went to other structures.
-    report: as the engine gave it.
-    """
-
-    example: SupportSet | Drawing
-    axes: np.ndarray
-    mask: Box
-    report: Report
-
-
 class Run:
     """Segments every structure of `examples` in `query`; only the whole run has a result.
 
     Signals: progress(RunProgress), and at the end one of finished(list of StructureResult, in the order of
-    `examples`) and failed(error). The arguments are those of `Worker.segment`; others: for each example where
-    something else is known to be. A run is used once.
+    `examples`) and failed(error). `drawn_on` and `how` are those of `Worker.segment`; others: for each
+    example where something else is known to be. A run is used once.
     """
 
     def __init__(
@@ -82,10 +67,8 @@ class Run:
         query: Source,
         drawn_on: Source | None = None,
         *,
-        model: str | os.PathLike[str] | None = None,
-        options: Mapping[str, Any] | None = None,
-        device: str = "auto",
         others: Sequence[Box] = (),
+        **how: Any,
     ) -> None:
         """Raises InputError without an example."""
         if not examples:
@@ -94,10 +77,9 @@ class Run:
             )
         self.progress, self.finished, self.failed = Signal(), Signal(), Signal()
         self._worker, self._examples = worker, list(examples)
-        self._query, self._drawn_on = query, drawn_on
-        self._arguments: dict[str, Any] = {"model": model, "options": options, "device": device}
+        self._query, self._drawn_on, self._how = query, drawn_on, how
         if len(self._examples) > 1:  # who is more confident gets the voxels that several claim
-            self._arguments["confidence_of"] = "mask"
+            self._how["confidence_of"] = "mask"
         self._others = list(others)
         self._found: list[Found] = []
         self._token = ""
@@ -105,7 +87,7 @@ class Run:
         self._fraction = 0.0
         self._first_news: float | None = None  # when the present structure's first progress came
         self._reason: QNetSegmentError | None = None
-        self._outcome: list[StructureResult] | QNetSegmentError | None = None
+        self._outcome: Any = None  # what `finished` or `failed` told
 
     @property
     def active(self) -> bool:
@@ -127,8 +109,11 @@ class Run:
             self._reason = self._reason or reason or Cancelled(_("The segmentation was cancelled."))
             self._worker.cancel(self._token)
 
-    def wait(self, timeout_s: float | None = None) -> list[StructureResult]:
-        """Block until the end, for scripts. Raises the run's error, or WorkerError after `timeout_s`."""
+    def wait(self, timeout_s: float | None = None) -> Any:
+        """Block until the end, for scripts, and return what `finished` tells.
+
+        Raises the run's error, or WorkerError after `timeout_s`.
+        """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while self._active:
             left = None if deadline is None else deadline - time.monotonic()
@@ -154,7 +139,7 @@ class Run:
         number = len(self._found)
         background = self._others[number] if self._others else None
         self._token = self._worker.segment(
-            self._examples[number], self._query, self._drawn_on, background=background, **self._arguments
+            self._examples[number], self._query, self._drawn_on, background=background, **self._how
         )
         self._first_news = None
 
@@ -203,10 +188,18 @@ class Run:
 
     def _end(self, outcome: list[StructureResult] | QNetSegmentError) -> None:
         self._active = False
-        self._outcome = outcome
         for signal, slot in self._connections():
             signal.disconnect(slot)
-        (self.failed if isinstance(outcome, QNetSegmentError) else self.finished).emit(outcome)
+        try:
+            self._outcome = outcome if isinstance(outcome, QNetSegmentError) else self._result(outcome)
+        except Exception as error:
+            self._outcome = typed(error)
+        failed = isinstance(self._outcome, QNetSegmentError)
+        (self.failed if failed else self.finished).emit(self._outcome)
+
+    def _result(self, results: list[StructureResult]) -> Any:
+        """What is made of the results, and told."""
+        return results
 
     def _tell(self, stage: str, done: int, total: int, eta_s: float | None) -> None:
         count, number = len(self._examples), min(len(self._found) + 1, len(self._examples))

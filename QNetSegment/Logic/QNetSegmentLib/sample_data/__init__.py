@@ -8,9 +8,12 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.boxes import Box
+
 from .. import compat
-from ..scene.segments import add_segment, new_segmentation, remove_node
+from ..scene.segments import add_box, new_segmentation, remove_node
 from ..scene.views import show_volume
+from ..scene.volumes import lattice_of
 from .phantom import abdomen, largest_slice
 
 CATEGORY = "QNetSegment"
@@ -65,9 +68,8 @@ def phantom_nodes() -> tuple[Any, Any]:
     try:
         drawing = new_segmentation(node, _("Drawing"))
         try:
-            add_segment(
-                drawing, largest_slice(truth["Liver"]), node, _("Liver"), LIVER_COLOR, LIVER_TERMINOLOGY
-            )
+            box = Box.around(largest_slice(truth["Liver"]))
+            add_box(drawing, box, lattice_of(node), _("Liver"), LIVER_COLOR, LIVER_TERMINOLOGY)
         except BaseException:
             remove_node(drawing)
             raise

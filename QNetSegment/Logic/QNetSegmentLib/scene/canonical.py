@@ -13,7 +13,7 @@ from qnetseg.boxes import Box
 from qnetseg.errors import InputError
 
 from .lattice import VolumeLattice, transform_between
-from .segments import lattice_of
+from .volumes import lattice_of
 
 if TYPE_CHECKING:
     from qnetseg.segment import Report
@@ -48,19 +48,34 @@ class CanonicalGrid:
         """A box on the volume's own axes -> on canonical ones; its mask stays a view."""
         return self.orientation.apply_to_box(box, self.lattice.shape)
 
+    def count(self, plane: str) -> int:
+        """How many slices of a plane the volume has."""
+        from qnetseg.volume import PLANES
+
+        return int(self.turned.shape[PLANES[plane]])
+
     def native_slice(self, plane: str, index: int) -> tuple[int, int]:
         """(axis, index) in the volume's own array of a canonical slice; InputError if there is none."""
         from qnetseg.volume import PLANES
 
-        if plane not in PLANES or not 0 <= index < self.turned.shape[PLANES[plane]]:
+        if plane not in PLANES or not 0 <= index < self.count(plane):
             raise InputError(
                 _("The volume has no {plane} slice {index}.").format(plane=plane, index=index),
                 _("Choose a slice of the volume."),
             )
         axis = PLANES[plane]
-        count = self.turned.shape[axis]
-        at = count - 1 - index if self.orientation.flips[axis] else index
+        at = self.count(plane) - 1 - index if self.orientation.flips[axis] else index
         return self.orientation.axes[axis], at
+
+    def center(self, plane: str, index: int) -> tuple[float, float, float]:
+        """World (R, A, S) in mm of the middle of a slice; InputError if there is none."""
+        from qnetseg.volume import PLANES
+
+        self.native_slice(plane, index)
+        middle = [(count - 1) / 2 for count in self.turned.shape]
+        middle[PLANES[plane]] = index
+        right, anterior, superior = self.to_world(middle).tolist()
+        return right, anterior, superior
 
     def section(self, plane: str, volume_name: str) -> str:
         """What people call the slices of a plane, see `qnetseg.volume.plane_name`."""

@@ -213,8 +213,6 @@ def clear_slice(
     volume_node: Any,
     plane: str,
     index: int,
-    *,
-    logic: Any = None,
 ) -> Undo:
     """Remove what is drawn on one slice of a segment; everything else stays, also outside of the volume.
 
@@ -226,12 +224,12 @@ def clear_slice(
     axis, at = grid.native_slice(plane, index)
     removed = box.on_slice(axis, at)
     if not removed.is_empty:
-        write_box(segmentation_node, segment_id, box.without_slice(axis, at), grid.lattice, logic=logic)
+        write_box(segmentation_node, segment_id, box.without_slice(axis, at), grid.lattice)
 
     def undo() -> None:
         lattice = CanonicalGrid.of(volume_node).lattice  # the volume may have moved meanwhile
         now = read_box(segmentation_node, segment_id, lattice)
-        write_box(segmentation_node, segment_id, now.joined(removed), lattice, logic=logic)
+        write_box(segmentation_node, segment_id, now.joined(removed), lattice)
 
     return undo
 
@@ -244,8 +242,6 @@ def copy_slice(
     volume_node: Any,
     plane: str,
     index: int,
-    *,
-    logic: Any = None,
 ) -> Undo:
     """Add one slice of a segment to another segment: what was found there becomes a support.
 
@@ -261,12 +257,12 @@ def copy_slice(
     if part.is_empty:
         raise MaskError(_("The slice is empty."), _("Choose a slice on which the structure was found."))
     added = part.without(target)
-    write_box(target_segmentation, target_segment_id, target.joined(part), grid.lattice, logic=logic)
+    write_box(target_segmentation, target_segment_id, target.joined(part), grid.lattice)
 
     def undo() -> None:
         lattice = CanonicalGrid.of(volume_node).lattice  # the volume may have moved meanwhile
         now = read_box(target_segmentation, target_segment_id, lattice)
-        write_box(target_segmentation, target_segment_id, now.without(added), lattice, logic=logic)
+        write_box(target_segmentation, target_segment_id, now.without(added), lattice)
 
     return undo
 

@@ -13,7 +13,7 @@ from qnetseg.parsing import parse_json
 
 from .canonical import in_own_planes
 from .layers import segment_ids_of
-from .volumes import grid_of
+from .volumes import lattice_of
 
 if TYPE_CHECKING:
     from qnetseg.segment import Report
@@ -41,7 +41,7 @@ def store_reports(
     Slices are counted by the volume's own axes, as everywhere in the panel; the volume in ml is that of the
     segment, which may have left voxels to another structure.
     """
-    voxel_ml = abs(float(np.linalg.det(grid_of(volume_node)[1][:3, :3]))) / 1000
+    voxel_ml = abs(float(np.linalg.det(lattice_of(volume_node).ijk_to_local[:3, :3]))) / 1000
     entries = []
     for number, (result, segment_id) in enumerate(zip(results, segment_ids_of(node), strict=True)):
         report = replace(

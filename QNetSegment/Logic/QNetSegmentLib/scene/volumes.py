@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from qnetseg.errors import GeometryError, VolumeError
 from qnetseg.worker.source import Source
 
-from .lattice import linear_between, volume_lattice
+from .lattice import VolumeLattice, linear_between, volume_lattice
 from .voxels import array_of
 
 
@@ -24,8 +24,7 @@ def source_of(node: Any) -> Source:
     """
     from qnetseg.volume.volume import checked_matrix
 
-    require_volume(node)
-    matrix = checked_matrix(volume_lattice(node).ijk_to_local, f"The volume '{node.GetName()}'")
+    matrix = checked_matrix(lattice_of(node).ijk_to_local, f"The volume '{node.GetName()}'")
     key = (node.GetID(), node.GetImageData().GetMTime(), matrix.tobytes())
     return Source(key, node.GetName() or "", None, array_of(node.GetImageData()), matrix)
 
@@ -49,17 +48,12 @@ def require_volume(node: Any) -> None:
         raise VolumeError(
             _("The volume '{name}' has no image.").format(name=name), _("Load the volume again.")
         )
-    if image.GetNumberOfScalarComponents() != 1 or not _is_scalar(node):
+    several = ("vtkMRMLVectorVolumeNode", "vtkMRMLDiffusionWeightedVolumeNode")
+    if image.GetNumberOfScalarComponents() != 1 or any(map(node.IsA, several)):
         raise VolumeError(
             _("The volume '{name}' has several values in each voxel.").format(name=name),
             _("Choose a scalar volume; the Vector to Scalar Volume module makes one."),
         )
-
-
-def _is_scalar(node: Any) -> bool:
-    return not any(
-        node.IsA(kind) for kind in ("vtkMRMLVectorVolumeNode", "vtkMRMLDiffusionWeightedVolumeNode")
-    )
 
 
 def pair_of(query_node: Any, drawn_on: Any) -> tuple[Source, Source, list[str]]:
@@ -85,15 +79,14 @@ def pair_of(query_node: Any, drawn_on: Any) -> tuple[Source, Source, list[str]]:
     return query, replace(other, ijk_to_ras=matrix, key=(*other.key[:2], matrix.tobytes())), []
 
 
-def grid_of(node: Any) -> tuple[tuple[int, int, int], np.ndarray]:
-    """((K, J, I), (4, 4) matrix without the parent transform) of a volume node, for `require_unchanged`."""
-    require_volume(node)
-    lattice = volume_lattice(node)
-    return lattice.shape, lattice.ijk_to_local
+def lattice_of(volume_node: Any) -> VolumeLattice:
+    """The grid of a volume node, without its parent transform; VolumeError if it is gone or has no image."""
+    require_volume(volume_node)
+    return volume_lattice(volume_node)
 
 
-def require_unchanged(node: Any, shape: tuple[int, int, int], ijk_to_ras: np.ndarray) -> None:
-    """GeometryError if the volume node is gone or has another grid than the one that `grid_of` gave.
+def require_unchanged(node: Any, before: VolumeLattice) -> None:
+    """GeometryError if the volume node is gone or has another grid than before.
 
     A changed parent transform is fine: the result goes under it, too.
     """
@@ -101,8 +94,8 @@ def require_unchanged(node: Any, shape: tuple[int, int, int], ijk_to_ras: np.nda
         raise GeometryError(
             _("The volume was removed from the scene."), _("Load it again, and run the segmentation again.")
         )
-    lattice = volume_lattice(node)
-    if lattice.shape != tuple(shape) or not np.allclose(lattice.ijk_to_local, ijk_to_ras, atol=1e-6):
+    now = volume_lattice(node)
+    if now.shape != before.shape or not np.allclose(now.ijk_to_local, before.ijk_to_local, atol=1e-6):
         raise GeometryError(
             _("The volume '{name}' was given other voxels in the meantime.").format(name=node.GetName()),
             _("Run the segmentation again."),
