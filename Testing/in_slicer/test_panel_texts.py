@@ -10,7 +10,7 @@ import qt
 import slicer
 from slicer_session import session
 
-from support.panel_bed import Panel, choose, click, type_text
+from support.panel_bed import Panel, choose, click, type_text, wait_until
 from support.panel_stories import Story, story
 
 __all__ = ["story"]
@@ -51,6 +51,7 @@ def test_names_with_markup_are_shown_as_they_are(story: Story) -> None:
     for _twice in range(2):
         type_text(ui.supportNameEdit, NAME)
         click(ui.saveSupportButton)
+        wait_until(lambda: ui.libraryMessage.text == f"Saved: {NAME}.")
     assert "Replace “A&amp;B &lt;b&gt;bold&lt;/b&gt;” in the library?" in story.panel.messages[-1].text
     assert ui.libraryMessage.text == f"Saved: {NAME}."
 

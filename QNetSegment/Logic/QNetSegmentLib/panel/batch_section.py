@@ -17,7 +17,7 @@ from ..scene.segments import free_node_name
 from ..timers import Later
 from .failures import typed
 from .session import Session
-from .texts import in_rich_text
+from .widgets import fill_row, say
 
 
 class BatchSection:
@@ -46,9 +46,8 @@ class BatchSection:
         """The module is unloaded, and the batch may end after its widgets."""
         self._later.stop()
         if (batch := self._session.batch) is not None:
-            batch.changed.disconnect(self._follow_study)
-            batch.progress.disconnect(self._show_progress)
-            batch.finished.disconnect(self._finished)
+            for signal in (batch.changed, batch.progress, batch.finished):
+                signal.clear()
 
     # What there is to do
 
@@ -119,7 +118,6 @@ class BatchSection:
     # Running
 
     def _on_click(self, *_args: Any) -> None:
-
         session = self._session
         if session.batch is not None:
             session.cancelling = True
@@ -198,14 +196,10 @@ class BatchSection:
     # Table
 
     def _say(self, text: str) -> None:
-        self._ui.batchMessage.text = text
-        self._ui.batchMessage.visible = bool(text)
+        say(self._ui.batchMessage, text)
 
     def _show_study(self, index: int, study: Any) -> None:
-        for column, text in enumerate((study.name, state_text(study.state), study.detail)):
-            item = qt.QTableWidgetItem(text)
-            item.setToolTip(in_rich_text(text))
-            self._ui.batchTable.setItem(index, column, item)
+        fill_row(self._ui.batchTable, index, (study.name, state_text(study.state), study.detail))
 
 
 def _names_and_sources(studies: list[Any]) -> list[tuple[str, Any]]:

@@ -45,10 +45,6 @@ class NotHere:
             self._shortcut.deleteLater()
             self._shortcut = None
 
-    def cleanup(self) -> None:
-        """The module is unloaded."""
-        self.exit()
-
     def refresh(self) -> None:
         """Offer it as soon as the plane is known, which is that of the drawing."""
         self._ui.notHereButton.visible = bool(self._session.drawn)

@@ -101,7 +101,7 @@ class Panel(VTKObservationMixin):
         self.live.stop()
         self.session.close(_("The module was closed."))
         self.draw.exit()
-        self.not_here.cleanup()
+        self.not_here.exit()
         self.draw.forget()
         self.set_parameters(None)
         self.removeObservers()

@@ -15,6 +15,7 @@ from ..setup.requirements import device_text
 from .live import LiveUpdate
 from .session import Session
 from .state import RunState
+from .widgets import say
 
 ERROR_STYLE = "color: #d04030; font-weight: bold"  # legible on light and dark
 
@@ -37,7 +38,7 @@ class SegmentSection:
         self._ui, self._session, self._live = ui, session, live
         self._no_double_click = NoDoubleClick()
         ui.segmentButton.installEventFilter(self._no_double_click)
-        ui.segmentButton.clicked.connect(self._on_click)
+        ui.segmentButton.clicked.connect(session.slot(self._on_click))
         ui.updateCheckBox.clicked.connect(lambda *_args: live.switch(bool(ui.updateCheckBox.checked)))
         ui.copyLogButton.clicked.connect(self._copy_log)
         session.message.connect(self._show_message)
@@ -64,32 +65,28 @@ class SegmentSection:
             self._ui.progressLabel.text = _("Starting the segmentation process…")
         self._run = run
         device = self._session.logic.worker.device
-        self._ui.deviceLabel.text = (
-            _("Computes on: {device}").format(device=device_text(device)) if device else ""
+        say(
+            self._ui.deviceLabel,
+            _("Computes on: {device}").format(device=device_text(device)) if device else "",
         )
-        self._ui.deviceLabel.visible = bool(device)
         self._show_live()
 
     def _show_live(self) -> None:
         offered = self._live.offered
         self._ui.updateCheckBox.visible = offered
         self._ui.updateCheckBox.checked = self._live.on
-        self._ui.updateHint.text = self._live.hint if offered else ""
-        self._ui.updateHint.visible = bool(self._ui.updateHint.text)
+        say(self._ui.updateHint, self._live.hint if offered else "")
 
-    def _on_click(self, *_args: Any) -> None:
-        if self._session.state() is RunState.RUNNING:
-            self._session.cancel()
-            return
-        self._session.guarded(self._session.start)
+    def _on_click(self) -> None:
+        running = self._session.state() is RunState.RUNNING
+        (self._session.cancel if running else self._session.start)()
 
     def _show_progress(self, progress: Any) -> None:
         self._ui.progressLabel.text = progress_text(progress)
         self._ui.progressBar.setValue(round(1000 * progress.fraction))
 
     def _show_message(self, text: str, is_error: bool, details: str) -> None:
-        self._ui.messageLabel.text = text
-        self._ui.messageLabel.visible = bool(text)
+        say(self._ui.messageLabel, text)
         self._ui.messageLabel.setStyleSheet(ERROR_STYLE if is_error else "")
         for part in (text, details):
             if part:

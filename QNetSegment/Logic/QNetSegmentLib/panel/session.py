@@ -199,8 +199,7 @@ class Session:
 
     def report(self, error: Exception) -> None:
         """Say what went wrong, and put the details into the log."""
-        details = getattr(error, "details", "")
-        self.message.emit(str(error), True, details)
+        self.message.emit(str(error), True, getattr(error, "details", ""))
 
     # Work
 
@@ -332,16 +331,16 @@ class Session:
             remove_node(previous)  # unless the user went on drawing in it
         self.changed.emit()
 
-    def take_back(self) -> None:
-        """Undo the last step of the panel."""
-        self.guarded(self.undo.undo)
-
     def guarded(self, action: Callable[[], None]) -> None:
         """Do something, and tell the user instead of failing."""
         try:
             action()
         except Exception as error:
             self.report(typed(error))
+
+    def slot(self, action: Callable[[], None]) -> Callable[..., None]:
+        """`guarded` for a signal of Qt, whatever it tells."""
+        return lambda *_args: self.guarded(action)
 
     def close(self, sentence: str) -> None:
         """The scene closes, or the module is unloaded: nothing of this session may run on."""

@@ -16,6 +16,7 @@ from ..setup import requirements as needs
 from .failures import typed
 from .session import Session
 from .texts import in_rich_text
+from .widgets import say
 
 SIGNS = {  # a sign beside the colour, for those who do not tell the colours apart
     needs.State.OK: ("✓", "#2f9e6e"),
@@ -113,8 +114,7 @@ class SetupSection:
         return row
 
     def _say(self, text: str) -> None:
-        self._ui.setupMessage.text = text
-        self._ui.setupMessage.visible = bool(text)
+        say(self._ui.setupMessage, text)
 
     def _guarded(self, action: Callable[[], str]) -> None:
         """Do something that may fail, say how it went, and look again."""

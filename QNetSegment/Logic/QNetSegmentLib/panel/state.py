@@ -8,6 +8,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from .widgets import say
+
 
 class RunState(Enum):
     """What the panel can do now. Whether there is a result to review is another matter."""
@@ -62,8 +64,7 @@ def apply_state(ui: Any, state: RunState, example: str = "") -> None:
     hint = look.hint or (example if state is RunState.READY else "")
     ui.segmentButton.text = look.button
     ui.segmentButton.enabled = look.enabled
-    ui.hintLabel.text = hint
-    ui.hintLabel.visible = bool(hint)
+    say(ui.hintLabel, hint)
     ui.progressBar.visible = look.progress
     ui.progressLabel.visible = look.progress
     for editing in (ui.reviewBox, ui.undoRow):

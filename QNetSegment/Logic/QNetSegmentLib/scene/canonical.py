@@ -102,7 +102,7 @@ class CanonicalGrid:
         index = round(float(ijk[2 - axis]))
         return index if 0 <= index < self.turned.shape[axis] else None
 
-    def to_world(self, position: Sequence[float]) -> np.ndarray:
+    def to_world(self, position: Sequence[float] | np.ndarray) -> np.ndarray:
         """(3,) world RAS in mm of a position (k, j, i) on the canonical grid, through any transform."""
         local = (self.turned.ijk_to_ras @ np.array([*position[::-1], 1.0]))[:3]
         return np.array(transform_between(self.lattice.parent, None).TransformPoint(local))
