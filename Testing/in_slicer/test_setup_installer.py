@@ -17,7 +17,7 @@ from qnetseg.errors import OutputError, WeightsError  # noqa: E402
 from qnetseg.processes import mark  # noqa: E402
 from QNetSegmentLib import compat  # noqa: E402
 from QNetSegmentLib.setup import installer, pytorch, requirements  # noqa: E402
-from QNetSegmentLib.setup.weights_file import check_weights_file  # noqa: E402
+from QNetSegmentLib.setup.installer import use_weights_file  # noqa: E402
 from support.panel_models import entry_of, write_catalogue, write_weights  # noqa: E402
 
 
@@ -257,34 +257,34 @@ def test_the_shipped_models_are_whole():
 @pytest.mark.parametrize("method", ["", "qnet", "propagation"])
 def test_a_local_model_is_checked_by_its_own_checksum(catalogue, tmp_path, method):
     good = real_model(tmp_path / "good.safetensors", method)
-    assert check_weights_file(good) == good
+    assert use_weights_file(good) == good
     content = bytearray(good.read_bytes())
     content[-1] ^= 1
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(content)
     with pytest.raises(WeightsError, match="checksum"):
-        check_weights_file(bad)
+        use_weights_file(bad)
     bad.write_bytes(good.read_bytes()[:-3])
     with pytest.raises(WeightsError, match="damaged"):
-        check_weights_file(bad)
+        use_weights_file(bad)
 
 
 def test_other_files_are_no_models(catalogue, tmp_path):
     for name, content in (("empty", b""), ("pickle", b"\x80\x04K\x01."), ("text", b"hello, this is text")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(WeightsError):
-            check_weights_file(tmp_path / name)
+            use_weights_file(tmp_path / name)
     with pytest.raises(WeightsError, match="not a QNetSegment model"):
-        check_weights_file(real_model(tmp_path / "x.safetensors", format="something-else"))
+        use_weights_file(real_model(tmp_path / "x.safetensors", format="something-else"))
     with pytest.raises(WeightsError, match="segments no volumes"):
-        check_weights_file(real_model(tmp_path / "baseline.safetensors", "panet"))
+        use_weights_file(real_model(tmp_path / "baseline.safetensors", "panet"))
     with pytest.raises(WeightsError, match="There is no"):
-        check_weights_file(tmp_path / "gone")
+        use_weights_file(tmp_path / "gone")
     with pytest.raises(WeightsError):
-        check_weights_file(tmp_path)
+        use_weights_file(tmp_path)
 
 
 def test_a_copy_of_a_catalogued_model_must_be_that_model(catalogue, tmp_path):
     impostor = real_model(tmp_path / "tiny.safetensors")
     with pytest.raises(WeightsError, match="damaged or was replaced"):
-        check_weights_file(impostor)
+        use_weights_file(impostor)

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from slicer.i18n import tr as _
 
 from qnetseg.errors import InputError, OutputError, why
+from qnetseg.models import data_folder
 
 if TYPE_CHECKING:
     from qnetseg.volume import SupportSet
@@ -70,8 +71,6 @@ def default_folder() -> Path:
 
 
 def _own_folder() -> Path:
-    from qnetseg.models import data_folder
-
     return data_folder().parent / "Supports"
 
 

@@ -15,8 +15,7 @@ from ..scene.reports import store_reports
 from ..scene.results import write_result
 from ..scene.segments import free_node_name
 from ..timers import Later
-from .failures import typed
-from .session import Session
+from .session import Session, typed
 from .widgets import fill_row, say
 
 
@@ -27,7 +26,7 @@ class BatchSection:
         self._ui, self._session = ui, session
         self._studies: list[Any] = []
         self._listed: list[tuple[str, Any]] = []  # their names and sources before a batch gave them targets
-        self._later = Later(self.list_studies, 200)
+        self._later = Later(self.list_studies, 0.2)
         header = ui.batchTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.Interactive)
         header.setStretchLastSection(True)

@@ -24,7 +24,7 @@ from .widgets import chosen, fill_row, say
 
 EFFECTS = ("Paint", "Draw", "Erase", "Level tracing")  # others work in 3-D, and spoil or empty single slices
 SMALL_MM2 = 40.0  # a disc of 7 mm: hardly a pixel of the network's deepest features
-AFTER_STROKE = 150  # ms
+AFTER_STROKE = 0.15  # seconds
 VISIBLE_ROWS, HEADER_HEIGHT = 4, 30  # of the table of drawn slices
 
 

@@ -11,11 +11,9 @@ from slicer.i18n import tr as _
 from ..library import NameTaken, file_name
 from ..runs.errand import Packing
 from ..scene.volumes import source_of
-from .failures import typed
 from .review import plane_text
-from .session import Session
-from .texts import in_rich_text
-from .widgets import chosen, quiet, say
+from .session import Session, typed
+from .widgets import chosen, in_rich_text, quiet, say
 
 VISIBLE_ROWS, ROW, FRAME = 5, 20, 6  # of the list, in pixels
 

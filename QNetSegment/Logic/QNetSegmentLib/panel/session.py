@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from qnetseg.errors import Cancelled
+from qnetseg.errors import Cancelled, QNetSegmentError
+from qnetseg.worker import failures
 
 from ..library import SupportLibrary
 from ..runs.prepare import prepare_run
@@ -22,7 +24,6 @@ from ..scene.views import show_if_hidden
 from ..scene.volumes import source_of
 from ..signals import Signal
 from .dialogs import Dialogs
-from .failures import typed
 from .state import RunState
 from .undo import UndoStack
 
@@ -366,3 +367,10 @@ class Session:
 def preview_name(volume: Any) -> str:
     """The name of a result that is to be reviewed, unless the user gives it another one."""
     return _("{volume} to review").format(volume=volume.GetName())
+
+
+def typed(error: Exception) -> QNetSegmentError:
+    """The error itself, or for one that no user can have caused a sentence, with the traceback as details."""
+    if not isinstance(error, QNetSegmentError):
+        logging.error("QNetSegment", exc_info=error)
+    return failures.typed(error)

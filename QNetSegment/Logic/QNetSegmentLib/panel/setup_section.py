@@ -10,13 +10,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from qnetseg.errors import Cancelled
+from qnetseg.models import read_catalogue
 
 from ..setup import installer
 from ..setup import requirements as needs
-from .failures import typed
-from .session import Session
-from .texts import in_rich_text
-from .widgets import say
+from .session import Session, typed
+from .widgets import in_rich_text, say
 
 SIGNS = {  # a sign beside the colour, for those who do not tell the colours apart
     needs.State.OK: ("✓", "#2f9e6e"),
@@ -149,8 +148,6 @@ class SetupSection:
         return _outcome_text(outcome)
 
     def _download(self, model: str) -> str:
-        from qnetseg.models import read_catalogue
-
         entry = read_catalogue().entry(model)
         progress = self._ui.setupProgress
         progress.setMaximum(1000)

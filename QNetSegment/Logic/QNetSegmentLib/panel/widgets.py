@@ -1,14 +1,17 @@
-"""What the sections do with widgets again and again."""
+"""What the sections do with widgets again and again, and how widgets show names that users gave.
+
+Qt takes <b> for bold type, and & for the key of a button. Labels are plain text by the property `textFormat`;
+here is what has no such property.
+"""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import qt
-
-from .texts import in_rich_text
 
 
 def say(label: Any, text: str) -> None:
@@ -43,3 +46,15 @@ def chosen(view: Any, rows: Sequence[Any]) -> Any:
     """What the chosen row of a list or table stands for; None without one. The row may be a method of Qt."""
     row = view.currentRow() if callable(view.currentRow) else view.currentRow
     return rows[row] if 0 <= row < len(rows) else None
+
+
+def on_button(name: str) -> str:
+    """A name as part of a button's text."""
+    return name.replace("&", "&&")
+
+
+def in_rich_text(text: str) -> str:
+    """A text for a tool tip or a message box, which take what looks like markup for it."""
+    if "<" not in text and "&" not in text:
+        return text
+    return "<p>" + html.escape(text, quote=False).replace("\n", "<br>") + "</p>"

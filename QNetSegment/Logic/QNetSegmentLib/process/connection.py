@@ -14,7 +14,7 @@ from qnetseg.worker import exchange, protocol
 from qnetseg.worker.process import KILL_GRACE, Tail, crash, start_failure
 
 from ..signals import Signal, weakly
-from .alarm import Alarm
+from ..timers import Later
 
 
 class Connection:
@@ -54,7 +54,7 @@ class Connection:
         self._process.readyReadStandardOutput.connect(weakly(self._read))
         self._process.readyReadStandardError.connect(weakly(self._read_log))
         self._force: list[Callable[[], object]] = [self._process.terminate, self._process.kill]
-        self._patience = Alarm(self._use_force)
+        self._patience = Later(self._use_force)
 
     def start(self) -> None:
         """Start the process; `started` or `broke` follows, perhaps at once."""

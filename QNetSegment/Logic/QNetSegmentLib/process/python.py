@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 
+from qnetseg.models import shipped_folder
 from qnetseg.worker.process import python_paths, running
 
 
@@ -21,7 +22,5 @@ def worker_command(module: str = "qnetseg.worker") -> list[str]:
 
 def worker_environment() -> dict[str, str]:
     """Variables to add to this process's: where the worker finds this very engine and its models."""
-    from qnetseg.models import shipped_folder
-
     paths = python_paths(os.environ.get("PYTHONPATH"))
     return {**paths, "QNETSEG_RESOURCES": str(shipped_folder().resolve().parent)}

@@ -18,7 +18,7 @@ from qnetseg.worker.process import too_slow
 from qnetseg.worker.source import Source
 
 from ..signals import Signal
-from .alarm import Alarm
+from ..timers import Later
 from .connection import Connection
 from .python import worker_command, worker_environment
 from .task import Held, Task, cancelled, emit
@@ -75,12 +75,12 @@ class Worker:
         self._held = Held()  # of the present connection
         self._unanswered = ""  # id of an open request that was cancelled and goes on
         self._gone: list[Connection] = []
-        self._soon = Alarm(self._advance)
+        self._soon = Later(self._advance)
         self._kept = False  # by the application, which shuts it down when it quits
-        self._forget = Alarm(self._let_go)
-        self._start_limit = Alarm(self._start_too_slow)
-        self._cancel_limit = Alarm(self._cancel_ignored)
-        self._idle_limit = Alarm(self._idle_over)
+        self._forget = Later(self._let_go)
+        self._start_limit = Later(self._start_too_slow)
+        self._cancel_limit = Later(self._cancel_ignored)
+        self._idle_limit = Later(self._idle_over)
 
     @property
     def busy(self) -> bool:

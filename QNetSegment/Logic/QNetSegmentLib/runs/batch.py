@@ -11,10 +11,12 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import qt
 from slicer.i18n import tr as _
 
 from qnetseg.errors import InputError, QNetSegmentError, WorkerError, is_out_of_memory
@@ -24,7 +26,6 @@ from qnetseg.worker.source import Source
 from ..process.worker import Worker
 from ..scene.volumes import source_of
 from ..signals import Signal
-from ..timers import EventLoop
 from . import studies as of_studies
 from . import study_files
 from .errand import Errand, Packing
@@ -74,7 +75,7 @@ class Batch:
         device: str = "auto",
         redo: bool = False,
         on_result: Callable[[Any, list[StructureResult]], None] | None = None,
-        make_run: Callable[..., Run] | None = None,
+        make_run: Callable[..., Run] = Run,
         schedule: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         """
@@ -85,11 +86,9 @@ class Batch:
         redo: run studies again that an earlier batch has finished.
         on_result: called with node and results of a study of the scene, after its files were written.
         make_run: another class than `Run`, for tests.
-        schedule: calls a function later from the event loop; Qt's unless tests have another one.
+        schedule: calls a function from the event loop, so that the panel is painted before.
         """
-        self.changed = Signal()
-        self.progress = Signal()
-        self.finished = Signal()
+        self.changed, self.progress, self.finished = Signal(), Signal(), Signal()
         self.studies = list(studies)
         self._worker = worker
         self._examples, self._drawn_on = list(examples), drawn_on
@@ -97,23 +96,18 @@ class Batch:
         self._model, self._options, self._device = model, options, device
         self._redo = redo
         self._on_result = on_result
-        self._make_run = make_run or _run_class()
-        self._schedule = schedule or _event_loop()
+        self._make_run = make_run
+        self._schedule = schedule or partial(qt.QTimer.singleShot, 0)
         self._index = -1
         self._waiting: Errand | Packing | None = None  # for an answer of the worker
         self._source: Source | None = None  # of the present study
         self._opened: Opened | None = None
         self._recipe: dict[str, Any] = {}
         self._run: Run | None = None
-        self._active = False
+        self.active = False  # whether it has been started and not finished
         self._cancelled = False
         self._turn = 0  # number of the start; drops what an earlier one has scheduled
         of_studies.plan_targets(self.studies, None if output is None else Path(output))
-
-    @property
-    def active(self) -> bool:
-        """Whether it has been started and not finished."""
-        return self._active
 
     def start(self) -> None:
         """Begin with the first study, from the event loop.
@@ -129,7 +123,7 @@ class Batch:
                 _("There is no drawing to segment the studies from."),
                 _("Draw a structure, or load one from the support library."),
             )
-        if self._active or self._worker.busy:
+        if self.active or self._worker.busy:
             raise WorkerError(_("A segmentation is running already."), _("Wait for its end, or cancel it."))
         for study in self.studies:
             if study.target is None and self._on_result is None:
@@ -141,7 +135,7 @@ class Batch:
                 )
         of_studies.require_writable(self.studies)
         self._index, self._turn = -1, self._turn + 1
-        self._active, self._cancelled = True, False
+        self.active, self._cancelled = True, False
         for index, study in enumerate(self.studies):
             if study.state is not StudyState.WAITING:
                 self._change(index, StudyState.WAITING)
@@ -152,7 +146,7 @@ class Batch:
 
         `finished` follows as soon as the running study has stopped.
         """
-        if not self._active or self._cancelled:
+        if not self.active or self._cancelled:
             return
         self._cancelled = True
         if self._run is not None:
@@ -164,7 +158,7 @@ class Batch:
         turn = self._turn
 
         def call() -> None:
-            if self._active and self._turn == turn:
+            if self.active and self._turn == turn:
                 step()
 
         self._schedule(call)
@@ -311,7 +305,7 @@ class Batch:
         self.changed.emit(index, study)
 
     def _finish(self) -> None:
-        self._active = False
+        self.active = False
         self._drop_image()
         for index, study in enumerate(self.studies):
             if study.state in (StudyState.WAITING, StudyState.RUNNING):
@@ -327,11 +321,3 @@ def _unexpected(error: Exception) -> str:
     return _("The study failed inside the program ({reason}).").format(
         reason=f"{type(error).__name__}: {error}"[:200]
     )
-
-
-def _run_class() -> Callable[..., Run]:
-    return Run
-
-
-def _event_loop() -> Callable[[Callable[[], None]], None]:
-    return EventLoop()

@@ -83,29 +83,25 @@ class Run:
         self._others = list(others)
         self._found: list[Found] = []
         self._token = ""
-        self._started = self._active = False
+        self._started = False
+        self.active = False  # whether it was started and has not ended
         self._fraction = 0.0
         self._first_news: float | None = None  # when the present structure's first progress came
         self._reason: QNetSegmentError | None = None
         self._outcome: Any = None  # what `finished` or `failed` told
 
-    @property
-    def active(self) -> bool:
-        """Whether it was started and has not ended."""
-        return self._active
-
     def start(self) -> None:
         """Begin. Raises WorkerError when the worker is busy; later errors reach `failed`."""
         assert not self._started, "a run is used once"
         self._submit()
-        self._started = self._active = True
+        self._started = self.active = True
         for signal, slot in self._connections():
             signal.connect(slot)
         self._tell(STARTING if self._worker.device is None else PREPARING, 0, 0, None)
 
     def cancel(self, reason: QNetSegmentError | None = None) -> None:
         """Stop; `failed` gets `reason`, or Cancelled. Harmless when the run has ended."""
-        if self._active:
+        if self.active:
             self._reason = self._reason or reason or Cancelled(_("The segmentation was cancelled."))
             self._worker.cancel(self._token)
 
@@ -115,7 +111,7 @@ class Run:
         Raises the run's error, or WorkerError after `timeout_s`.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while self._active:
+        while self.active:
             left = None if deadline is None else deadline - time.monotonic()
             if not self._worker.wait(self._token, left):
                 raise WorkerFailure(
@@ -187,7 +183,7 @@ class Run:
             self._end(self._reason if self._reason is not None and isinstance(error, Cancelled) else error)
 
     def _end(self, outcome: list[StructureResult] | QNetSegmentError) -> None:
-        self._active = False
+        self.active = False
         for signal, slot in self._connections():
             signal.disconnect(slot)
         try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from qnetseg import __version__
+from qnetseg import __version__, models
 from qnetseg.atomic import replacing, replacing_together
 from qnetseg.errors import MaskError, OutputError, QNetSegmentError
 from qnetseg.parsing import parse_json, read_text
@@ -61,9 +61,7 @@ def _weights(model: str | None) -> list[str]:
 
     A file that cannot be read, with which no study will succeed, counts as empty.
     """
-    from qnetseg.models import read_catalogue
-
-    catalogue = read_catalogue()
+    catalogue = models.read_catalogue()
     known = {entry.name: entry.sha256 for entry in catalogue.models}
     digests = [known.get(name, "") for name in catalogue.defaults.values()]
     if model is None:
@@ -82,9 +80,7 @@ def _sha256_of_model(path: str) -> str:
 @lru_cache(maxsize=4)
 def _sha256_of_state(path: str, _size: int, _changed: int, _number: int) -> str:
     """Once for all studies, as long as the file stays the same. Raises OSError."""
-    from qnetseg.models import sha256
-
-    return sha256(path)
+    return models.sha256(path)
 
 
 def finished_before(study: Study, recipe: dict[str, Any], redo: bool) -> str:

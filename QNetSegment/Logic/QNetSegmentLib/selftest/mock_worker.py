@@ -62,10 +62,9 @@ def _similarity(slices: np.ndarray, support: SupportSet) -> np.ndarray:
 
 
 def _averaged(image: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    steps = range(-REACH, REACH + 1)
-    for axis in axes:
-        image = np.mean([np.roll(image, step, axis) for step in steps], axis=0)
-    return image
+    from scipy import ndimage
+
+    return ndimage.uniform_filter(image, 2 * REACH + 1, axes=axes, mode="wrap")
 
 
 def _slice_by_slice(alike: np.ndarray, drawn: dict[int, np.ndarray], job: Job) -> np.ndarray:
@@ -93,17 +92,9 @@ def _slice_by_slice(alike: np.ndarray, drawn: dict[int, np.ndarray], job: Job) -
 
 def _grown(seed: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """What is allowed and connected with the seed, within a slice."""
-    region = seed & allowed
-    while True:
-        wider = region.copy()
-        wider[1:] |= region[:-1]
-        wider[:-1] |= region[1:]
-        wider[:, 1:] |= region[:, :-1]
-        wider[:, :-1] |= region[:, 1:]
-        wider &= allowed
-        if (wider == region).all():
-            return region
-        region = wider
+    from scipy import ndimage
+
+    return ndimage.binary_propagation(seed & allowed, mask=allowed)
 
 
 def _reports(

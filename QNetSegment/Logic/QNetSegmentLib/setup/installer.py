@@ -12,20 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
+from qnetseg import models
 from qnetseg.atomic import sweep
 from qnetseg.errors import OutputError, QNetSegmentError, WeightsError, why
+from qnetseg.tensor_file import MODEL_FORMAT, read_header, require_checksum
 
 from .. import compat
 from . import pytorch
 from .requirements import packages_file
-from .weights_file import check_weights_file
-
-if TYPE_CHECKING:
-    from qnetseg.models import ModelEntry
 
 REQUESTER = "QNetSegment"
 
@@ -112,28 +109,24 @@ def install_packages() -> Outcome:
     return Outcome(done=all(compat.pip_check(one) for one in wanted))
 
 
-def download_weights(entry: ModelEntry, progress: Callable[[int, int], None] | None = None) -> Path:
+def download_weights(entry: models.ModelEntry, progress: Callable[[int, int], None] | None = None) -> Path:
     """Download a model of the catalogue; blocks, but calls progress(done, total) in bytes for every block.
 
     A damaged download is replaced. An exception raised by `progress` ends the download, and leaves nothing of
     it. Raises WeightsError and OutputError.
     """
-    from qnetseg.models import DOWNLOADED, download, remove, state, verify
-
-    if state(entry) == DOWNLOADED:
+    if models.state(entry) == models.DOWNLOADED:
         try:
-            return verify(_downloaded(entry), entry)
+            return models.verify(_downloaded(entry), entry)
         except WeightsError:
-            remove(entry.name)
-    return download(entry, progress)
+            models.remove(entry.name)
+    return models.download(entry, progress)
 
 
-def downloads() -> list[tuple[ModelEntry, int]]:
+def downloads() -> list[tuple[models.ModelEntry, int]]:
     """The downloaded models and their sizes in bytes; shipped ones are not among them."""
-    from qnetseg.models import read_catalogue
-
     found = []
-    for entry in read_catalogue().models:
+    for entry in models.read_catalogue().models:
         with suppress(OSError):
             found.append((entry, _downloaded(entry).stat().st_size))
     return found
@@ -144,10 +137,8 @@ def remove_downloads() -> int:
 
     Raises OutputError for a file that cannot be deleted; the others are gone all the same.
     """
-    from qnetseg.models import read_catalogue
-
     freed, failures = 0, []
-    for entry in read_catalogue().models:
+    for entry in models.read_catalogue().models:
         whole = _downloaded(entry)
         freed += sweep(whole.parent)
         try:
@@ -167,14 +158,29 @@ def remove_downloads() -> int:
 
 
 def use_weights_file(path: str | os.PathLike[str]) -> Path:
-    """The path of a local model, checked for its format and checksums. Raises WeightsError."""
-    return check_weights_file(path)
+    """The path, if the file is a QNetSegment model and its content matches its own checksum.
+
+    Found out without torch, so that a wrong file is refused at once. A file of the catalogue, wherever it
+    lies, must also have the catalogue's checksum. Raises WeightsError.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file '{path}'.", "Choose another file.")
+    header = read_header(path)
+    if header.metadata.get("format") != MODEL_FORMAT:
+        raise WeightsError(
+            f"The file '{path.name}' is not a QNetSegment model.", "Choose a model that QNetSegment wrote."
+        )
+    for entry in models.read_catalogue().models:
+        if entry.file == path.name:
+            models.verify(path, entry)
+    require_checksum(path, header)
+    models.kind_of(path)  # refuses weights of a baseline
+    return models.resolve_model(path)
 
 
-def _downloaded(entry: ModelEntry) -> Path:
-    from qnetseg.models import data_folder
-
-    return data_folder() / entry.file
+def _downloaded(entry: models.ModelEntry) -> Path:
+    return models.data_folder() / entry.file
 
 
 @contextmanager

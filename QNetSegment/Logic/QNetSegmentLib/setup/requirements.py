@@ -12,17 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
+from qnetseg import models
 from qnetseg.errors import QNetSegmentError, WeightsError, why
 
 from .. import compat
 from . import pytorch
-
-if TYPE_CHECKING:
-    from qnetseg.models import ModelEntry
 
 TORCH, PACKAGES, WEIGHTS, QNET_WEIGHTS, DEVICE = "torch", "packages", "weights", "qnetWeights", "device"
 
@@ -139,20 +136,19 @@ def _packages() -> Requirement:
 
 def _all_weights(model: str | None) -> list[Requirement]:
     """A line for each kind of network: the model of choice, and the default one of the other kind."""
-    from qnetseg.models import PROPAGATION, QNET, kind_of, resolve_model
-
-    lines = ((WEIGHTS, PROPAGATION, _("Propagation model")), (QNET_WEIGHTS, QNET, _("Q-Net model")))
-    kind = PROPAGATION  # where a model that cannot be read is told of
+    lines = (
+        (WEIGHTS, models.PROPAGATION, _("Propagation model")),
+        (QNET_WEIGHTS, models.QNET, _("Q-Net model")),
+    )
+    kind = models.PROPAGATION  # where a model that cannot be read is told of
     if model is not None:
         with suppress(QNetSegmentError):
             entry = _entry(model)
-            kind = entry.method if entry is not None else kind_of(resolve_model(model))
+            kind = entry.method if entry is not None else models.kind_of(models.resolve_model(model))
     return [_weights(key, title, each, model if each == kind else None) for key, each, title in lines]
 
 
 def _weights(key: str, title: str, kind: str, model: str | None) -> Requirement:
-    from qnetseg import models
-
     entry = None
     try:
         entry = _entry(models.read_catalogue().defaults.get(kind, "") if model is None else model)
@@ -171,7 +167,7 @@ def _weights(key: str, title: str, kind: str, model: str | None) -> Requirement:
     return Requirement(key, title, State.OK, detail)
 
 
-def _absent_weights(key: str, title: str, entry: ModelEntry) -> Requirement:
+def _absent_weights(key: str, title: str, entry: models.ModelEntry) -> Requirement:
     detail = _("{name} is not on this machine").format(name=entry.name)
     if not entry.url:
         return Requirement(key, title, State.MISSING, detail, _("Use local weights file"))
@@ -179,23 +175,19 @@ def _absent_weights(key: str, title: str, entry: ModelEntry) -> Requirement:
     return Requirement(key, title, State.MISSING, detail, action, entry.size, model=entry.name)
 
 
-def _download_text(entry: ModelEntry) -> str:
+def _download_text(entry: models.ModelEntry) -> str:
     return _("Download {size}").format(size=megabytes(entry.size))
 
 
-def _entry(name: str) -> ModelEntry | None:
+def _entry(name: str) -> models.ModelEntry | None:
     """The catalogue's entry of a name; None for a path."""
-    from qnetseg.models import read_catalogue
-
     try:
-        return read_catalogue().entry(name)
+        return models.read_catalogue().entry(name)
     except WeightsError:
         return None
 
 
 def _places() -> dict[str, str]:
-    from qnetseg import models
-
     return {models.SHIPPED: _("part of QNetSegment"), models.DOWNLOADED: _("downloaded")}
 
 
