@@ -16,7 +16,7 @@ BED = session()
 from qnetseg.errors import OutputError, WeightsError  # noqa: E402
 from qnetseg.processes import mark  # noqa: E402
 from QNetSegmentLib import compat  # noqa: E402
-from QNetSegmentLib.setup import installer, pytorch, requirements  # noqa: E402
+from QNetSegmentLib.setup import installer, requirements  # noqa: E402
 from QNetSegmentLib.setup.installer import use_weights_file  # noqa: E402
 from support.panel_models import entry_of, write_catalogue, write_weights  # noqa: E402
 
@@ -67,7 +67,7 @@ def test_torch_is_installed_by_the_extension(torch_extension):
     assert installer.install_torch() == installer.Outcome(done=True, restart=True)
     assert torch_extension.calls == [
         {
-            "askConfirmation": True,
+            "askConfirmation": False,
             "torchVersionRequirement": ">=2.1",
             "torchvisionVersionRequirement": ">=0.16",
         }
@@ -95,11 +95,10 @@ def test_a_failed_installation_is_one_sentence_and_details(torch_extension, erro
     assert caught.value.advice and type(error).__name__ in caught.value.details
 
 
-def test_without_the_extension_the_error_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(pytorch, "extension_is_there", lambda: False)
-    with pytest.raises(installer.ExtensionMissing) as caught:
-        installer.install_torch()
-    assert "restart" in caught.value.advice
+def test_without_the_extension_this_is_installed_first(manager, monkeypatch):
+    monkeypatch.setattr(requirements, "extension_is_there", lambda: False)
+    assert installer.install_torch() == installer.Outcome(done=True, restart=True)
+    assert manager.asked == [("PyTorch", False, False)]
 
 
 def test_the_extension_is_installed_without_a_second_question_and_without_a_restart(manager):
@@ -117,7 +116,7 @@ def test_an_extension_that_cannot_be_reached_is_an_error(manager):
 
 def test_an_extension_that_waits_for_a_restart_is_not_installed_again(manager, monkeypatch):
     manager.installed.add("PyTorch")
-    monkeypatch.setattr(pytorch, "extension_is_there", lambda: False)
+    monkeypatch.setattr(requirements, "extension_is_there", lambda: False)
     assert installer.install_extension() == installer.Outcome(done=True, restart=True)
     assert manager.asked == []
 
@@ -192,7 +191,7 @@ def test_a_damaged_download_is_replaced(catalogue):
     path = installer.download_weights(entry)
     path.write_bytes(b"damaged")
     (weights,) = (one for one in requirements.check() if one.key == requirements.WEIGHTS)
-    assert weights.state is requirements.State.FAILED and weights.size == entry.size
+    assert weights.state is requirements.State.FAILED
     assert weights.action.startswith("Download")
     assert installer.download_weights(entry).stat().st_size == entry.size
 

@@ -106,7 +106,7 @@ class Panel(VTKObservationMixin):
         self.set_parameters(None)
         self.removeObservers()
         self._later.stop()
-        for section in (self.setup, self.segment, self.review, self.library, self.batch):
+        for section in (self.segment, self.review, self.library, self.batch):
             section.cleanup()
         self.session.cleanup()
 

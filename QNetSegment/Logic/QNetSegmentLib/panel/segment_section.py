@@ -44,14 +44,13 @@ class SegmentSection:
         session.message.connect(self._show_message)
         session.logged.connect(self._log)
         session.changed.connect(self.refresh)
-        session.logic.worker.log.connect(self._log)
+        session.watch(session.logic.worker.log, self._log)
         self._run: Any = None  # the run whose progress is shown
         self._show_message("", False, "")
         self._show_live()
 
     def cleanup(self) -> None:
         """The module is unloaded, and the process may end after its widgets."""
-        self._session.logic.worker.log.disconnect(self._log)
         if self._run is not None:
             self._run.progress.disconnect(self._show_progress)
         self._ui.segmentButton.removeEventFilter(self._no_double_click)

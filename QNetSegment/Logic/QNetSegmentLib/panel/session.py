@@ -76,7 +76,13 @@ class Session:
         self.changed, self.message, self.logged = Signal(), Signal(), Signal()
         self.draw_here, self.drawing_changes, self.show_setup = Signal(), Signal(), Signal()
         self.drawing_read, self.run_ended, self.stop_drawing = Signal(), Signal(), Signal()
-        logic.worker.ready.connect(self._on_ready)
+        self._watched: list[tuple[Signal, Callable[..., None]]] = []
+        self.watch(logic.worker.ready, self._on_ready)
+
+    def watch(self, signal: Signal, slot: Callable[..., None]) -> None:
+        """Hear a signal of the worker, which outlives the panel, until `cleanup`."""
+        signal.connect(slot)
+        self._watched.append((signal, slot))
 
     # Choices
 
@@ -198,9 +204,9 @@ class Session:
         """Say something that is no error."""
         self.message.emit(text, False, "")
 
-    def report(self, error: Exception) -> None:
+    def report(self, error: QNetSegmentError) -> None:
         """Say what went wrong, and put the details into the log."""
-        self.message.emit(str(error), True, getattr(error, "details", ""))
+        self.message.emit(str(error), True, error.details)
 
     # Work
 
@@ -298,7 +304,7 @@ class Session:
         self.tell(" ".join(result.warnings))
         self._ended(None if self._began is None else time.monotonic() - self._began)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: QNetSegmentError) -> None:
         self.run = None
         self.report(error)
         self._ended(None)
@@ -358,7 +364,8 @@ class Session:
             self.run.finished.disconnect(self._finished)
             self.run.failed.disconnect(self._failed)
         self.run = self.batch = None
-        self.logic.worker.ready.disconnect(self._on_ready)
+        for signal, slot in self._watched:
+            signal.disconnect(slot)
         for signal in (self.undo.changed, *vars(self).values()):
             if isinstance(signal, Signal):
                 signal.clear()

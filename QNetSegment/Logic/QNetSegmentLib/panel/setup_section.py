@@ -40,18 +40,11 @@ class SetupSection:
         session.show_setup.connect(self._show)
         worker = session.logic.worker
         self._running = False  # whether there is a process that has started well
-        worker.ready.connect(self._on_ready)
-        worker.stopped.connect(self._on_stopped)
-        worker.failed.connect(self._on_failed)
+        session.watch(worker.ready, self._on_ready)
+        session.watch(worker.stopped, self._on_stopped)
+        session.watch(worker.failed, self._on_failed)
         self._say("")
         ui.setupProgress.visible = False
-
-    def cleanup(self) -> None:
-        """The module is unloaded, and the process may end after its widgets."""
-        worker = self._session.logic.worker
-        worker.ready.disconnect(self._on_ready)
-        worker.stopped.disconnect(self._on_stopped)
-        worker.failed.disconnect(self._on_failed)
 
     def refresh(self) -> None:
         """Look at what is installed, and show the section if something is missing."""
@@ -122,7 +115,7 @@ class SetupSection:
         except Exception as failure:
             error = typed(failure)
             self._say(str(error))
-            self._session.logged.emit(f"{error}\n{getattr(error, 'details', '')}")
+            self._session.logged.emit(f"{error}\n{error.details}")
         self._ui.setupProgress.visible = False
         self.refresh()
 
@@ -135,17 +128,18 @@ class SetupSection:
         elif requirement.key in (needs.WEIGHTS, needs.QNET_WEIGHTS) and not requirement.model:
             self._use_weights_file()
         elif requirement.key == needs.PACKAGES:  # the installer asks by itself
-            self._guarded(lambda: self._installed(_packages()))
+            self._guarded(lambda: self._install(installer.install_packages))
         elif self._session.dialogs.confirm(question):
-            self._guarded(lambda: self._obtain(requirement.model))
+            model = requirement.model
+            self._guarded(lambda: self._download(model) if model else self._install(installer.install_torch))
 
-    def _obtain(self, model: str) -> str:
-        return self._download(model) if model else self._installed(_torch())
-
-    def _installed(self, outcome: Any) -> str:
-        """What an installation led to; the section stays open for the advice to restart."""
+    def _install(self, install: Callable[[], installer.Outcome]) -> str:
+        """How an installation went; the section stays open for the advice to restart."""
+        outcome = install()
         self._wanted = self._wanted or outcome.restart
-        return _outcome_text(outcome)
+        if not outcome.done:
+            return _("Nothing was installed.")
+        return _("Installed. Restart Slicer to go on.") if outcome.restart else _("Installed.")
 
     def _download(self, model: str) -> str:
         entry = read_catalogue().entry(model)
@@ -215,20 +209,3 @@ class SetupSection:
             self._worker_error = error
             self._tested()
             self.refresh()
-
-
-def _torch() -> Any:
-    try:
-        return installer.install_torch(ask=False)
-    except installer.ExtensionMissing:
-        return installer.install_extension()
-
-
-def _packages() -> Any:
-    return installer.install_packages()
-
-
-def _outcome_text(outcome: Any) -> str:
-    if not outcome.done:
-        return _("Nothing was installed.")
-    return _("Installed. Restart Slicer to go on.") if outcome.restart else _("Installed.")

@@ -21,22 +21,13 @@ from qnetseg.errors import OutputError, QNetSegmentError, WeightsError, why
 from qnetseg.tensor_file import MODEL_FORMAT, read_header, require_checksum
 
 from .. import compat
-from . import pytorch
-from .requirements import packages_file
+from . import requirements
 
 REQUESTER = "QNetSegment"
 
 
 class InstallError(QNetSegmentError):
-    """Something that could not be installed; `details` is what the installer said, to be copied."""
-
-    def __init__(self, message: str, advice: str = "", details: str = "") -> None:
-        super().__init__(message, advice)
-        self.details = details
-
-
-class ExtensionMissing(InstallError):
-    """Slicer's PyTorch extension is not there; `install_extension` helps."""
+    """Something that could not be installed; the details are what the installer said."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +38,21 @@ class Outcome:
     restart: bool = False
 
 
-def install_torch(ask: bool = True) -> Outcome:
-    """Install torch and torchvision by the PyTorch extension; blocks for minutes (`pytorch.notice`).
+def install_torch() -> Outcome:
+    """Install torch and torchvision by the PyTorch extension; blocks for minutes. Asks nothing.
 
-    ask: let the extension show what it is going to do and ask once more.
-    Raises ExtensionMissing, and InstallError when the installation fails.
+    Without the extension this is what is installed, for then a restart comes first. Raises InstallError.
     """
-    if not pytorch.extension_is_there():
-        raise ExtensionMissing(
-            _("Slicer's PyTorch extension is not installed."),
-            _("Install it first, then restart Slicer."),
-        )
+    if not requirements.extension_is_there():
+        return install_extension()
     import PyTorchUtils
 
     with _typed(_("PyTorch")):
         logic = PyTorchUtils.PyTorchUtilsLogic()
         torch = logic.installTorch(
-            askConfirmation=ask,
-            torchVersionRequirement=f">={pytorch.NEEDED['torch']}",
-            torchvisionVersionRequirement=f">={pytorch.NEEDED['torchvision']}",
+            askConfirmation=False,
+            torchVersionRequirement=f">={requirements.NEEDED['torch']}",
+            torchvisionVersionRequirement=f">={requirements.NEEDED['torchvision']}",
         )
     importlib.invalidate_caches()
     # The extension has loaded it into Slicer, where its files and GPU memory stay in use until Slicer ends.
@@ -84,12 +71,12 @@ def install_extension() -> Outcome:
         manager = slicer.app.extensionsManagerModel()
     except AttributeError as error:
         raise InstallError(_("This Slicer was built without the Extensions Manager."), by_hand) from error
-    if manager.isExtensionInstalled(pytorch.EXTENSION):
-        return Outcome(done=True, restart=not pytorch.extension_is_there())
+    if manager.isExtensionInstalled(requirements.EXTENSION):
+        return Outcome(done=True, restart=not requirements.extension_is_there())
     interactive = getattr(manager, "interactive", True)
     manager.interactive = False  # else it asks once more, and a No looks like a failure
     try:
-        installed = manager.installExtensionFromServer(pytorch.EXTENSION, False)
+        installed = manager.installExtensionFromServer(requirements.EXTENSION, False)
     finally:
         manager.interactive = interactive
     if not installed:
@@ -101,7 +88,7 @@ def install_packages() -> Outcome:
     """Ask the user and install the missing Python packages. Raises InstallError."""
     with _typed(_("The Python packages")):
         try:
-            wanted = compat.load_requirements(packages_file())
+            wanted = compat.load_requirements(requirements.packages_file())
             compat.pip_ensure(wanted, REQUESTER)
         except compat.InstallDeclined:
             return Outcome(done=False)

@@ -6,7 +6,9 @@ Nothing here imports torch: it would lock its libraries and keep GPU memory in S
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import re
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,7 +21,10 @@ from qnetseg import models
 from qnetseg.errors import QNetSegmentError, WeightsError, why
 
 from .. import compat
-from . import pytorch
+
+EXTENSION = "PyTorch"  # of Slicer, which finds the build that fits the graphics driver
+NEEDED = {"torch": "2.1", "torchvision": "0.16"}
+"""Packages and the oldest version of each that works; the newest that exists for some Macs is torch 2.2."""
 
 TORCH, PACKAGES, WEIGHTS, QNET_WEIGHTS, DEVICE = "torch", "packages", "weights", "qnetWeights", "device"
 
@@ -43,7 +48,6 @@ class Requirement:
         state: UNKNOWN only for the device, before the worker has been started.
         detail: versions, or the exact error, or what is missing.
         action: text of the button that helps; empty when there is nothing to do.
-        size: bytes that the action downloads; None when nothing is downloaded or the size is not known.
         note: what the user should know before the action; may be empty.
         model: name of the model that the action downloads; empty when it downloads none.
     """
@@ -53,7 +57,6 @@ class Requirement:
     state: State
     detail: str
     action: str = ""
-    size: int | None = None
     note: str = ""
     model: str = ""
 
@@ -93,26 +96,34 @@ def megabytes(size: int) -> str:
 
 def _torch(worker_error: str) -> Requirement:
     title = _("PyTorch")
-    versions = {name: installed_version(name) for name in pytorch.NEEDED}
+    versions = {name: installed_version(name) for name in NEEDED}
     absent = [name for name, version in versions.items() if version is None]
     if not absent:
-        old = [name for name, oldest in pytorch.NEEDED.items() if _older(versions[name], oldest)]
+        old = [name for name, oldest in NEEDED.items() if _older(versions[name], oldest)]
         if not old and "torch" not in worker_error.lower():
             detail = _("PyTorch {torch}").format(torch=versions["torch"])
             return Requirement(TORCH, title, State.OK, detail)
         state, detail = State.FAILED, worker_error
         if old:
             detail = _("{name} {version} is too old; {oldest} or later is needed").format(
-                name=old[0], version=versions[old[0]], oldest=pytorch.NEEDED[old[0]]
+                name=old[0], version=versions[old[0]], oldest=NEEDED[old[0]]
             )
     else:
         state = State.MISSING
         detail = _("not installed") if "torch" in absent else _("torchvision is not installed")
-    if pytorch.extension_is_there():
-        return Requirement(TORCH, title, state, detail, _("Install PyTorch"), note=pytorch.notice())
-    return Requirement(
-        TORCH, title, state, detail, _("Install PyTorch extension"), note=pytorch.extension_notice()
-    )
+    if extension_is_there():
+        action = _("Install PyTorch")
+        note = _(
+            "PyTorch is a download of several hundred MB to a few GB. "
+            "Slicer does not respond until it is installed, which can take many minutes."
+        )
+    else:
+        action = _("Install PyTorch extension")
+        note = _(
+            "Slicer's PyTorch extension is a small download. "
+            "It installs PyTorch in the next step, after Slicer was restarted."
+        )
+    return Requirement(TORCH, title, state, detail, action, note)
 
 
 def _packages() -> Requirement:
@@ -128,7 +139,7 @@ def _packages() -> Requirement:
     if absent:
         detail = _("not installed: {packages}").format(packages=", ".join(absent))
         note = _("They are downloaded from the internet into Slicer's Python; some may be tens of MB.")
-        return Requirement(PACKAGES, title, State.MISSING, detail, _("Install packages"), note=note)
+        return Requirement(PACKAGES, title, State.MISSING, detail, _("Install packages"), note)
     names = [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in wanted]
     detail = ", ".join(f"{name} {installed_version(name)}" for name in names)
     return Requirement(PACKAGES, title, State.OK, detail)
@@ -153,26 +164,22 @@ def _weights(key: str, title: str, kind: str, model: str | None) -> Requirement:
     try:
         entry = _entry(models.read_catalogue().defaults.get(kind, "") if model is None else model)
         if entry is not None and models.find(entry) is None:
-            return _absent_weights(key, title, entry)
+            detail = _("{name} is not on this machine").format(name=entry.name)
+            if not entry.url:
+                return Requirement(key, title, State.MISSING, detail, _("Use local weights file"))
+            return Requirement(key, title, State.MISSING, detail, _download_text(entry), model=entry.name)
         path = models.resolve_model(model, kind)
     except QNetSegmentError as error:
         failed = Requirement(key, title, State.FAILED, str(error), _("Use local weights file"))
         if entry is not None and entry.url and models.state(entry) == models.DOWNLOADED:
-            return replace(failed, action=_download_text(entry), size=entry.size, model=entry.name)
+            return replace(failed, action=_download_text(entry), model=entry.name)
         return failed
-    where = _("local file") if entry is None else _places()[models.state(entry)]
+    places = {models.SHIPPED: _("part of QNetSegment"), models.DOWNLOADED: _("downloaded")}
+    where = _("local file") if entry is None else places[models.state(entry)]
     detail = _("{name}, {size}, {where}").format(
         name=path.stem, size=megabytes(path.stat().st_size), where=where
     )
     return Requirement(key, title, State.OK, detail)
-
-
-def _absent_weights(key: str, title: str, entry: models.ModelEntry) -> Requirement:
-    detail = _("{name} is not on this machine").format(name=entry.name)
-    if not entry.url:
-        return Requirement(key, title, State.MISSING, detail, _("Use local weights file"))
-    action = _download_text(entry)
-    return Requirement(key, title, State.MISSING, detail, action, entry.size, model=entry.name)
 
 
 def _download_text(entry: models.ModelEntry) -> str:
@@ -185,10 +192,6 @@ def _entry(name: str) -> models.ModelEntry | None:
         return models.read_catalogue().entry(name)
     except WeightsError:
         return None
-
-
-def _places() -> dict[str, str]:
-    return {models.SHIPPED: _("part of QNetSegment"), models.DOWNLOADED: _("downloaded")}
 
 
 def _device(device: str | None, worker_error: str, torch: Requirement) -> Requirement:
@@ -206,6 +209,11 @@ def device_text(device: str) -> str:
     """A device of the engine, such as "cuda", in the user's words."""
     names = {"cpu": _("CPU"), "mps": _("Apple GPU (mps)")}
     return names.get(device, _("GPU ({device})").format(device=device))
+
+
+def extension_is_there() -> bool:
+    """Whether Slicer's PyTorch extension is loaded; nothing is imported."""
+    return "PyTorchUtils" in sys.modules or importlib.util.find_spec("PyTorchUtils") is not None
 
 
 def installed_version(name: str) -> str | None:

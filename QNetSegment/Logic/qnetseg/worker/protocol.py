@@ -233,8 +233,7 @@ class LineBuffer:
 
 def error_event(request_id: str | None, error: errors.QNetSegmentError) -> Error:
     """The event that tells of `error`."""
-    details = getattr(error, "details", "")
-    return Error(request_id, error.kind, error.message, error.advice, details)
+    return Error(request_id, error.kind, error.message, error.advice, error.details)
 
 
 def exception_of(event: Error) -> errors.QNetSegmentError:
@@ -242,9 +241,7 @@ def exception_of(event: Error) -> errors.QNetSegmentError:
     kind = error_kinds().get(event.kind, WorkerFailure)
     if kind is ProtocolError:
         return ProtocolError(event.message, event.id)
-    if issubclass(kind, WorkerFailure):
-        return kind(event.message, event.advice, event.details)
-    return kind(event.message, event.advice)
+    return kind(event.message, event.advice, event.details)
 
 
 def require_version(version: int, whose: str) -> None:
