@@ -124,10 +124,11 @@ class QNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = QNetSegmentLogic()
         self.panel = Panel(self.ui, self.logic)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.initializeParameterNode()
         if getattr(self.parent, "isEntered", False):  # after a reload Slicer does not call enter
             self.enter()
@@ -278,9 +279,6 @@ class QNetSegmentLogic(ScriptedLoadableModuleLogic):
             device=device,
             name=name,
         )
-        outcome = {}
-        run.finished.connect(lambda result: outcome.update(node=result.node))
-        run.failed.connect(lambda error: outcome.update(error=error))
         if onProgress is not None:
             run.progress.connect(onProgress)
         if onFinished is not None:
@@ -288,12 +286,7 @@ class QNetSegmentLogic(ScriptedLoadableModuleLogic):
         if onFailed is not None:
             run.failed.connect(onFailed)
         run.start()
-        if not waitForCompletion:
-            return run
-        run.wait()
-        if "error" in outcome:
-            raise outcome["error"]
-        return outcome["node"]
+        return run.wait().node if waitForCompletion else run
 
 
 class QNetSegmentTest(ScriptedLoadableModuleTest):

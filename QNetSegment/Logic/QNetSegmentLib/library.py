@@ -43,8 +43,6 @@ class Entry:
         structure: name of the structure that was drawn.
         plane: "axial", "coronal", "sagittal" or "oblique".
         slices: how many slices were drawn.
-        area_mm2: drawn area of all slices together.
-        color: of the structure, red, green, blue from 0 to 1.
         problem: why the file cannot be used, one or two sentences; empty if it can.
     """
 
@@ -53,14 +51,7 @@ class Entry:
     structure: str = ""
     plane: str = ""
     slices: int = 0
-    area_mm2: float = 0.0
-    color: tuple[float, float, float] = (0.5, 0.5, 0.5)
     problem: str = ""
-
-    @property
-    def usable(self) -> bool:
-        """Whether it can be loaded."""
-        return not self.problem
 
 
 def default_folder() -> Path:
@@ -102,15 +93,13 @@ class SupportLibrary:
 
         Raises NameTaken unless `replace`, InputError for an impossible name, and OutputError.
         """
-        target = self.folder / file_name(name)
-        taken = self._find(name)
-        if taken is not None:
-            if not replace:
-                raise NameTaken(
-                    _("There is a support set named '{name}' already.").format(name=_name(taken)),
-                    _("Choose another name, or replace it."),
-                )
-            target = taken
+        target, taken = self.folder / file_name(name), self._find(name)
+        if taken is not None and not replace:
+            raise NameTaken(
+                _("There is a support set named '{name}' already.").format(name=_name(taken)),
+                _("Choose another name, or replace it."),
+            )
+        target = taken or target
         try:
             if not self.folder.exists():
                 self.folder.mkdir(0o700, parents=True, exist_ok=True)
@@ -144,17 +133,14 @@ class SupportLibrary:
                 )
             ) from error
 
-    def import_file(
-        self, path: str | os.PathLike[str], name: str | None = None, replace: bool = False
-    ) -> Entry:
-        """Copy a support file into the library; its name is that of the file unless given.
+    def import_file(self, path: str | os.PathLike[str], replace: bool = False) -> Entry:
+        """Copy a support file into the library, under the name of the file.
 
         Raises InputError for a file that is no support set, NameTaken unless `replace`, and OutputError.
         """
         from qnetseg.volume import SupportSet
 
-        support = SupportSet.load(path)
-        return self.save(_name(Path(path)) if name is None else name, support, replace)
+        return self.save(_name(Path(path)), SupportSet.load(path), replace)
 
     def export(self, name: str, path: str | os.PathLike[str], replace: bool = False) -> Path:
         """Write a support set to a file that can be given to others; the file, which ends in .npz.
@@ -252,5 +238,4 @@ def _entry(path: Path) -> Entry:
     except InputError as error:
         return Entry(_name(path), path, problem=str(error))
     section = plane_name(support.axes[PLANES[support.plane]])
-    area = sum(int(part.mask.sum()) * part.spacing[0] * part.spacing[1] for part in support.slices)
-    return Entry(_name(path), path, support.name, section, len(support.slices), float(area), support.color)
+    return Entry(_name(path), path, support.name, section, len(support.slices))

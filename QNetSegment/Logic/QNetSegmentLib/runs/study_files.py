@@ -221,6 +221,6 @@ def _is_segmentation(path: Path) -> bool:
 
 def _sha256(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return models.sha256(path)
     except OSError:
         return ""

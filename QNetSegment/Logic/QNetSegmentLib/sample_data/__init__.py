@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +65,14 @@ def phantom_nodes() -> tuple[Any, Any]:
     Both are new nodes of the scene; if one of them cannot be made, neither is left.
     """
     volume, truth = abdomen()
-    node = volume_node(volume.array, volume.ijk_to_ras, volume.name)
-    try:
+    box = Box.around(largest_slice(truth["Liver"]))
+    with ExitStack() as made:
+        node = volume_node(volume.array, volume.ijk_to_ras, volume.name)
+        made.callback(remove_node, node)
         drawing = new_segmentation(node, _("Drawing"))
-        try:
-            box = Box.around(largest_slice(truth["Liver"]))
-            add_box(drawing, box, lattice_of(node), _("Liver"), LIVER_COLOR, LIVER_TERMINOLOGY)
-        except BaseException:
-            remove_node(drawing)
-            raise
-    except BaseException:
-        remove_node(node)
-        raise
+        made.callback(remove_node, drawing)
+        add_box(drawing, box, lattice_of(node), _("Liver"), LIVER_COLOR, LIVER_TERMINOLOGY)
+        made.pop_all()
     return node, drawing
 
 

@@ -16,6 +16,7 @@ from .canonical import CanonicalGrid
 from .layers import own_box, read_box, require_labelmaps, require_segment, segment_ids_of, write_box
 from .marks import marks_of
 from .segments import terminology_of
+from .volumes import lattice_of
 
 if TYPE_CHECKING:
     from qnetseg.volume import Drawing, Volume
@@ -140,7 +141,7 @@ def drawn_segment_ids(
     segmentation_node: Any, volume_node: Any, among: Sequence[str] | None = None
 ) -> list[str]:
     """The segments, all or `among` some, that `drawings_of` takes, in its order."""
-    lattice = CanonicalGrid.of(volume_node).lattice
+    lattice = lattice_of(volume_node)
     ids = segment_ids_of(segmentation_node) if among is None else among
     return [segment_id for segment_id in ids if not read_box(segmentation_node, segment_id, lattice).is_empty]
 
@@ -220,18 +221,10 @@ def clear_slice(
     Both raise MaskError, VolumeError or OutputError; nothing is changed then.
     """
     grid = CanonicalGrid.of(volume_node)
-    box = read_box(segmentation_node, segment_id, grid.lattice)
-    axis, at = grid.native_slice(plane, index)
-    removed = box.on_slice(axis, at)
-    if not removed.is_empty:
-        write_box(segmentation_node, segment_id, box.without_slice(axis, at), grid.lattice)
-
-    def undo() -> None:
-        lattice = CanonicalGrid.of(volume_node).lattice  # the volume may have moved meanwhile
-        now = read_box(segmentation_node, segment_id, lattice)
-        write_box(segmentation_node, segment_id, now.joined(removed), lattice)
-
-    return undo
+    where = grid.native_slice(plane, index)
+    removed = read_box(segmentation_node, segment_id, grid.lattice).on_slice(*where)
+    there = (segmentation_node, segment_id, volume_node)
+    return _edit(*there, lambda box: box.without(removed), lambda box: box.joined(removed))
 
 
 def copy_slice(
@@ -256,15 +249,27 @@ def copy_slice(
     part = source.on_slice(*grid.native_slice(plane, index))
     if part.is_empty:
         raise MaskError(_("The slice is empty."), _("Choose a slice on which the structure was found."))
-    added = part.without(target)
-    write_box(target_segmentation, target_segment_id, target.joined(part), grid.lattice)
+    added, there = part.without(target), (target_segmentation, target_segment_id, volume_node)
+    return _edit(*there, lambda box: box.joined(part), lambda box: box.without(added))
 
-    def undo() -> None:
-        lattice = CanonicalGrid.of(volume_node).lattice  # the volume may have moved meanwhile
-        now = read_box(target_segmentation, target_segment_id, lattice)
-        write_box(target_segmentation, target_segment_id, now.without(added), lattice)
 
-    return undo
+def _edit(
+    segmentation_node: Any,
+    segment_id: str,
+    volume_node: Any,
+    change: Callable[[Box], Box],
+    back: Callable[[Box], Box],
+) -> Undo:
+    """Change the voxels of a segment; the answer goes back from whatever they are by then."""
+
+    def write(make: Callable[[Box], Box]) -> None:
+        lattice = lattice_of(volume_node)  # the volume may have moved meanwhile
+        box = read_box(segmentation_node, segment_id, lattice)
+        if (changed := make(box)) is not box:
+            write_box(segmentation_node, segment_id, changed, lattice)
+
+    write(change)
+    return lambda: write(back)
 
 
 def is_blank(segmentation_node: Any) -> bool:
