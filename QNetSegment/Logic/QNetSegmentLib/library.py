@@ -35,23 +35,14 @@ class NameTaken(OutputError):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the library.
+    """A file of the library."""
 
-    Attributes:
-        name: what the user calls the support set.
-        path: its file.
-        structure: name of the structure that was drawn.
-        plane: "axial", "coronal", "sagittal" or "oblique".
-        slices: how many slices were drawn.
-        problem: why the file cannot be used, one or two sentences; empty if it can.
-    """
-
-    name: str
+    name: str  # what the user calls the support set
     path: Path
-    structure: str = ""
-    plane: str = ""
-    slices: int = 0
-    problem: str = ""
+    structure: str = ""  # name of what was drawn
+    plane: str = ""  # as `plane_name` has it
+    slices: int = 0  # how many were drawn
+    problem: str = ""  # why the file cannot be used; empty if it can
 
 
 def default_folder() -> Path:

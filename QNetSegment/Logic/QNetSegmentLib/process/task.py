@@ -21,24 +21,17 @@ from ..signals import Signal
 class Task:
     """A piece of work that was submitted and has not ended.
 
-    Attributes:
-        token: what its signals carry.
-        sources: volumes that must be open.
-        make: the request, of the exchange folder, an id and the ids of the open volumes; None to open only.
-        read: what its answer means, of the folder, the request and the answer.
-        sent: the request that the worker works on, None where none was sent yet.
-        opening: the source that `sent` opens, None for the last request.
-        reopened: whether the worker had let go of a volume, which was then opened again.
-        cancelled: whether it shall end.
+    make: the request, of the exchange folder, an id and the ids of the open volumes; None to open only.
+    read: what its answer means, of the folder, the request and the answer.
     """
 
-    token: str
-    sources: Sequence[Source]
+    token: str  # what its signals carry
+    sources: Sequence[Source]  # volumes that must be open
     make: Callable[[Path, str, Sequence[str]], protocol.Request] | None = None
     read: Callable[[Path, Any, protocol.Event], Any] = requests.read_opened
-    sent: protocol.Request | None = None
-    opening: Source | None = None
-    reopened: bool = False
+    sent: protocol.Request | None = None  # what the worker works on
+    opening: Source | None = None  # what `sent` opens, None for the last request
+    reopened: bool = False  # whether the worker had let go of a volume, which was then opened again
     cancelled: bool = False
 
     def next_request(self, folder: Path, number: str, held: Held) -> protocol.Request | None:

@@ -20,36 +20,28 @@ from qnetseg.worker.source import Source
 from ..process.worker import Worker
 from ..scene.results import StructureResult
 from ..signals import Signal
+from .errand import Errand
 
 if TYPE_CHECKING:
     import numpy as np
 
     from qnetseg.volume import Drawing, SupportSet
 
-STARTING, PREPARING = "starting", "preparing"
-SLICES = "slices"
-"""The engine's own stage, in which all of a structure's progress is made."""
+STARTING, PREPARING, SLICES = "starting", "preparing", "slices"  # the last one is the engine's own
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a run is.
+    """How far a run is."""
 
-    stage: "starting" (the process), "preparing", or the engine's own name of what it does: "slices".
-    done, total: steps of that stage; total is 0 while unknown.
-    structure, number, count: name of the present structure, its number from 1 and how many there are.
-    eta_s: seconds until the end of the run, None while unknown.
-    fraction: 0 to 1 over all structures and stages; it never falls.
-    """
-
-    stage: str
+    stage: str  # STARTING (the process), PREPARING or SLICES
     done: int
-    total: int
-    structure: str
+    total: int  # steps of that stage; 0 while unknown
+    structure: str  # the present one, with its number from 1 and how many there are
     number: int
     count: int
-    eta_s: float | None
-    fraction: float
+    eta_s: float | None  # seconds until the end of the run, None while unknown
+    fraction: float  # 0 to 1 over all structures and stages; it never falls
 
 
 class Run:
@@ -82,7 +74,7 @@ class Run:
             self._how["confidence_of"] = "mask"
         self._others = list(others)
         self._found: list[Found] = []
-        self._token = ""
+        self._errand: Errand | None = None  # for the present structure
         self._started = False
         self.active = False  # whether it was started and has not ended
         self._fraction = 0.0
@@ -95,15 +87,14 @@ class Run:
         assert not self._started, "a run is used once"
         self._submit()
         self._started = self.active = True
-        for signal, slot in self._connections():
-            signal.connect(slot)
+        self._worker.ready.connect(self._on_ready)
         self._tell(STARTING if self._worker.device is None else PREPARING, 0, 0, None)
 
     def cancel(self, reason: QNetSegmentError | None = None) -> None:
         """Stop; `failed` gets `reason`, or Cancelled. Harmless when the run has ended."""
-        if self.active:
+        if self.active and self._errand is not None:
             self._reason = self._reason or reason or Cancelled(_("The segmentation was cancelled."))
-            self._worker.cancel(self._token)
+            self._worker.cancel(self._errand.token)
 
     def wait(self, timeout_s: float | None = None) -> Any:
         """Block until the end, for scripts, and return what `finished` tells.
@@ -113,7 +104,8 @@ class Run:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while self.active:
             left = None if deadline is None else deadline - time.monotonic()
-            if not self._worker.wait(self._token, left):
+            assert self._errand is not None, "it is active"
+            if not self._worker.wait(self._errand.token, left):
                 raise WorkerFailure(
                     _("The run takes longer than it was given."), _("Wait again, or cancel it.")
                 )
@@ -122,35 +114,28 @@ class Run:
         assert self._outcome is not None, "a run is waited for after its start"
         return self._outcome
 
-    def _connections(self) -> list[tuple[Signal, Any]]:
-        worker = self._worker
-        return [
-            (worker.ready, self._on_ready),
-            (worker.progress, self._on_progress),
-            (worker.finished, self._on_finished),
-            (worker.failed, self._on_failed),
-        ]
-
     def _submit(self) -> None:
         number = len(self._found)
         background = self._others[number] if self._others else None
-        self._token = self._worker.segment(
-            self._examples[number], self._query, self._drawn_on, background=background, **self._how
+        where = (self._examples[number], self._query, self._drawn_on)
+        self._errand = Errand(
+            self._worker,
+            lambda: self._worker.segment(*where, background=background, **self._how),
+            self._on_finished,
+            self._on_failed,
+            self._on_progress,
         )
         self._first_news = None
 
     def _on_ready(self, _greeting: object) -> None:
         self._tell(PREPARING, 0, 0, None)
 
-    def _on_progress(self, token: str, news: Progress) -> None:
-        if token == self._token:
-            if self._first_news is None:
-                self._first_news = time.monotonic()
-            self._tell(news.stage, news.done, news.total, self._eta(news.eta_s))
+    def _on_progress(self, news: Progress) -> None:
+        if self._first_news is None:
+            self._first_news = time.monotonic()
+        self._tell(news.stage, news.done, news.total, self._eta(news.eta_s))
 
-    def _on_finished(self, token: str, found: Found) -> None:
-        if token != self._token:
-            return
+    def _on_finished(self, found: Found) -> None:
         self._found.append(found)
         if self._reason is not None:  # cancelled between two structures, when the worker had no job
             self._end(self._reason)
@@ -162,11 +147,11 @@ class Run:
             else:
                 self._tell(PREPARING, 0, 0, None)
         else:
-            masks = share_voxels(self._found)
+            parts = zip(self._examples, share_voxels(self._found), self._found, strict=True)
             self._end(
                 [
-                    StructureResult(example, self._axes_of(example), mask, found.report)
-                    for example, mask, found in zip(self._examples, masks, self._found, strict=True)
+                    StructureResult(one, self._axes_of(one), mask, found.report)
+                    for one, mask, found in found_ones
                 ]
             )
 
@@ -178,14 +163,12 @@ class Run:
             return example.axes
         return array_axes(canonical((self._drawn_on or self._query).grid)[0])
 
-    def _on_failed(self, token: str, error: QNetSegmentError) -> None:
-        if token == self._token:
-            self._end(self._reason if self._reason is not None and isinstance(error, Cancelled) else error)
+    def _on_failed(self, error: QNetSegmentError) -> None:
+        self._end(self._reason if self._reason is not None and isinstance(error, Cancelled) else error)
 
     def _end(self, outcome: list[StructureResult] | QNetSegmentError) -> None:
         self.active = False
-        for signal, slot in self._connections():
-            signal.disconnect(slot)
+        self._worker.ready.disconnect(self._on_ready)
         try:
             self._outcome = outcome if isinstance(outcome, QNetSegmentError) else self._result(outcome)
         except Exception as error:

@@ -27,18 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class SceneResult:
-    """What a run left in the scene.
+    """What a run left in the scene."""
 
-    node: the new segmentation node.
-    results: of each structure, in the order of the examples.
-    query_node_id: of the volume node that was segmented.
-    warnings: sentences for the user, first those that the run was given, then those of the engine.
-    """
-
-    node: Any
-    results: list[StructureResult]
+    node: Any  # the segmentation node
+    results: list[StructureResult]  # in the order of the examples
     query_node_id: str
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # for the user: those that the run was given, then those of the engine
 
 
 class SceneRun(Run, VTKObservationMixin):

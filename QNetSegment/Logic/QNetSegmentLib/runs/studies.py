@@ -36,21 +36,13 @@ class StudyState(Enum):
 
 @dataclass(eq=False)
 class Study:
-    """One line of the batch's table.
+    """One line of the batch's table."""
 
-    Attributes:
-        name: what the user reads, unique in a batch; also the stem of the result.
-        source: a file, a folder with a DICOM series, or a volume node.
-        target: the .seg.nrrd file; None for a volume node whose result only goes into the scene.
-        state: see `StudyState`.
-        detail: a sentence about the state, such as the error; may be empty.
-    """
-
-    name: str
-    source: Any
-    target: Path | None = None
+    name: str  # what the user reads, unique in a batch; also the stem of the result
+    source: Any  # a file, a folder with a DICOM series, or a volume node
+    target: Path | None = None  # the .seg.nrrd file; None where the result only goes into the scene
     state: StudyState = StudyState.WAITING
-    detail: str = ""
+    detail: str = ""  # a sentence about the state, such as the error
 
     @property
     def is_file(self) -> bool:

@@ -27,23 +27,17 @@ LETTERS = {"axial": (2, "S", "I"), "coronal": (1, "A", "P"), "sagittal": (0, "R"
 
 @dataclass(frozen=True)
 class DrawnSlice:
-    """One slice that a user drew.
-
-    plane: "axial", "coronal" or "sagittal". index: slice of the canonical volume along the plane's normal.
-    position: where it is, as text (see `slice_place`). center: world (R, A, S) in mm, the middle of what was
-    drawn. not_here: marked as free of the structure (see `not_here.py`), not drawn. section: what people call
-    the plane, "oblique" for one that is none of the three.
-    """
+    """One slice that a user drew."""
 
     segment_id: str
     structure: str
-    plane: str
-    index: int
-    position: str
+    plane: str  # "axial", "coronal" or "sagittal"
+    index: int  # slice of the canonical volume along the plane's normal
+    position: str  # see `slice_place`
     area_mm2: float
-    center: tuple[float, float, float]
-    not_here: bool = False
-    section: str = ""
+    center: tuple[float, float, float]  # world (R, A, S) in mm, the middle of what was drawn
+    not_here: bool = False  # marked as free of the structure (see `not_here.py`), not drawn
+    section: str = ""  # what people call the plane, "oblique" for one that is none of the three
 
 
 def drawn_slices(segmentation_node: Any, volume_node: Any, plane: str | None = None) -> list[DrawnSlice]:

@@ -28,17 +28,12 @@ PREVIEW = "QNetSegment.Preview"
 
 @dataclass(frozen=True, eq=False)
 class StructureResult:
-    """What a run found of one structure.
+    """What a run found of one structure."""
 
-    example: the drawing that it was segmented from. axes: (3, 3), of its volume, see `SupportSet`.
-    mask: on the query's own grid, without the voxels that went to other structures.
-    report: as the engine gave it.
-    """
-
-    example: SupportSet | Drawing
-    axes: np.ndarray
-    mask: Box
-    report: Report
+    example: SupportSet | Drawing  # that it was segmented from
+    axes: np.ndarray  # (3, 3), of the example's volume, see `SupportSet`
+    mask: Box  # on the query's own grid, without the voxels that went to other structures
+    report: Report  # as the engine gave it
 
 
 def write_result(

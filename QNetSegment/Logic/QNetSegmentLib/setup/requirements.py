@@ -40,25 +40,15 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Requirement:
-    """One line of the Setup section.
+    """One line of the Setup section."""
 
-    Attributes:
-        key: "torch", "packages", "weights" (of the propagation network), "qnetWeights" or "device".
-        title: what it is.
-        state: UNKNOWN only for the device, before the worker has been started.
-        detail: versions, or the exact error, or what is missing.
-        action: text of the button that helps; empty when there is nothing to do.
-        note: what the user should know before the action; may be empty.
-        model: name of the model that the action downloads; empty when it downloads none.
-    """
-
-    key: str
+    key: str  # one of those above
     title: str
-    state: State
-    detail: str
-    action: str = ""
-    note: str = ""
-    model: str = ""
+    state: State  # UNKNOWN only for the device, before the worker has been started
+    detail: str  # versions, or the exact error, or what is missing
+    action: str = ""  # text of the button that helps; empty when there is nothing to do
+    note: str = ""  # what the user should know before the action
+    model: str = ""  # name of the model that the action downloads
 
 
 def check(
