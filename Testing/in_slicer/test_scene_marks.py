@@ -27,7 +27,7 @@ from QNetSegmentLib.scene.drawings import drawn_slices
 from QNetSegmentLib.scene.marks import TAG, marks_of, set_marks
 from QNetSegmentLib.scene.not_here import drop_drawn_marks, is_marked, mark_slice, marked_slices
 from QNetSegmentLib.scene.others import others_than_drawn
-from QNetSegmentLib.scene.signature import signature
+from QNetSegmentLib.scene.results import signature
 from QNetSegmentLib.scene.views import shown_slice
 from QNetSegmentLib.scene.volumes import pair_of
 from support.masks import add_segment, write_segment

@@ -13,10 +13,17 @@ from qnetseg.errors import InputError
 
 from ..scene.canonical import CanonicalGrid
 from ..scene.drawings import copy_slice, drawn_slices, slice_place
-from ..scene.kept import KeptSegmentation, volume_of_result
 from ..scene.not_here import mark_slice, require_blank
 from ..scene.reports import reports_text, stored_reports
-from ..scene.results import accept_preview, back_to_preview, set_opacity, set_surface_visible, surface_visible
+from ..scene.results import (
+    KeptSegmentation,
+    accept_preview,
+    back_to_preview,
+    set_opacity,
+    set_surface_visible,
+    surface_visible,
+    volume_of_result,
+)
 from ..scene.segments import free_node_name, new_segmentation
 from ..scene.views import jump_to, show_if_hidden
 from ..timers import Later

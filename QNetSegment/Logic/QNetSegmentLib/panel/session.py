@@ -16,10 +16,8 @@ from qnetseg.worker import failures
 from ..library import SupportLibrary
 from ..runs.prepare import prepare_run
 from ..scene.drawings import drawings_of
-from ..scene.kept import KeptSegmentation, volume_of_result
-from ..scene.results import is_preview
+from ..scene.results import KeptSegmentation, is_preview, signature, volume_of_result
 from ..scene.segments import remove_node
-from ..scene.signature import signature
 from ..scene.views import show_if_hidden
 from ..scene.volumes import source_of
 from ..signals import Signal

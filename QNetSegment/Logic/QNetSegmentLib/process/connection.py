@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import qt
 
@@ -34,16 +33,14 @@ class Connection:
         self,
         command: Sequence[str],
         environment: Mapping[str, str],
-        decode: Callable[[bytes], Any] = protocol.decode_event,
     ) -> None:
-        """Make the exchange folder. Raises OutputError.
-
-        decode: makes the message of a line, or raises ProtocolError.
-        """
+        """Make the exchange folder. Raises OutputError."""
         self.started, self.received, self.broke = Signal(), Signal(), Signal()
         self.log, self.ended = Signal(), Signal()
         self.folder = exchange.make_folder()
-        self._command, self._decode = [str(part) for part in command], decode
+        self._command = [str(part) for part in command]
+        self.hello_id = ""  # for the owner to set, as the greeting
+        self.greeting: protocol.Ready | None = None
         self._lines, self._log_lines, self._tail = protocol.LineBuffer(), protocol.LineBuffer(), Tail()
         self._unread: deque[bytes] = deque()
         self._was_started = self._broken = self._ending = self._gone = False
@@ -142,7 +139,7 @@ class Connection:
         self._unread += self._lines.feed(_bytes(self._process.readAllStandardOutput()))
         while self._unread and not (self._broken or self._ending):  # a slot may wait, and come here again
             try:
-                event = self._decode(self._unread.popleft())
+                event = protocol.decode_event(self._unread.popleft())
             except protocol.ProtocolError as error:
                 self._read_log()
                 error.details = self.tail

@@ -34,10 +34,8 @@ class Worker:
     """Runs segmentations in a worker process without ever blocking the application.
 
     A volume is opened when a task first needs it, held for the next ones, and opened again where it is gone.
-
-    The process starts on demand, stays warm between segmentations, and ends `idle_s` seconds after the last
-    one, which frees the GPU. It is started again after a crash. While there is work or a process, the
-    application keeps the worker, and shuts it down when it quits; then it is let go.
+    The process starts on demand, stays warm, and ends `idle_s` seconds after the last task, which frees the
+    GPU. While there is work or a process, the application keeps the worker, and shuts it down when it quits.
 
     Signals, emitted from the event loop (or from `wait` and `shutdown`), never inside of another call:
         ready(Ready): the process was started and has a working torch.
@@ -67,9 +65,7 @@ class Worker:
         self._idle_s, self._grace_s, self._start_timeout_s = idle_s, grace_s, start_timeout_s
         self._ids = map(str, itertools.count(1))
         self._connection: Connection | None = None
-        self._hello_id = ""
-        self._greeting: protocol.Ready | None = None  # of the present connection
-        self._leaving: list[tuple[Connection, bool]] = []  # those that still end, and whether they were ready
+        self._leaving: list[Connection] = []  # those that still end
         self._task: Task | None = None
         self._start_wanted = False
         self._held = Held()  # of the present connection
@@ -96,6 +92,10 @@ class Worker:
     def device(self) -> str | None:
         """What the device "auto" means, e.g. "cuda"; None while no process is ready."""
         return self._greeting.device if self._greeting else None
+
+    @property
+    def _greeting(self) -> protocol.Ready | None:
+        return self._connection.greeting if self._connection else None
 
     @property
     def folder(self) -> Path | None:
@@ -189,7 +189,7 @@ class Worker:
         if self._task is not None:
             self._end_task(self.failed, cancelled())
         self._drop(self._grace_s)
-        leaving = [connection for connection, _ready in self._leaving]
+        leaving = list(self._leaving)
         deadline = time.monotonic() + END_MS / 1000
         for connection in leaving:
             connection.wait_for_end(int((deadline - time.monotonic()) * 1000))
@@ -216,21 +216,18 @@ class Worker:
         if task and task.cancelled and (task.sent is None or task.opening is not None):
             self._end_task(self.failed, cancelled())
             task = None
-        if self._start_wanted and self._greeting and self._usable():
+        connection = self._connection
+        if self._greeting and connection and not connection.folder.is_dir():
+            self._drop(0.0)  # programs that clean up take the folders of idle ones
+        if self._start_wanted and self._greeting:
             self._start_wanted = False
             emit(self.ready, self._greeting)
         if not task and not self._start_wanted:
             return
-        if self._greeting and not self._usable():
-            self._drop(0.0)
         if self._connection is None:
             self._open()
         elif self._greeting and task and task is self._task and task.sent is None:
             self._send_next(task, self._connection)
-
-    def _usable(self) -> bool:
-        """Whether the exchange folder is still there: programs that clean up take idle ones."""
-        return self._connection is not None and self._connection.folder.is_dir()
 
     def _open(self) -> None:
         if not self._start_limit.pending:
@@ -252,8 +249,8 @@ class Worker:
         connection.start()
 
     def _greet(self, connection: Connection) -> None:
-        self._hello_id = next(self._ids)
-        connection.send(protocol.Hello(self._hello_id, protocol.VERSION, str(connection.folder)))
+        connection.hello_id = next(self._ids)
+        connection.send(protocol.Hello(connection.hello_id, protocol.VERSION, str(connection.folder)))
 
     def _send_next(self, task: Task, connection: Connection) -> None:
         """The next volume that is not open; when all are, the request itself."""
@@ -277,7 +274,7 @@ class Worker:
         if connection is not self._connection:
             return
         if self._greeting is None:
-            self._greeted(event)
+            self._greeted(connection, event)
             return
         task = self._task
         if event.id == self._unanswered:
@@ -295,9 +292,9 @@ class Worker:
         else:
             self._answered(task, connection, event)
 
-    def _greeted(self, event: protocol.Event) -> None:
+    def _greeted(self, connection: Connection, event: protocol.Event) -> None:
         try:
-            self._greeting = requests.greeting(event, self._hello_id)
+            connection.greeting = requests.greeting(event, connection.hello_id)
         except QNetSegmentError as error:
             self._start_failed(error)
             return
@@ -372,12 +369,11 @@ class Worker:
     def _drop(self, patience: float) -> None:
         """Let the process go; `_ended` follows. It is no longer ours from now on."""
         connection, self._connection = self._connection, None
-        greeting, self._greeting = self._greeting, None
         self._held.clear()
         self._unanswered = ""
         self._idle_limit.stop()
         if connection is not None:
-            self._leaving.append((connection, greeting is not None))
+            self._leaving.append(connection)
             connection.end(patience)
 
     def _broke(self, connection: Connection, error: QNetSegmentError) -> None:
@@ -392,11 +388,10 @@ class Worker:
         # A task that was not sent yet goes to the next process, which `_ended` starts.
 
     def _ended(self, connection: Connection) -> None:
-        was_ready = any(ready for other, ready in self._leaving if other is connection)
-        self._leaving = [entry for entry in self._leaving if entry[0] is not connection]
+        self._leaving = [other for other in self._leaving if other is not connection]
         self._gone.append(connection)
         self._forget.start(0)
-        if was_ready:
+        if connection.greeting is not None:
             emit(self.stopped)
         if self._task is not None or self._start_wanted:
             self._soon.start(0)
@@ -405,9 +400,7 @@ class Worker:
         """What the event loop would do, for `wait`."""
         self._soon.stop()
         self._advance()
-        for connection in [self._connection, *(connection for connection, _ready in self._leaving)]:
-            if connection is not None:
-                connection.wait(POLL_MS)
-                break
+        if connections := [*filter(None, [self._connection]), *self._leaving]:
+            connections[0].wait(POLL_MS)
         for alarm in (self._start_limit, self._cancel_limit):
             alarm.check()

@@ -11,8 +11,8 @@ from qnetseg.errors import InputError
 
 from ..process.worker import Worker
 from ..scene.drawings import drawings_of, drawn_segment_ids
-from ..scene.kept import volume_of_result
 from ..scene.others import others_than_drawn, visible_in
+from ..scene.results import volume_of_result
 from ..scene.volumes import pair_of, source_of
 from .scene_run import SceneRun
 

@@ -148,12 +148,8 @@ class Run:
                 self._tell(PREPARING, 0, 0, None)
         else:
             parts = zip(self._examples, share_voxels(self._found), self._found, strict=True)
-            self._end(
-                [
-                    StructureResult(one, self._axes_of(one), mask, found.report)
-                    for one, mask, found in found_ones
-                ]
-            )
+            results = [StructureResult(one, self._axes_of(one), mask, by.report) for one, mask, by in parts]
+            self._end(results)
 
     def _axes_of(self, example: SupportSet | Drawing) -> np.ndarray:
         """Of the canonical volume that the example was drawn on."""

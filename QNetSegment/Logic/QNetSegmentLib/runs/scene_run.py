@@ -14,10 +14,9 @@ from qnetseg.errors import QNetSegmentError, VolumeError
 from qnetseg.worker.source import Source
 
 from ..process.worker import Worker
-from ..scene.kept import volume_of_result
 from ..scene.layers import segment_ids_of
 from ..scene.reports import store_reports, stored_reports
-from ..scene.results import StructureResult, rewrite_result, write_result
+from ..scene.results import StructureResult, rewrite_result, volume_of_result, write_result
 from ..scene.volumes import lattice_of, require_unchanged
 from .run import Run
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from qnetseg.boxes import Box
 
-from .kept import volume_of_result
 from .layers import read_box, segment_ids_of
-from .results import is_preview
+from .results import is_preview, volume_of_result
 from .volumes import lattice_of
 
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import slicer
 from slicer.i18n import tr as _
 
 from qnetseg.boxes import Box
-from qnetseg.errors import OutputError, QNetSegmentError
+from qnetseg.errors import MaskError, OutputError, QNetSegmentError, VolumeError
 from qnetseg.segment.result import Report
 
-from .layers import own_box, require_labelmaps, segment_ids_of, surface_name, write_box
+from .layers import own_box, require_labelmaps, require_segment, segment_ids_of, surface_name, write_box
+from .marks import tag_text
 from .segments import add_box, first_free, new_segmentation, remove_node, terminology_of
 from .volumes import lattice_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from qnetseg.volume import Drawing, SupportSet
 
+REPORTS = "QNetSegment.Reports"
+"""Attribute of a segmentation node that holds its reports, see `reports.py`."""
 PREVIEW = "QNetSegment.Preview"
 """Attribute of a segmentation node that waits for the user's decision."""
 
@@ -146,6 +150,63 @@ def surface_visible(node: Any) -> bool:
         and display.GetVisibility3D()
         and node.GetSegmentation().ContainsRepresentation(surface_name())
     )
+
+
+def volume_of_result(node: Any) -> Any:
+    """The volume that a segmentation node was made on; None when it is not in the scene any more."""
+    return node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+
+
+def signature(node: Any) -> str:
+    """Another text whenever a segment gets other voxels or marks; names, colours and display do not count.
+
+    Raises MaskError for a node that is gone.
+    """
+    digest = hashlib.sha256()
+    for segment_id in segment_ids_of(node):
+        segment = require_segment(node, segment_id)
+        digest.update(f"{segment_id} {tag_text(segment)} ".encode())
+        try:
+            box, lattice = own_box(node, segment_id)
+        except MaskError:  # surfaces
+            digest.update(str(segment.GetMTime()).encode())
+            continue
+        if not box.is_empty:  # an empty one has no place
+            digest.update(f"{box.start} {box.mask.shape}".encode())
+            digest.update(np.round(lattice.ijk_to_local, 3).tobytes())
+            digest.update(np.packbits(box.mask).tobytes())
+    return digest.hexdigest()
+
+
+class KeptSegmentation:
+    """A copy of the segments, name and marks of `node`, which belongs to `volume_node`."""
+
+    def __init__(self, node: Any, volume_node: Any) -> None:
+        self._name = node.GetName()
+        self._volume_id = volume_node.GetID() if volume_node is not None else ""
+        self._preview = is_preview(node)
+        self._surface = surface_visible(node)
+        self._reports = node.GetAttribute(REPORTS)
+        self._segmentation = slicer.vtkSegmentation()
+        self._segmentation.DeepCopy(node.GetSegmentation())
+
+    def restore(self) -> Any:
+        """A new node with the same content. Raises VolumeError when its volume is gone."""
+        volume_node = slicer.mrmlScene.GetNodeByID(self._volume_id)
+        if volume_node is None:
+            raise VolumeError(
+                _("'{name}' cannot be brought back: its volume is not in the scene any more.").format(
+                    name=self._name
+                ),
+                _("Segment again."),
+            )
+        node = new_segmentation(volume_node, self._name)
+        node.GetSegmentation().DeepCopy(self._segmentation)
+        node.SetAttribute(REPORTS, self._reports)
+        node.SetAttribute(PREVIEW, "1" if self._preview else None)
+        if self._surface:
+            set_surface_visible(node, True)
+        return node
 
 
 @contextmanager
