@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import qt
 
 from qnetseg.errors import QNetSegmentError
-from qnetseg.worker import exchange, protocol
+from qnetseg.worker import exchange, protocol, requests
 from qnetseg.worker.process import KILL_GRACE, Tail, crash, start_failure
 
 from ..signals import Signal, weakly
@@ -22,8 +22,7 @@ class Connection:
     It must be kept until the event loop runs after `ended`, which is emitted by the QProcess that it holds.
 
     Nothing here blocks but `wait` and `wait_for_end`. Signals, each with this connection first:
-        started: the process runs, requests can be sent.
-        received(event): a message of the worker.
+        received(event): a message of the worker; the first one is the answer to hello.
         broke(error): once at most; it could not start, ended unasked or said something that is no message.
         log(line): a line of its stderr.
         ended: once, process and folder are gone.
@@ -33,14 +32,14 @@ class Connection:
         self,
         command: Sequence[str],
         environment: Mapping[str, str],
+        hello_id: str,
     ) -> None:
         """Make the exchange folder. Raises OutputError."""
-        self.started, self.received, self.broke = Signal(), Signal(), Signal()
-        self.log, self.ended = Signal(), Signal()
+        self.received, self.broke, self.log, self.ended = Signal(), Signal(), Signal(), Signal()
         self.folder = exchange.make_folder()
         self._command = [str(part) for part in command]
-        self.hello_id = ""  # for the owner to set, as the greeting
-        self.greeting: protocol.Ready | None = None
+        self.hello_id = hello_id
+        self.greeting: protocol.Ready | None = None  # the answer to hello
         self._lines, self._log_lines, self._tail = protocol.LineBuffer(), protocol.LineBuffer(), Tail()
         self._unread: deque[bytes] = deque()
         self._was_started = self._broken = self._ending = self._gone = False
@@ -54,7 +53,7 @@ class Connection:
         self._patience = Later(self._use_force)
 
     def start(self) -> None:
-        """Start the process; `started` or `broke` follows, perhaps at once."""
+        """Start the process and say hello; an answer or `broke` follows, perhaps at once."""
         self._process.start(self._command[0], self._command[1:])
 
     @property
@@ -106,7 +105,7 @@ class Connection:
 
     def _on_started(self, *_: object) -> None:
         self._was_started = True
-        self.started.emit(self)
+        self.send(protocol.Hello(self.hello_id, protocol.VERSION, str(self.folder)))
 
     def _on_error(self, *_: object) -> None:
         """Only a failed start matters here: what happens later ends in `_on_finished`."""
@@ -140,9 +139,10 @@ class Connection:
         while self._unread and not (self._broken or self._ending):  # a slot may wait, and come here again
             try:
                 event = protocol.decode_event(self._unread.popleft())
-            except protocol.ProtocolError as error:
+                self.greeting = self.greeting or requests.greeting(event, self.hello_id)
+            except QNetSegmentError as error:
                 self._read_log()
-                error.details = self.tail
+                error.details = error.details or self.tail
                 self._break(error)
                 return
             self.received.emit(self, event)

@@ -236,21 +236,16 @@ class Worker:
             return
         try:
             environment = worker_environment() if self._environment is None else self._environment
-            connection = Connection(self._command or worker_command(), environment)
+            connection = Connection(self._command or worker_command(), environment, next(self._ids))
         except OutputError as error:
             self._start_failed(error)
             return
-        connection.started.connect(self._greet)
         connection.received.connect(self._received)
         connection.broke.connect(self._broke)
         connection.ended.connect(self._ended)
         connection.log.connect(lambda _source, line: emit(self.log, line))
         self._connection = connection
         connection.start()
-
-    def _greet(self, connection: Connection) -> None:
-        connection.hello_id = next(self._ids)
-        connection.send(protocol.Hello(connection.hello_id, protocol.VERSION, str(connection.folder)))
 
     def _send_next(self, task: Task, connection: Connection) -> None:
         """The next volume that is not open; when all are, the request itself."""
@@ -273,8 +268,8 @@ class Worker:
     def _received(self, connection: Connection, event: protocol.Event) -> None:
         if connection is not self._connection:
             return
-        if self._greeting is None:
-            self._greeted(connection, event)
+        if isinstance(event, protocol.Ready) and event.id == connection.hello_id:
+            self._greeted(event)
             return
         task = self._task
         if event.id == self._unanswered:
@@ -292,12 +287,7 @@ class Worker:
         else:
             self._answered(task, connection, event)
 
-    def _greeted(self, connection: Connection, event: protocol.Event) -> None:
-        try:
-            connection.greeting = requests.greeting(event, connection.hello_id)
-        except QNetSegmentError as error:
-            self._start_failed(error)
-            return
+    def _greeted(self, event: protocol.Ready) -> None:
         self._start_limit.stop()
         self._start_wanted = False
         self._idle_limit.start(self._idle_s)  # which spares a busy worker
