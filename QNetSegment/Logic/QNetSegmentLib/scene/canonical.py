@@ -48,11 +48,16 @@ class CanonicalGrid:
         """A box on the volume's own axes -> on canonical ones; its mask stays a view."""
         return self.orientation.apply_to_box(box, self.lattice.shape)
 
-    def count(self, plane: str) -> int:
-        """How many slices of a plane the volume has."""
+    @staticmethod
+    def axis(plane: str) -> int:
+        """The axis of canonical arrays that counts the slices of a plane."""
         from qnetseg.volume import PLANES
 
-        return int(self.turned.shape[PLANES[plane]])
+        return PLANES[plane]
+
+    def count(self, plane: str) -> int:
+        """How many slices of a plane the volume has."""
+        return int(self.turned.shape[self.axis(plane)])
 
     def native_slice(self, plane: str, index: int) -> tuple[int, int]:
         """(axis, index) in the volume's own array of a canonical slice; InputError if there is none."""
@@ -69,19 +74,17 @@ class CanonicalGrid:
 
     def center(self, plane: str, index: int) -> tuple[float, float, float]:
         """World (R, A, S) in mm of the middle of a slice; InputError if there is none."""
-        from qnetseg.volume import PLANES
-
         self.native_slice(plane, index)
         middle = [(count - 1) / 2 for count in self.turned.shape]
-        middle[PLANES[plane]] = index
+        middle[self.axis(plane)] = index
         right, anterior, superior = self.to_world(middle).tolist()
         return right, anterior, superior
 
     def section(self, plane: str, volume_name: str) -> str:
         """What people call the slices of a plane, see `qnetseg.volume.plane_name`."""
-        from qnetseg.volume import PLANES, array_axes, plane_name
+        from qnetseg.volume import array_axes, plane_name
 
-        return plane_name(array_axes(self.turned)[PLANES[plane]], volume_name)
+        return plane_name(array_axes(self.turned)[self.axis(plane)], volume_name)
 
     def slice_in(self, volume: Volume, plane: str, index: int) -> tuple[str, int]:
         """What one of these slices, (plane, index), is called in a copy of the volume with another matrix."""
@@ -94,9 +97,7 @@ class CanonicalGrid:
 
     def slice_at(self, plane: str, world: Sequence[float]) -> int | None:
         """Index of the slice of a plane at a world position (R, A, S) in mm; None beside them all."""
-        from qnetseg.volume import PLANES
-
-        axis = PLANES[plane]
+        axis = self.axis(plane)
         local = transform_between(None, self.lattice.parent).TransformPoint([float(part) for part in world])
         ijk = np.linalg.solve(self.turned.ijk_to_ras, np.array([*local, 1.0]))
         index = round(float(ijk[2 - axis]))

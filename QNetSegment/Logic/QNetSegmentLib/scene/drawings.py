@@ -63,14 +63,12 @@ def further_slice(volume_node: Any, drawn: Sequence[DrawnSlice], distance_mm: fl
     drawn: at least one slice, all of one structure. At the end of the volume it is as far before the first
     drawn one, or else the volume's last slice.
     """
-    from qnetseg.volume import PLANES
-
     grid = CanonicalGrid.of(volume_node)
-    axis = PLANES[drawn[0].plane]
+    axis = grid.axis(drawn[0].plane)
     step = max(1, round(distance_mm / grid.turned.spacing[axis]))
     indices = [part.index for part in drawn]
     beyond, before = max(indices) + step, min(indices) - step
-    last = grid.turned.shape[axis] - 1
+    last = grid.count(drawn[0].plane) - 1
     if beyond > last and before >= 0:
         return before
     return min(beyond, last)
@@ -80,11 +78,10 @@ def _described(
     segment_id: str, name: str, grid: CanonicalGrid, box: Box, plane: str | None, volume_name: str
 ) -> list[DrawnSlice]:
     """The drawn slices of one segment; box: on the canonical grid."""
-    from qnetseg.volume import PLANES
     from qnetseg.volume.drawing import occupied_slices
 
     plane, indices = occupied_slices(box.mask, grid.turned.spacing, plane)
-    axis = PLANES[plane]
+    axis = grid.axis(plane)
     mask = np.moveaxis(box.mask, axis, 0)
     # Sums along rows and columns give area and middle of all slices at once, 20 times faster than the pixels.
     rows, columns = (mask.sum(axis=other, dtype=np.int32) for other in (2, 1))
@@ -189,11 +186,10 @@ def _plane_and_marks(
     segment: Any, grid: CanonicalGrid, box: Box, plane: str | None, other: Volume | None
 ) -> tuple[str, list[int]]:
     """The plane of a drawing and its marked slices, both as the grid with another matrix counts them."""
-    from qnetseg.volume import PLANES
     from qnetseg.volume.drawing import occupied_slices
 
     own, _drawn = occupied_slices(grid.apply(box).mask, grid.turned.spacing, plane)
-    marks = marks_of(segment, own, grid.turned.shape[PLANES[own]])
+    marks = marks_of(segment, own, grid.count(own))
     if other is None:
         return own, marks
     return grid.slice_in(other, own, 0)[0], [grid.slice_in(other, own, index)[1] for index in marks]

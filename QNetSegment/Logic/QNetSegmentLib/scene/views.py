@@ -59,11 +59,9 @@ def shown_slice(volume_node: Any, plane: str) -> int:
 
     A view of the layout comes before one that is hidden. Raises InputError when no view shows a slice of it.
     """
-    from qnetseg.volume import PLANES
-
     grid = CanonicalGrid.of(volume_node)
     middle = np.array([(count - 1) / 2 for count in grid.turned.shape])
-    normal = grid.to_world(middle + np.eye(3)[PLANES[plane]]) - grid.to_world(middle)
+    normal = grid.to_world(middle + np.eye(3)[grid.axis(plane)]) - grid.to_world(middle)
     normal /= np.linalg.norm(normal)
     found = []
     for node in _slice_nodes(volume_node.GetScene()):
