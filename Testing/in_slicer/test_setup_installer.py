@@ -17,7 +17,7 @@ from qnetseg.errors import OutputError, WeightsError  # noqa: E402
 from qnetseg.processes import mark  # noqa: E402
 from QNetSegmentLib import compat  # noqa: E402
 from QNetSegmentLib.setup import installer, requirements  # noqa: E402
-from QNetSegmentLib.setup.installer import use_weights_file  # noqa: E402
+from QNetSegmentLib.setup.weights_file import use_weights_file  # noqa: E402
 from support.panel_models import entry_of, write_catalogue, write_weights  # noqa: E402
 
 
@@ -250,7 +250,7 @@ def test_the_shipped_models_are_whole():
     from qnetseg.models import find, read_catalogue
 
     shipped = [path for entry in read_catalogue().models if (path := find(entry)) is not None]
-    assert shipped and [installer.use_weights_file(path) for path in shipped] == shipped
+    assert shipped and [use_weights_file(path) for path in shipped] == shipped
 
 
 @pytest.mark.parametrize("method", ["", "qnet", "propagation"])

@@ -124,7 +124,7 @@ def _odd_header(luck: random.Random, good: bytes, checksum: Callable[[dict, dict
 
 def weights(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read]:
     from qnetseg.model import PropagationConfig, PropagationNet, load_propagation, save_model
-    from QNetSegmentLib.setup.installer import use_weights_file
+    from QNetSegmentLib.setup.weights_file import use_weights_file
 
     path = folder / "good.safetensors"
     save_model(path, PropagationNet(PropagationConfig((8,) * 5)), {"licence": "x", "scores": {}}, "int8")

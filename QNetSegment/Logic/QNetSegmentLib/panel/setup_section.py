@@ -14,6 +14,7 @@ from qnetseg.models import read_catalogue
 
 from ..setup import installer
 from ..setup import requirements as needs
+from ..setup.weights_file import use_weights_file
 from .session import Session, typed
 from .widgets import in_rich_text, say
 
@@ -161,7 +162,7 @@ class SetupSection:
             self._guarded(lambda: self._set_model(path))
 
     def _set_model(self, path: str) -> str:
-        self._session.parameters.model = str(installer.use_weights_file(path))
+        self._session.parameters.model = str(use_weights_file(path))
         return _("Segmenting with {path}.").format(path=path)
 
     def _remove_downloads(self, *_args: Any) -> None:

@@ -6,7 +6,6 @@ Nothing here restarts Slicer: an `Outcome` says whether that is needed.
 from __future__ import annotations
 
 import importlib
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +17,6 @@ from slicer.i18n import tr as _
 from qnetseg import models
 from qnetseg.atomic import sweep
 from qnetseg.errors import OutputError, QNetSegmentError, WeightsError, why
-from qnetseg.tensor_file import MODEL_FORMAT, read_header, require_checksum
 
 from .. import compat
 from . import requirements
@@ -142,28 +140,6 @@ def remove_downloads() -> int:
             _("Close other programs that use them, and try again."),
         )
     return freed
-
-
-def use_weights_file(path: str | os.PathLike[str]) -> Path:
-    """The path, if the file is a QNetSegment model and its content matches its own checksum.
-
-    Found out without torch, so that a wrong file is refused at once. A file of the catalogue, wherever it
-    lies, must also have the catalogue's checksum. Raises WeightsError.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"There is no weights file '{path}'.", "Choose another file.")
-    header = read_header(path)
-    if header.metadata.get("format") != MODEL_FORMAT:
-        raise WeightsError(
-            f"The file '{path.name}' is not a QNetSegment model.", "Choose a model that QNetSegment wrote."
-        )
-    for entry in models.read_catalogue().models:
-        if entry.file == path.name:
-            models.verify(path, entry)
-    require_checksum(path, header)
-    models.kind_of(path)  # refuses weights of a baseline
-    return models.resolve_model(path)
 
 
 def _downloaded(entry: models.ModelEntry) -> Path:
