@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -13,10 +13,7 @@ from qnetseg.errors import InputError, why
 from qnetseg.parsing import parse_json, read_text
 
 from .metrics import bootstrap_mean_interval
-from .summary import FACTORS, Measure
-
-if TYPE_CHECKING:
-    from .protocol_p import PairRow
+from .summary import FACTORS, Measure, PairRow
 
 SAME = ("protocol", "dataset", "setting", "scheme")  # what both sides must have in common
 UNITS: dict[Measure, str] = {"dice": "points", "iou": "points", "surface_dice": "points", "hd95": "mm"}
@@ -25,11 +22,9 @@ LEAST_PATIENTS = 6
 NOISE = 2.0  # points; a smaller gain on 20 patients is noise unless its interval excludes zero
 
 
-class Difference(TypedDict, total=False):
-    """Paired, in the units of its measure, with its 95 % interval; empty where there are no pairs."""
-
+class Difference(TypedDict, total=False):  # empty where there are no pairs
     difference: float
-    interval: list[float]
+    interval: list[float]  # 95 %
     patients: int
     excludes_zero: bool
 

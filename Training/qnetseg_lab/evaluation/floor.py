@@ -19,7 +19,6 @@ from .metrics import measures
 from .protocol_p import (
     SUPPORT_SLICES,
     Pair,
-    PairRow,
     ProtocolP,
     Report,
     fold_cases,
@@ -28,7 +27,7 @@ from .protocol_p import (
     support_slice_indices,
 )
 from .results import write_json
-from .summary import summarise
+from .summary import PairRow, summarise
 
 
 def pasted(pair: Pair) -> np.ndarray:

@@ -26,12 +26,10 @@ def iou(predicted: np.ndarray, target: np.ndarray) -> float:
     return int((predicted & target).sum()) / union if union else 1.0
 
 
-class Measures(TypedDict, total=False):
-    """Measures of one case, fractions and mm: None where undefined, and missing where not taken."""
-
+class Measures(TypedDict, total=False):  # of a case in fractions and mm, or means in per cent and mm
     dice: float
-    iou: float
-    surface_dice: float
+    iou: float | None
+    surface_dice: float | None
     hd95: float | None
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -23,9 +23,9 @@ from qnetseg.segment.device import choose_device
 from ..baselines import load_method
 from ..data import Case, dataset
 from .features import Predict, Scorer
-from .metrics import Measures, measures
+from .metrics import measures
 from .results import RowLog, describe_run, has_seen, recorded_recipe, run_name, training_sources, write_json
-from .summary import summarise
+from .summary import PairKey, PairRow, summarise
 
 SUPPORT_SLICES = 3
 RELEASED_SUPPORT = 2  # index within the fold, as in the released scripts
@@ -91,24 +91,8 @@ class ProtocolP:
         )
 
 
-class PairKey(TypedDict):
-    """How rows name a pair."""
-
-    structure: str
-    query: str
-    support: str
-
-
-class PairRow(PairKey, Measures, total=False):
-    """Measures of a pair; a file of all folds names the fold."""
-
-    fold: int
-
-
 class SweepRow(PairKey):
-    """The Dice of a pair under each of several variants."""
-
-    dice: list[float]
+    dice: list[float]  # of each variant
 
 
 AnyRow = TypeVar("AnyRow", PairRow, SweepRow)

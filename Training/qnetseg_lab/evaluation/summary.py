@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 import numpy as np
 
@@ -15,19 +15,21 @@ FACTORS: dict[Measure, float] = {"dice": 100.0, "iou": 100.0, "surface_dice": 10
 
 
 class Row(Measures):
-    """Measures of a structure of a patient."""
-
     query: str
     structure: str
 
 
-class Figures(TypedDict):
-    """Means over patients, in per cent and mm; None where all are undefined. See `summarise`."""
+class PairKey(TypedDict):
+    structure: str
+    query: str
+    support: str
 
-    dice: float
-    iou: float | None
-    surface_dice: float | None
-    hd95: float | None
+
+class PairRow(PairKey, Measures, total=False):
+    fold: int  # in a file of all folds
+
+
+class Figures(Measures):
     interval: tuple[float, float]
     patients: int
     pairs: int
@@ -70,10 +72,7 @@ def _figures(
     values: dict[Measure, np.ndarray], interval: tuple[float, float], patients: int, rows: Sequence[Row]
 ) -> Figures:
     return {
-        "dice": float(values["dice"][~np.isnan(values["dice"])].mean()),
-        "iou": _mean(values["iou"]),
-        "surface_dice": _mean(values["surface_dice"]),
-        "hd95": _mean(values["hd95"]),
+        **cast(Measures, {key: _mean(own) for key, own in values.items()}),
         "interval": interval,
         "patients": patients,
         "pairs": len(rows),

@@ -14,7 +14,7 @@ from qnetseg.errors import InputError
 from qnetseg.parsing import parse_json, read_text
 
 from ..data import CATALOGUE
-from ..evaluation.protocol_p import PairRow
+from ..evaluation.summary import PairRow
 from .recipes import Entries, entries
 
 SEEN = {False: "", True: "trained on scored cases: not counted", None: "training cases unknown"}

@@ -25,11 +25,7 @@ Report = Callable[[str], None]
 
 
 def work_through(
-    units: Sequence[Unit],
-    work: Work[T],
-    log: RowLog[T],
-    jobs: int = 1,
-    report: Report = lambda line: None,
+    units: Sequence[Unit], work: Work[T], log: RowLog[T], jobs: int = 1, report: Report = lambda line: None
 ) -> list[T]:
     """Do the work of every unit that is not done yet, each result kept as soon as it is there.
 

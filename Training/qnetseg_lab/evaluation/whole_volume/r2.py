@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -141,10 +141,8 @@ def figures(rows: list[R2Row], structures: list[str], rounds: int) -> dict[str, 
     headlines: dict[str, dict[str, Headlines]] = {}
     compared: dict[str, dict[str, list[Difference]]] = {}
     for pick in dict.fromkeys(row["pick"] for row in rows):
-        of = {
-            name: _carried_on(own, rounds)
-            for name, own in by_method(row for row in rows if row["pick"] == pick).items()
-        }
+        picked = by_method(row for row in rows if row["pick"] == pick)
+        of = {name: _carried_on(own, rounds) for name, own in picked.items()}
         curves[pick] = {
             name: {
                 "dice": [summarise(drawn, structures) for drawn in own.values()],
@@ -152,7 +150,7 @@ def figures(rows: list[R2Row], structures: list[str], rounds: int) -> dict[str, 
             }
             for name, own in of.items()
         }
-        headlines[pick] = {name: _headlines(own, rounds) for name, own in of.items()}
+        headlines[pick] = {name: _headlines(own) for name, own in of.items()}
         first, *others = of
         compared[pick] = {
             name: [paired(of[first][n], of[name][n], structures) for n in of[name]] for name in others
@@ -175,12 +173,11 @@ def _carried_on(rows: list[R2Row], rounds: int) -> dict[int, list[R2Row]]:
     return {n: [case[min(n, max(case))] for case in cases.values()] for n in range(1, rounds + 1)}
 
 
-def _headlines(own: dict[int, list[R2Row]], rounds: int) -> Headlines:
+def _headlines(own: dict[int, list[R2Row]]) -> Headlines:
     asked = [row.get("flag_hit") for n in own for row in own[n] if row["round"] == n]
     hits = [hit for hit in asked if hit is not None]
-    curves = list(zip(*(own[n] for n in range(1, rounds + 1)), strict=True))
-    needed, reached = _goal([[row["dice"] for row in curve] for curve in curves])
-    needed_with, reached_with = _goal([[row["dice_with_drawn"] for row in curve] for curve in curves])
+    needed, reached = _goal(own, "dice")
+    needed_with, reached_with = _goal(own, "dice_with_drawn")
     return {
         "flag_hit": 100 * float(np.mean(hits)) if hits else None,
         "flags": len(hits),
@@ -191,8 +188,9 @@ def _headlines(own: dict[int, list[R2Row]], rounds: int) -> Headlines:
     }
 
 
-def _goal(curves: list[list[float]]) -> tuple[float | None, float]:
-    """Median number of drawn slices until the goal, and the share in per cent of curves that reach it."""
-    needed = [next((n for n, dice in enumerate(curve, 1) if dice >= GOAL), np.inf) for curve in curves]
+def _goal(own: dict[int, list[R2Row]], key: Literal["dice", "dice_with_drawn"]) -> tuple[float | None, float]:
+    """Median number of drawn slices until the goal, and the share in per cent of cases that reach it."""
+    curves = zip(*own.values(), strict=True)
+    needed = [next((n for n, row in enumerate(curve, 1) if row[key] >= GOAL), np.inf) for curve in curves]
     middle = float(np.median(needed))
     return middle if np.isfinite(middle) else None, 100 * float(np.mean(np.isfinite(needed)))

@@ -12,23 +12,16 @@ from ..summary import Row, Summary
 
 
 class Score(Measures, total=False):
-    """volume_error: in per cent, positive for too much; ends: [low end, high end], positive where the result
-    runs past the end and negative where it stops short; false_ml: outside the structure's range; slices: how
-    many where the structure is absent, and has false volume only."""
-
-    volume_error: float | None
-    end_error_slices: list[int] | None
+    volume_error: float | None  # per cent, positive for too much
+    end_error_slices: list[int] | None  # [low end, high end], negative where the result stops short of it
     end_error_mm: list[float] | None
-    false_ml: float | None
-    slices: int
+    false_ml: float | None  # outside the structure's range
+    slices: int  # of a volume without the structure, which has false_ml only
 
 
 class Reliability(TypedDict):
-    """voxels: [how many, how many of the structure] for each of `reliability.BINS` equal bins of probability;
-    slices: [expected, true Dice] of each slice that is occupied in either mask."""
-
-    voxels: list[list[int]]
-    slices: list[list[float]]
+    voxels: list[list[int]]  # [how many, how many of the structure] for each of `BINS` of probability
+    slices: list[list[float]]  # [expected, true Dice] of each slice that is occupied in either mask
 
 
 class MethodRow(Row, Score):
@@ -63,31 +56,27 @@ class R3Row(MethodRow):
 
 
 class ReliabilityFigures(TypedDict):
-    """voxels: as in the rows, summed; voxel_error: expected calibration error (Naeini et al. 2015), the mean
-    distance of probability and frequency over voxels; slices: how many; slice_error: mean distance of
-    expected and true Dice; correlation: of the two (None where either does not vary); least_sure_hits:
-    per cent of the results whose least certain slice is one of its `WORST_FEW` worst."""
-
-    voxels: list[list[int]]
-    voxel_error: float
+    voxels: list[list[int]]  # as in the rows, summed
+    voxel_error: float  # expected calibration error (Naeini et al. 2015): mean of |probability - frequency|
     slices: int
-    slice_error: float
-    correlation: float | None
-    least_sure_hits: float | None
+    slice_error: float  # mean distance of expected and true Dice
+    correlation: float | None  # of the two; None where either does not vary
+    least_sure_hits: float | None  # share of results whose least certain slice is one of the worst few
 
 
-class R1Figures(TypedDict):
-    """Ends and false volume are medians over rows; volume error, of either sign, and seconds are means."""
+class MethodFigures(TypedDict):
+    false_ml: float | None  # median
+    seconds: float | None  # mean
+    rows: int
 
+
+class R1Figures(MethodFigures):
     structures: Summary
     kinds: dict[str, dict[str, float]]  # see `r1.by_kind`
-    volume_error: float | None
-    end_error_slices: float | None
+    volume_error: float | None  # mean, of either sign
+    end_error_slices: float | None  # median
     end_error_mm: float | None
-    false_ml: float | None
-    seconds: float | None
     reliability: ReliabilityFigures | None
-    rows: int
 
 
 class Headlines(TypedDict):
@@ -99,30 +88,18 @@ class Headlines(TypedDict):
     reached_with_drawn: float
 
 
-class R3Figures(TypedDict):
-    """By structure a patient's supports are averaged; else over all pairs. Spread over supports; the share of
-    results that the method doubts itself, and the mean Dice of those."""
-
-    structures: Summary
+class R3Figures(MethodFigures):
+    structures: Summary  # a patient's supports averaged; all else is over all pairs
     median: float
     worst_tenth: float
     worst_decile: float
     spread_over_supports: float | None
-    doubted: float
+    doubted: float  # share of results
     dice_doubted: float | None
-    false_ml: float | None
-    seconds: float | None
-    rows: int
 
 
-class AbsentFigures(TypedDict):
-    """False volume: median, mean, and median by structure; share of queries that are left empty, and that are
-    so or doubted by the method itself."""
-
-    false_ml: float | None
+class AbsentFigures(MethodFigures):
     false_ml_mean: float | None
-    left_empty: float
-    doubted: float
-    structures: dict[str, float | None]
-    seconds: float | None
-    rows: int
+    left_empty: float  # share of queries
+    doubted: float  # share of those that are left empty or come with a warning
+    structures: dict[str, float | None]  # medians of false volume
