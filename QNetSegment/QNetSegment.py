@@ -56,46 +56,27 @@ def registerSampleData():
 
 @parameterNodeWrapper
 class QNetSegmentParameterNode:
-    """All choices of the panel; saved with the scene.
+    """All choices of the panel; saved with the scene."""
 
-    queryVolume - The volume to segment.
-    supportVolume - The volume that is drawn on; none: the query volume.
-    drawing - The segmentation that is drawn in.
-    preview - The result under review.
-    output - The segmentation that accepted segments are added to; none: a new one.
-    useLibrary - Segment after the support sets of the library instead of the drawing.
-    supportSets - Names of the checked support sets of the library.
-    model - Name or path of weights of either kind; empty: the default ones.
-    plane, device, precision - "auto", or what the user wants instead.
-    method - How the engine works: in 3-D, or slice by slice as in the paper.
-    cleanUp - Option of both methods.
-    calibrate, refinement, finePercent - Options of slice by slice; a negative weight of the fine path, in
-        percent, stands for the model's own.
-    updateWhileDrawing - Whether a result follows the strokes.
-    previewOpacity - Percent.
-    uncertainBelow - Slices below this confidence, in percent, are to be checked.
-    batchFromFolder, batchFolder, batchOutput, batchRedo - Choices of the section Batch.
-    """
-
-    queryVolume: vtkMRMLScalarVolumeNode
-    supportVolume: vtkMRMLScalarVolumeNode
+    queryVolume: vtkMRMLScalarVolumeNode  # to segment
+    supportVolume: vtkMRMLScalarVolumeNode  # that is drawn on; none: the query volume
     drawing: vtkMRMLSegmentationNode
-    preview: vtkMRMLSegmentationNode
-    output: vtkMRMLSegmentationNode
-    useLibrary: bool = False
-    supportSets: list[str]
-    model: str = ""
+    preview: vtkMRMLSegmentationNode  # the result under review
+    output: vtkMRMLSegmentationNode  # that accepted segments are added to; none: a new one
+    useLibrary: bool = False  # segment after the support sets of the library instead of the drawing
+    supportSets: list[str]  # names of those that are checked
+    model: str = ""  # name or path of weights of either kind; empty: the default ones
     plane: Annotated[str, Choice(["auto", "axial", "coronal", "sagittal"])] = "auto"
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     precision: Annotated[str, Choice(["auto", "fp32", "bf16"])] = "auto"
-    method: Annotated[str, Choice(["volume", "q-net"])] = "volume"
+    method: Annotated[str, Choice(["volume", "q-net"])] = "volume"  # in 3-D, or as in the paper
     cleanUp: bool = True
-    calibrate: bool = True
+    calibrate: bool = True  # this and the next two: only slice by slice, as in the paper
     refinement: Annotated[str, Choice(["none", "reconstruction", "released", "closed_form"])] = "none"
-    finePercent: Annotated[int, WithinRange(-1, 100)] = -1
-    updateWhileDrawing: bool = True
+    finePercent: Annotated[int, WithinRange(-1, 100)] = -1  # weight of the fine path; -1: the model's own
+    updateWhileDrawing: bool = True  # whether a result follows the strokes
     previewOpacity: Annotated[int, WithinRange(0, 100)] = 50
-    uncertainBelow: Annotated[int, WithinRange(0, 100)] = 60
+    uncertainBelow: Annotated[int, WithinRange(0, 100)] = 60  # percent of confidence, to be checked
     batchFromFolder: bool = False
     batchFolder: str = ""
     batchOutput: str = ""
@@ -124,10 +105,11 @@ class QNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = QNetSegmentLogic()
         self.panel = Panel(self.ui, self.logic)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.initializeParameterNode()
         if getattr(self.parent, "isEntered", False):  # after a reload Slicer does not call enter
             self.enter()
@@ -278,9 +260,6 @@ class QNetSegmentLogic(ScriptedLoadableModuleLogic):
             device=device,
             name=name,
         )
-        outcome = {}
-        run.finished.connect(lambda result: outcome.update(node=result.node))
-        run.failed.connect(lambda error: outcome.update(error=error))
         if onProgress is not None:
             run.progress.connect(onProgress)
         if onFinished is not None:
@@ -288,12 +267,7 @@ class QNetSegmentLogic(ScriptedLoadableModuleLogic):
         if onFailed is not None:
             run.failed.connect(onFailed)
         run.start()
-        if not waitForCompletion:
-            return run
-        run.wait()
-        if "error" in outcome:
-            raise outcome["error"]
-        return outcome["node"]
+        return run.wait().node if waitForCompletion else run
 
 
 class QNetSegmentTest(ScriptedLoadableModuleTest):

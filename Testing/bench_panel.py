@@ -100,7 +100,7 @@ def prepare(widget: Any, shape: tuple[int, int, int]) -> None:
     import slicer
 
     from qnetseg_lab.evaluation.body_phantom import body_phantom, largest_slice
-    from QNetSegmentLib.scene.segments import write_segment
+    from support.masks import write_segment
 
     volume, mask = body_phantom(shape)
     node = slicer.util.addVolumeFromArray(volume.array, name="phantom")
@@ -137,7 +137,7 @@ def prepare_many(widget: Any, count: int) -> None:
     """A volume with `count` structures, each drawn on one slice."""
     import slicer
 
-    from QNetSegmentLib.scene.segments import add_segment, write_segment
+    from support.masks import add_segment, write_segment
 
     shape = (100, 512, 512)
     array = np.random.default_rng(0).integers(0, 100, shape, np.int16)

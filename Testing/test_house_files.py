@@ -8,7 +8,7 @@ import re
 import pytest
 
 from cmake_list import ROOT, project_files
-from qnetseg.parsing import parse_toml
+from qnetseg_lab.toml import parse_toml
 
 LONGEST = 400
 FILES = project_files()

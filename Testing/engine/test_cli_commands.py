@@ -12,8 +12,8 @@ import pytest
 
 from qnetseg.cli import build_parser, main
 from qnetseg.cli.parser import OF_THE_LABORATORY
-from qnetseg.parsing import parse_toml
 from qnetseg_lab.commands import train
+from qnetseg_lab.toml import parse_toml
 from support.cli_bed import bed_with_catalogue, write_manifest, write_model
 from support.worker_bed import LAB, LOGIC
 

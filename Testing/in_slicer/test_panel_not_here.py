@@ -12,14 +12,14 @@ import slicer
 from PySide6.QtTest import QTest
 
 from support.panel_bed import click, turn_events, wait_until
-from support.panel_stories import DRAWN, Story, click_bar, jump_to, matrix_of, slice_center, story
+from support.panel_stories import DRAWN, CanonicalGrid, Story, click_bar, jump_to, matrix_of, story
 
 __all__ = ["story"]
 
 
 def show(story: Story, k: int, volume: Any = None) -> None:
     """The user scrolls to a slice of the volume, which is the drawn plane's."""
-    jump_to(slice_center(volume or story.session.support_node, "axial", k))
+    jump_to(CanonicalGrid.of(volume or story.session.support_node).center("axial", k))
 
 
 def mark(story: Story, k: int) -> None:

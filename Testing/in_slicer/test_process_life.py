@@ -20,7 +20,7 @@ from support.qt_worker_bed import (
 from support.worker_bed import FAKE
 
 from QNetSegmentLib.process.connection import Connection  # isort: skip
-from QNetSegmentLib.timers import EventLoop, Later  # isort: skip
+from QNetSegmentLib.timers import Later  # isort: skip
 
 
 @pytest.fixture
@@ -100,16 +100,3 @@ def test_a_timer_keeps_nothing():
     gc.collect()
     assert gone() is None
     run_events()
-
-
-def test_what_waits_for_the_event_loop_is_called_though_nobody_keeps_it():
-    called = []
-    loop = EventLoop()
-    loop(lambda: called.append(1))
-    loop(lambda: called.append(2))
-    gone = weakref.ref(loop)
-    del loop
-    gc.collect()
-    wait_until(lambda: called == [1, 2])
-    gc.collect()
-    assert gone() is None

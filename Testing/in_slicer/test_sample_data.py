@@ -57,13 +57,11 @@ def test_the_nodes_are_a_volume_and_one_drawn_slice(scene):
 
 
 def test_nothing_is_left_of_nodes_that_fail(scene, monkeypatch):
-    from QNetSegmentLib.scene import segments
-
     def fail(*_args, **_named):
         raise MemoryError
 
     before = scene.GetNumberOfNodes()
-    monkeypatch.setattr(segments, "add_segment", fail)
+    monkeypatch.setattr(sample_data, "add_box", fail)
     with pytest.raises(MemoryError):
         sample_data.phantom_nodes()
     assert scene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") == 0

@@ -40,8 +40,9 @@ from QNetSegmentLib.scene.drawings import (
     further_slice,
     position_text,
 )
-from QNetSegmentLib.scene.segments import new_segmentation, segment_mask, write_segment
+from QNetSegmentLib.scene.segments import new_segmentation, segment_mask
 from QNetSegmentLib.scene.volumes import pair_of
+from support.masks import write_segment
 
 
 def on_slices(volume, plane, *indices, shape=SHAPE):

@@ -22,14 +22,15 @@ from support.scene_bed import (
 )
 
 # isort: split
+from QNetSegmentLib.scene.canonical import CanonicalGrid
 from QNetSegmentLib.scene.drawings import drawn_slices
 from QNetSegmentLib.scene.marks import TAG, marks_of, set_marks
 from QNetSegmentLib.scene.not_here import drop_drawn_marks, is_marked, mark_slice, marked_slices
 from QNetSegmentLib.scene.others import others_than_drawn
-from QNetSegmentLib.scene.segments import add_segment, write_segment
-from QNetSegmentLib.scene.signature import signature
-from QNetSegmentLib.scene.views import shown_slice, slice_center
+from QNetSegmentLib.scene.results import signature
+from QNetSegmentLib.scene.views import shown_slice
 from QNetSegmentLib.scene.volumes import pair_of
+from support.masks import add_segment, write_segment
 
 __all__ = ["empty_scene"]
 
@@ -68,7 +69,7 @@ def test_marks_are_listed_in_the_plane_of_the_drawing_and_taken_back():
     mark_slice(node, segment_id, volume, "axial" if part.plane != "axial" else "coronal", 1)
     (shown,) = marked_slices(node, volume, found)
     assert (shown.index, shown.not_here, shown.area_mm2) == (4, True, 0.0)
-    assert np.allclose(shown.center, slice_center(volume, part.plane, 4))
+    assert np.allclose(shown.center, CanonicalGrid.of(volume).center(part.plane, 4))
     again = mark_slice(node, segment_id, volume, part.plane, 4)  # already there: undoing changes nothing
     again()
     assert is_marked(node, segment_id, volume, part.plane, 4)
@@ -121,7 +122,7 @@ def test_the_shown_slice_follows_the_views():
     red = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
     red.RotateToVolumePlane(volume)
     for index in (0, 3, 4):
-        red.JumpSliceByCentering(*slice_center(volume, "axial", index))
+        red.JumpSliceByCentering(*CanonicalGrid.of(volume).center("axial", index))
         assert shown_slice(volume, "axial") == index
 
 

@@ -32,14 +32,14 @@ from qnetseg.errors import MaskError, OutputError, VolumeError
 from QNetSegmentLib.scene import results as results_module
 from QNetSegmentLib.scene.results import (
     accept_preview,
-    discard,
     is_preview,
     set_opacity,
     set_surface_visible,
     surface_visible,
     write_result,
 )
-from QNetSegmentLib.scene.segments import add_box, add_segment, new_segmentation, segment_mask, terminology_of
+from QNetSegmentLib.scene.segments import add_box, new_segmentation, remove_node, segment_mask, terminology_of
+from support.masks import add_segment
 
 
 def found(mask, name="liver", color=(0.2, 0.4, 0.6), terminology=LIVER):
@@ -208,16 +208,16 @@ def test_a_discarded_result_leaves_nothing():
     before = inventory()
     node = write_result(volume, several(), name="preview", preview=True)
     set_surface_visible(node, True)
-    discard(node)
-    discard(node)
-    discard(None)
+    remove_node(node)
+    remove_node(node)
+    remove_node(None)
     assert inventory() == before
 
 
 def test_opacity_is_that_of_fill_and_outline():
     node = write_result(add_volume(), several(), name="result")
     for opacity in (0.0, 0.35, 1.0):
-        set_opacity(node, opacity)
+        set_opacity(node, opacity, opacity)
         display = node.GetDisplayNode()
         assert (display.GetOpacity2DFill(), display.GetOpacity2DOutline()) == (opacity, opacity)
 

@@ -23,7 +23,8 @@ import pytest
 import slicer
 import vtk
 
-from QNetSegmentLib.scene.segments import add_segment, segment_mask, write_segment
+from QNetSegmentLib.scene.segments import segment_mask
+from support.masks import add_segment, write_segment
 
 LINEAR = ("none", "linear", "other linear", "shear", "chain")
 NONLINEAR = ("thin plate", "grid", "linear under grid")

@@ -23,12 +23,8 @@ from hypothesis import strategies as st
 
 from qnetseg.errors import MaskError
 from QNetSegmentLib.scene.drawings import clear_slice, copy_slice, drawn_slices, is_blank
-from QNetSegmentLib.scene.segments import (
-    new_segmentation,
-    remove_node,
-    segment_mask,
-    write_segment,
-)
+from QNetSegmentLib.scene.segments import new_segmentation, remove_node, segment_mask
+from support.masks import write_segment
 
 masks = st.tuples(st.integers(0, 9), st.sampled_from([0.0, 0.05, 0.5]))
 

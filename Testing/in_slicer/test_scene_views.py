@@ -10,15 +10,12 @@ from support.scene_bed import (
     empty_scene,  # noqa: F401
     linear,
     oblique,
-    put_under,
     volume_of,
     warped,
 )
 
 # isort: split
 
-import gc
-import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,11 +27,10 @@ from qnetseg.boxes import Box
 from qnetseg.errors import InputError, VolumeError
 from qnetseg.segment import Report, SliceReport
 from qnetseg.volume import ANATOMICAL_AXES, PLANES, canonical
-from QNetSegmentLib.scene.canonical import in_own_planes
+from QNetSegmentLib.scene.canonical import CanonicalGrid, in_own_planes
 from QNetSegmentLib.scene.drawings import drawn_slices
-from QNetSegmentLib.scene.guard import SceneGuard
 from QNetSegmentLib.scene.results import write_result
-from QNetSegmentLib.scene.views import jump_to, show_volume, slice_center
+from QNetSegmentLib.scene.views import jump_to, show_volume
 
 
 def slice_nodes():
@@ -97,85 +93,25 @@ def test_the_center_of_a_slice_is_where_the_list_of_drawn_slices_says(number, ki
     _, orientation = canonical(volume_of(volume))
     for part in drawn_slices(node, volume, plane):
         mask2d = orientation.apply(blob()).take(part.index, PLANES[plane])
-        assert np.allclose(slice_center(volume, plane, part.index, mask2d), part.center, atol=1e-4)
+        middle = [float(found.mean()) for found in np.nonzero(mask2d)]
+        middle.insert(PLANES[plane], float(part.index))
+        assert np.allclose(CanonicalGrid.of(volume).to_world(middle), part.center, atol=1e-4)
+
+
+def slice_center(volume, plane, index):
+    return CanonicalGrid.of(volume).center(plane, index)
 
 
 def test_the_center_of_an_empty_slice_is_the_middle_of_the_slice():
     volume = add_volume(np.diag([1.0, 2.0, 3.0, 1.0]), (5, 7, 9))
     # Canonical (k, j, i) runs to S, P, L; this volume's to S, A, R.
     assert slice_center(volume, "axial", 1) == pytest.approx((4.0, 6.0, 3.0))
-    assert slice_center(volume, "coronal", 0, np.zeros((5, 9))) == pytest.approx((4.0, 12.0, 6.0))
+    assert slice_center(volume, "coronal", 0) == pytest.approx((4.0, 12.0, 6.0))
     assert slice_center(volume, "sagittal", 8) == pytest.approx((0.0, 6.0, 6.0))
     with pytest.raises(InputError, match="no axial slice 5"):
         slice_center(volume, "axial", 5)
     with pytest.raises(VolumeError):
         slice_center(None, "axial", 0)
-
-
-def test_a_removed_node_is_told_once():
-    watched, second, other = add_volume(name="watched"), add_volume(), add_volume()
-    told = []
-    guard = SceneGuard([watched, None, second], told.append)
-    slicer.mrmlScene.RemoveNode(other)
-    put_under(watched, linear())
-    assert told == []
-    slicer.mrmlScene.RemoveNode(watched)
-    slicer.mrmlScene.RemoveNode(second)
-    slicer.mrmlScene.Clear(0)
-    assert told == ["'watched' was removed from the scene."]
-    guard.release()
-
-
-def test_a_closing_scene_is_told_once():
-    told = []
-    guard = SceneGuard([add_volume()], told.append)
-    slicer.mrmlScene.Clear(0)
-    assert told == ["The scene was closed."]
-    guard.release()
-
-
-def test_a_released_guard_says_nothing():
-    told = []
-    volume = add_volume()
-    guard = SceneGuard([volume], told.append)
-    guard.release()
-    guard.release()
-    slicer.mrmlScene.RemoveNode(volume)
-    slicer.mrmlScene.Clear(0)
-    assert told == []
-
-
-def test_the_scene_keeps_neither_the_guard_nor_its_owner():
-    class Owner:
-        def __init__(self, node):
-            self.guard = SceneGuard([node], self.lost)
-
-        def lost(self, sentence):
-            told.append(sentence)
-
-    told = []
-    volume = add_volume()
-    owner = Owner(volume)
-    gone = weakref.ref(owner)
-    gc.disable()
-    try:
-        del owner
-        assert gone() is None
-    finally:
-        gc.enable()
-    slicer.mrmlScene.RemoveNode(volume)
-    assert told == []
-    kept = Owner(add_volume())
-    slicer.mrmlScene.Clear(0)
-    assert told == ["The scene was closed."] and kept.guard
-
-
-def test_a_guard_that_loses_its_node_may_be_released_in_the_same_breath():
-    guards = []
-    volume = add_volume()
-    guards.append(SceneGuard([volume], lambda _: guards.pop().release()))
-    slicer.mrmlScene.RemoveNode(volume)
-    assert not guards
 
 
 @pytest.mark.parametrize("plane", PLANES)

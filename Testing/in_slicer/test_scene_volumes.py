@@ -24,7 +24,7 @@ import vtk
 
 from qnetseg.errors import GeometryError, VolumeError
 from qnetseg.volume import canonical, read_volume
-from QNetSegmentLib.scene.volumes import grid_of, pair_of, require_unchanged, source_of
+from QNetSegmentLib.scene.volumes import lattice_of, pair_of, require_unchanged, source_of
 
 
 @pytest.mark.parametrize("left_handed", [False, True])
@@ -193,24 +193,25 @@ def test_a_nonlinear_transform_on_one_is_ignored_with_a_warning():
 
 def test_a_volume_that_changed_during_a_run_is_noticed():
     node = add_volume()
-    shape, matrix = grid_of(node)
-    require_unchanged(node, shape, matrix)
+    before = lattice_of(node)
+    matrix = before.ijk_to_local
+    require_unchanged(node, before)
     put_under(node, linear())
     node.SetName("another")
-    require_unchanged(node, shape, matrix)
+    require_unchanged(node, before)
     moved = matrix.copy()
     moved[0, 3] += 1.0
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(moved))
     with pytest.raises(GeometryError, match="another"):
-        require_unchanged(node, shape, matrix)
+        require_unchanged(node, before)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    require_unchanged(node, shape, matrix)
+    require_unchanged(node, before)
     slicer.util.updateVolumeFromArray(node, np.zeros((2, 3, 4)))
     with pytest.raises(GeometryError):
-        require_unchanged(node, shape, matrix)
+        require_unchanged(node, before)
     slicer.mrmlScene.RemoveNode(node)
     with pytest.raises(GeometryError, match="removed"):
-        require_unchanged(node, shape, matrix)
+        require_unchanged(node, before)
 
 
 def test_the_development_volumes_are_the_same_from_slicer_and_from_the_file(development_data):

@@ -15,7 +15,7 @@ from slicer_session import session
 session()
 
 from qnetseg.errors import DeviceError, WorkerError  # noqa: E402
-from QNetSegmentLib.setup import pytorch, requirements  # noqa: E402
+from QNetSegmentLib.setup import requirements  # noqa: E402
 from QNetSegmentLib.setup.requirements import DEVICE, PACKAGES, QNET_WEIGHTS, TORCH, WEIGHTS, State  # noqa: E402
 from support.panel_models import entry_of, two_models, write_catalogue, write_weights  # noqa: E402
 
@@ -78,14 +78,13 @@ def test_nothing_is_installed(versions, models):
     assert requirements.missing(found.values())
     assert (found[TORCH].state, found[TORCH].detail) == (State.MISSING, "not installed")
     assert found[TORCH].action == "Install PyTorch" and "several hundred MB" in found[TORCH].note
-    assert found[TORCH].size is None, "its size is not known, and none is invented"
     assert found[PACKAGES].state is State.MISSING and "scipy" in found[PACKAGES].detail
     assert found[DEVICE].state is State.UNKNOWN
 
 
 def test_without_the_extension_that_is_the_first_step(versions, models, monkeypatch):
     del versions["torch"]
-    monkeypatch.setattr(pytorch, "extension_is_there", lambda: False)
+    monkeypatch.setattr(requirements, "extension_is_there", lambda: False)
     assert check()[TORCH].action == "Install PyTorch extension"
 
 
@@ -124,14 +123,14 @@ def test_the_size_stands_before_a_download(versions, models, tmp_path):
     write_catalogue(tmp_path / "resources", [entry])
     (models / "tiny.safetensors").unlink()
     found = check()[WEIGHTS]
-    assert (found.state, found.size, found.model) == (State.MISSING, 27_442_190, "tiny")
+    assert (found.state, found.model) == (State.MISSING, "tiny")
     assert found.action == "Download 27.4 MB"
 
 
 def test_a_model_that_nobody_offers_needs_a_local_file(versions, models):
     (models / "tiny.safetensors").unlink()
     found = check()[WEIGHTS]
-    assert (found.state, found.size, found.action) == (State.MISSING, None, "Use local weights file")
+    assert (found.state, found.action) == (State.MISSING, "Use local weights file")
 
 
 def test_a_local_file_is_a_model(versions, models, tmp_path):

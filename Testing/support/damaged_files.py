@@ -124,7 +124,7 @@ def _odd_header(luck: random.Random, good: bytes, checksum: Callable[[dict, dict
 
 def weights(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read]:
     from qnetseg.model import PropagationConfig, PropagationNet, load_propagation, save_model
-    from QNetSegmentLib.setup.weights_file import check_weights_file
+    from QNetSegmentLib.setup.weights_file import use_weights_file
 
     path = folder / "good.safetensors"
     save_model(path, PropagationNet(PropagationConfig((8,) * 5)), {"licence": "x", "scores": {}}, "int8")
@@ -132,7 +132,7 @@ def weights(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read
 
     def read(path: Path) -> None:
         with suppress(QNetSegmentError):  # less strict: it does not build the network
-            check_weights_file(path)
+            use_weights_file(path)
         load_propagation(path)
 
     return good, lambda luck: _odd_header(luck, good, _checksum_of(path)), read

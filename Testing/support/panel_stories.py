@@ -26,16 +26,19 @@ import slicer  # noqa: E402
 
 from QNetSegmentLib.panel.state import RunState  # noqa: E402
 from QNetSegmentLib.process import worker as worker_module  # noqa: E402
+from QNetSegmentLib.scene.canonical import CanonicalGrid  # noqa: E402
 from QNetSegmentLib.scene.results import is_preview, surface_visible  # noqa: E402
-from QNetSegmentLib.scene.segments import segment_mask, write_segment  # noqa: E402
-from QNetSegmentLib.scene.views import jump_to, slice_center  # noqa: E402
+from QNetSegmentLib.scene.segments import segment_mask  # noqa: E402
+from QNetSegmentLib.scene.views import jump_to  # noqa: E402
 from QNetSegmentLib.setup import requirements  # noqa: E402
+from support.masks import write_segment  # noqa: E402
 from support.panel_bed import Panel, add_volume, choose, click, paint, wait_until  # noqa: E402
 from support.panel_models import two_models  # noqa: E402
 from support.qt_worker_bed import is_gone, watched_folder  # noqa: E402
 from support.scene_bed import inventory  # noqa: E402
 
 __all__ = [
+    "CanonicalGrid",
     "RunState",
     "Story",
     "is_preview",
@@ -43,7 +46,6 @@ __all__ = [
     "real_story",
     "requirements",
     "segment_mask",
-    "slice_center",
     "story",
     "surface_visible",
     "unchanged_scene",

@@ -170,7 +170,8 @@ def draw(volume: Any, *masks: np.ndarray) -> tuple[Any, list[str]]:
 
 
 def _segmentation(volume: Any, masks: dict[str, np.ndarray]) -> tuple[Any, list[str]]:
-    from QNetSegmentLib.scene.segments import add_segment, new_segmentation
+    from QNetSegmentLib.scene.segments import new_segmentation
+    from support.masks import add_segment
 
     node = new_segmentation(volume, "drawing")
     return node, [add_segment(node, masks[name], volume, name, (0.2, 0.4, 0.6), LIVER) for name in masks]

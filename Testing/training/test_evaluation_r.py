@@ -160,10 +160,10 @@ def test_headlines_count_drawn_slices_until_the_goal():
         ]
 
     own = r2._carried_on([*case("a", 0.5, 0.95), *case("b", 0.5, 0.6, 0.7, 0.8), *case("c", 0.9)], 4)
-    headlines = r2._headlines(own, 4)
+    headlines = r2._headlines(own)
     assert headlines["slices_for_goal"] == 2 and headlines["reached"] == pytest.approx(200 / 3)
     assert headlines["slices_for_goal_with_drawn"] == 1 and headlines["flag_hit"] is None
-    assert r2._headlines(r2._carried_on(case("a", 0.1), 2), 2)["slices_for_goal"] is None
+    assert r2._headlines(r2._carried_on(case("a", 0.1), 2))["slices_for_goal"] is None
 
 
 def test_r3_scores_pairs_of_patients(phantoms, model, tmp_path):

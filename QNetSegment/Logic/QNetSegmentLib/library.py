@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from slicer.i18n import tr as _
 
 from qnetseg.errors import InputError, OutputError, why
+from qnetseg.models import data_folder
 
 if TYPE_CHECKING:
     from qnetseg.volume import SupportSet
@@ -34,32 +35,14 @@ class NameTaken(OutputError):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the library.
+    """A file of the library."""
 
-    Attributes:
-        name: what the user calls the support set.
-        path: its file.
-        structure: name of the structure that was drawn.
-        plane: "axial", "coronal", "sagittal" or "oblique".
-        slices: how many slices were drawn.
-        area_mm2: drawn area of all slices together.
-        color: of the structure, red, green, blue from 0 to 1.
-        problem: why the file cannot be used, one or two sentences; empty if it can.
-    """
-
-    name: str
+    name: str  # what the user calls the support set
     path: Path
-    structure: str = ""
-    plane: str = ""
-    slices: int = 0
-    area_mm2: float = 0.0
-    color: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    problem: str = ""
-
-    @property
-    def usable(self) -> bool:
-        """Whether it can be loaded."""
-        return not self.problem
+    structure: str = ""  # name of what was drawn
+    plane: str = ""  # as `plane_name` has it
+    slices: int = 0  # how many were drawn
+    problem: str = ""  # why the file cannot be used; empty if it can
 
 
 def default_folder() -> Path:
@@ -70,8 +53,6 @@ def default_folder() -> Path:
 
 
 def _own_folder() -> Path:
-    from qnetseg.models import data_folder
-
     return data_folder().parent / "Supports"
 
 
@@ -103,15 +84,13 @@ class SupportLibrary:
 
         Raises NameTaken unless `replace`, InputError for an impossible name, and OutputError.
         """
-        target = self.folder / file_name(name)
-        taken = self._find(name)
-        if taken is not None:
-            if not replace:
-                raise NameTaken(
-                    _("There is a support set named '{name}' already.").format(name=_name(taken)),
-                    _("Choose another name, or replace it."),
-                )
-            target = taken
+        target, taken = self.folder / file_name(name), self._find(name)
+        if taken is not None and not replace:
+            raise NameTaken(
+                _("There is a support set named '{name}' already.").format(name=_name(taken)),
+                _("Choose another name, or replace it."),
+            )
+        target = taken or target
         try:
             if not self.folder.exists():
                 self.folder.mkdir(0o700, parents=True, exist_ok=True)
@@ -145,17 +124,14 @@ class SupportLibrary:
                 )
             ) from error
 
-    def import_file(
-        self, path: str | os.PathLike[str], name: str | None = None, replace: bool = False
-    ) -> Entry:
-        """Copy a support file into the library; its name is that of the file unless given.
+    def import_file(self, path: str | os.PathLike[str], replace: bool = False) -> Entry:
+        """Copy a support file into the library, under the name of the file.
 
         Raises InputError for a file that is no support set, NameTaken unless `replace`, and OutputError.
         """
         from qnetseg.volume import SupportSet
 
-        support = SupportSet.load(path)
-        return self.save(_name(Path(path)) if name is None else name, support, replace)
+        return self.save(_name(Path(path)), SupportSet.load(path), replace)
 
     def export(self, name: str, path: str | os.PathLike[str], replace: bool = False) -> Path:
         """Write a support set to a file that can be given to others; the file, which ends in .npz.
@@ -253,5 +229,4 @@ def _entry(path: Path) -> Entry:
     except InputError as error:
         return Entry(_name(path), path, problem=str(error))
     section = plane_name(support.axes[PLANES[support.plane]])
-    area = sum(int(part.mask.sum()) * part.spacing[0] * part.spacing[1] for part in support.slices)
-    return Entry(_name(path), path, support.name, section, len(support.slices), float(area), support.color)
+    return Entry(_name(path), path, support.name, section, len(support.slices))

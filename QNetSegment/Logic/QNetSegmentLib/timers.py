@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import ClassVar
 
 import qt
 
@@ -13,50 +13,42 @@ from .signals import weakly
 class Later:
     """Calls a function once, a little after the last of many requests.
 
-    Strokes of a brush change a segmentation many times a second; the panel follows when they pause.
+    Strokes of a brush change a segmentation many times a second; the panel follows when they pause. While a
+    script waits and the event loop does not run, `check` is asked instead.
     """
 
-    def __init__(self, function: Callable[[], None], milliseconds: int = 0) -> None:
-        self._function = function
+    def __init__(self, function: Callable[[], None], seconds: float = 0.0) -> None:
+        self._function, self._seconds = function, seconds
+        self._due: float | None = None
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
-        self._timer.setInterval(milliseconds)
         self._timer.timeout.connect(weakly(self._call))
+
+    @property
+    def pending(self) -> bool:
+        """Whether it was asked for, and has neither been called nor stopped."""
+        return self._due is not None
 
     def request(self, *_: object) -> None:
         """Call the function soon; starts the waiting anew."""
-        self._timer.start()
+        self.start(self._seconds)
+
+    def start(self, seconds: float) -> None:
+        """Call the function in so many seconds instead."""
+        self._due = time.monotonic() + seconds
+        self._timer.start(max(int(seconds * 1000), 0))
 
     def stop(self) -> None:
         """Forget a request."""
+        self._due = None
         self._timer.stop()
 
+    def check(self) -> None:
+        """Call the function if it is due."""
+        if self._due is not None and time.monotonic() >= self._due:
+            self._call()
+
     def _call(self, *_: object) -> None:
-        self._function()
-
-
-class EventLoop:
-    """Calls functions one by one from the event loop, so that the panel is painted in between.
-
-    It lives until they have been called, also if nobody else keeps it.
-    """
-
-    _busy: ClassVar[set[EventLoop]] = set()
-
-    def __init__(self) -> None:
-        self._waiting: list[Callable[[], None]] = []
-        self._later = Later(self._next)
-
-    def __call__(self, function: Callable[[], None]) -> None:
-        """Call `function` when all that were given before have been called."""
-        self._waiting.append(function)
-        self._busy.add(self)
-        self._later.request()
-
-    def _next(self) -> None:
-        function = self._waiting.pop(0)
-        if self._waiting:
-            self._later.request()
-        else:
-            self._busy.discard(self)
-        function()
+        if self._due is not None:
+            self.stop()
+            self._function()

@@ -15,15 +15,15 @@ from contextlib import contextmanager
 class QNetSegmentError(Exception):
     """Base of all errors shown to a user.
 
-    `message` says what is wrong and why, `advice` what to do; both are single sentences.
+    `message` says what is wrong and why, `advice` what to do; both are single sentences. `details` are to be
+    copied into a report: a log or a traceback.
     """
 
     exit_code = 2
 
-    def __init__(self, message: str, advice: str = "") -> None:
+    def __init__(self, message: str, advice: str = "", details: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.advice = advice
+        self.message, self.advice, self.details = message, advice, details
 
     @property
     def kind(self) -> str:

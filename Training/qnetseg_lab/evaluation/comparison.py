@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -13,13 +13,20 @@ from qnetseg.errors import InputError, why
 from qnetseg.parsing import parse_json, read_text
 
 from .metrics import bootstrap_mean_interval
-from .summary import FACTORS
+from .summary import FACTORS, Measure, PairRow
 
 SAME = ("protocol", "dataset", "setting", "scheme")  # what both sides must have in common
-UNITS = {"dice": "points", "iou": "points", "surface_dice": "points", "hd95": "mm"}
+UNITS: dict[Measure, str] = {"dice": "points", "iou": "points", "surface_dice": "points", "hd95": "mm"}
 # With fewer, a bootstrap interval is far too narrow, and differences of one sign may be chance (sign test).
 LEAST_PATIENTS = 6
 NOISE = 2.0  # points; a smaller gain on 20 patients is noise unless its interval excludes zero
+
+
+class Difference(TypedDict, total=False):  # empty where there are no pairs
+    difference: float
+    interval: list[float]  # 95 %
+    patients: int
+    excludes_zero: bool
 
 
 def read_side(pattern: str) -> list[dict[str, Any]]:
@@ -65,7 +72,7 @@ def _read(path: Path) -> dict[str, Any]:
     )
 
 
-def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+def _key(row: PairRow) -> tuple[str, str, str]:
     return row["structure"], row["query"], row["support"]
 
 
@@ -80,7 +87,7 @@ def _require_same(files: list[dict[str, Any]], *keys: str) -> None:
 
 
 def compare(
-    first: list[dict[str, Any]], second: list[dict[str, Any]], metric: str = "dice"
+    first: list[dict[str, Any]], second: list[dict[str, Any]], metric: Measure = "dice"
 ) -> dict[str, Any]:
     """First minus second, paired by structure, query and support, patient by patient.
 
@@ -92,8 +99,7 @@ def compare(
 
     Returns:
         {first, second: names; metric, unit; structures: {name: entry}; mean: entry; patients; pairs;
-        unpaired; trained_on_scored_cases; sentence}; an entry is {difference, interval, patients,
-        excludes_zero}.
+        unpaired; trained_on_scored_cases; sentence}; an entry is a `Difference`.
 
     Raises:
         InputError: the sides do not belong together or have no row in common.
@@ -101,7 +107,9 @@ def compare(
     if metric not in FACTORS:
         raise InputError(f"There is no measure {metric!r}.", f"Use one of {', '.join(FACTORS)}.")
     _require_same([*first, *second], *SAME)
-    tables = [{_key(row): row for content in side for row in content["rows"]} for side in (first, second)]
+    tables: list[dict[tuple[str, str, str], PairRow]] = [
+        {_key(row): row for content in side for row in content["rows"]} for side in (first, second)
+    ]
     both = [key for key in tables[0] if key in tables[1]]
     values: dict[tuple[str, str], list[float]] = {}
     for key in both:
@@ -135,8 +143,8 @@ def compare(
     }
 
 
-def difference(table: np.ndarray) -> dict[str, Any]:
-    """{difference, interval, patients, excludes_zero} of a table of differences.
+def difference(table: np.ndarray) -> Difference:
+    """That of a table of differences.
 
     table: (patients, structures), not a number where a patient lacks a structure; at least one number. The
     difference is the mean over structures of their means over patients.
@@ -166,7 +174,7 @@ def _name(side: list[dict[str, Any]]) -> str:
     )
 
 
-def _sentence(names: list[str], overall: dict[str, Any], metric: str) -> str:
+def _sentence(names: list[str], overall: Difference, metric: Measure) -> str:
     difference, (low, high), unit = overall["difference"], overall["interval"], UNITS[metric]
     figures = (
         f"{difference:+.1f} {unit} (95 % interval {low:+.1f} to {high:+.1f}, {overall['patients']} patients)"

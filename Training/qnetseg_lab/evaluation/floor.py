@@ -27,7 +27,7 @@ from .protocol_p import (
     support_slice_indices,
 )
 from .results import write_json
-from .summary import summarise
+from .summary import PairRow, summarise
 
 
 def pasted(pair: Pair) -> np.ndarray:
@@ -60,22 +60,24 @@ def run(name: str, scheme: str, output: str | Path | None = None, report: Report
     Returns:
         The content of the result file.
     """
-    labels, rows = dataset(name).labels, []
+    labels = dataset(name).labels
+    rows: list[PairRow] = []
     for fold in range(FOLDS):
         protocol = ProtocolP(dataset=name, fold=fold, scheme=scheme)
         for pair in pairs(protocol, list(labels), fold_cases(protocol)):
             scores = measures(pasted(pair), pair.target(), pair.query.spacing)
             rows.append({**pair.key(), "fold": fold, **scores})
+    summary = summarise(rows, labels)
     content: dict[str, Any] = {
         "protocol": "P-floor",
         "dataset": dataset(name).name,
         "scheme": scheme,
         "method": "paste",
         "revision": revision(),
-        "summary": summarise(rows, labels),
+        "summary": summary,
         "rows": rows,
     }
-    for structure, entry in content["summary"].items():
+    for structure, entry in summary.items():
         report(f"{structure:16s} Dice {entry['dice']:.1f}")
     if output is not None:
         write_json(output, content)

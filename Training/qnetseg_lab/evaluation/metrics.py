@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from scipy import ndimage
@@ -23,6 +24,13 @@ def iou(predicted: np.ndarray, target: np.ndarray) -> float:
     predicted, target = predicted > 0, target > 0
     union = int((predicted | target).sum())
     return int((predicted & target).sum()) / union if union else 1.0
+
+
+class Measures(TypedDict, total=False):  # of a case in fractions and mm, or means in per cent and mm
+    dice: float
+    iou: float | None
+    surface_dice: float | None
+    hd95: float | None
 
 
 @dataclass(frozen=True)
@@ -77,13 +85,8 @@ def surface_tolerance(spacing: tuple[float, float, float]) -> float:
     return max(LEAST_TOLERANCE, spacing[0])
 
 
-def measures(
-    predicted: np.ndarray, target: np.ndarray, spacing: tuple[float, float, float]
-) -> dict[str, float | None]:
-    """All measures of one case: {dice, iou, surface_dice} from 0 to 1 and hd95 in mm, None if undefined.
-
-    predicted, target: (K, J, I), foreground where above 0; spacing: mm along (k, j, i).
-    """
+def measures(predicted: np.ndarray, target: np.ndarray, spacing: tuple[float, float, float]) -> Measures:
+    """All of one case. predicted, target: (K, J, I), foreground above 0; spacing: mm along (k, j, i)."""
     distances = SurfaceDistances.between(predicted, target, spacing)
     return {
         "dice": dice(predicted, target),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -25,7 +25,7 @@ from ..data import Case, dataset
 from .features import Predict, Scorer
 from .metrics import measures
 from .results import RowLog, describe_run, has_seen, recorded_recipe, run_name, training_sources, write_json
-from .summary import summarise
+from .summary import PairKey, PairRow, summarise
 
 SUPPORT_SLICES = 3
 RELEASED_SUPPORT = 2  # index within the fold, as in the released scripts
@@ -91,6 +91,13 @@ class ProtocolP:
         )
 
 
+class SweepRow(PairKey):
+    dice: list[float]  # of each variant
+
+
+AnyRow = TypeVar("AnyRow", PairRow, SweepRow)
+
+
 @dataclass(frozen=True)
 class Pair:
     """A structure of a query case, predicted from a support case that holds it, too."""
@@ -100,7 +107,7 @@ class Pair:
     support: Case
     query: Case
 
-    def key(self) -> dict[str, str]:
+    def key(self) -> PairKey:
         """How rows name it."""
         return {"structure": self.structure, "query": self.query.name, "support": self.support.name}
 
@@ -269,17 +276,17 @@ def score_fold(
     protocol: ProtocolP,
     model: Model[Any],
     predict: Predict,
-    measure: Callable[[Pair, np.ndarray], dict[str, Any]],
-    log: RowLog,
+    measure: Callable[[Pair, np.ndarray], AnyRow],
+    log: RowLog[AnyRow],
     report: Report,
-) -> list[dict[str, Any]]:
-    """Rows {structure, query, support, ...} of one fold, those in the log as they are, the others computed.
+) -> list[AnyRow]:
+    """Rows of one fold, those in the log as they are, the others computed.
 
     Args:
         protocol: what to score.
         model: weights.
         predict: gives the probabilities of V variants.
-        measure: the further entries of a row, from a pair and its masks (V, K, J, I) bool.
+        measure: gives the row of a pair with its masks (V, K, J, I) bool.
         log: where finished rows are kept.
         report: receives a line for each computed row.
     """
@@ -292,9 +299,9 @@ def score_fold(
     if todo:
         scorer = Scorer(model.network, cases, protocol.options())
         for pair, masks in score_pairs(scorer, todo, predict):
-            row = {**pair.key(), **measure(pair, masks)}
+            row = measure(pair, masks)
             log.add(pair.key(), row)
-            dice = row["dice"] if isinstance(row["dice"], float) else max(row["dice"])
+            dice = float(np.max(row["dice"]))
             report(
                 f"{pair.structure:16s} support {pair.support.name:>3s} query {pair.query.name:>3s}"
                 f"  Dice {dice:.3f}"
@@ -302,9 +309,9 @@ def score_fold(
     return [kept for pair in asked if (kept := log.get(pair.key())) is not None]
 
 
-def measure_pair(pair: Pair, masks: np.ndarray) -> dict[str, Any]:
+def measure_pair(pair: Pair, masks: np.ndarray) -> PairRow:
     """Dice, IoU, surface Dice and HD95 of one query case over its slices that hold the structure."""
-    return dict(measures(masks[0], pair.target(), pair.query.spacing))
+    return {**pair.key(), **measures(masks[0], pair.target(), pair.query.spacing)}
 
 
 def run(
@@ -330,14 +337,12 @@ def run(
     model = load_method(weights)
     predict = predictor(protocol, model.network)
     content = describe("P", protocol, model, Path(weights), choose_device(protocol.device)[0].type)
-    log = RowLog(output, {"protocol": asdict(protocol), "weights": content["weights_sha256"]})
+    identity = {"protocol": asdict(protocol), "weights": content["weights_sha256"]}
+    log: RowLog[PairRow] = RowLog(output, identity)
     rows = score_fold(protocol, model, predict, measure_pair, log, report)
-    content |= {
-        "summary": summarise(rows, dataset(protocol.dataset).labels),
-        "rows": rows,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    for structure, entry in content["summary"].items():
+    summary = summarise(rows, dataset(protocol.dataset).labels)
+    content |= {"summary": summary, "rows": rows, "seconds": round(time.monotonic() - began, 1)}
+    for structure, entry in summary.items():
         report(f"{structure:16s} Dice {entry['dice']:.1f}")
     if output is not None:
         write_json(output, content)

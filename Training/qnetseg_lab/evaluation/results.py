@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -20,6 +20,8 @@ from qnetseg.parsing import parse_json
 
 from ..data import CATALOGUE, dataset
 from ..provenance import processor, revision
+
+Entry = TypeVar("Entry")  # a row, JSON-able
 
 
 def describe_run(weights: Path | None, device: str, seed: int = 0) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def write_text(path: str | Path, text: str) -> Path:
     return path
 
 
-class RowLog:
+class RowLog(Generic[Entry]):
     """Finished rows of a run, one JSON a line in a file beside its output, so that a killed run goes on.
 
     The first line says what the run is; rows of another run are dropped, and so is a line cut off.
@@ -122,7 +124,7 @@ class RowLog:
     def __init__(self, output: str | Path | None, identity: dict[str, Any]) -> None:
         """identity: JSON-able; what must be the same for rows to be taken over. output None keeps no file."""
         self.path = None if output is None else Path(output).with_suffix(".part.jsonl")
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, Entry] = {}
         first = json.dumps(identity, sort_keys=True)
         if self.path is not None:
             lines = self._lines(self.path)
@@ -145,11 +147,11 @@ class RowLog:
             return []
         return [line for line in text.split("\n")[:-1] if line]  # what follows the last newline was cut off
 
-    def get(self, key: dict[str, str]) -> dict[str, Any] | None:
+    def get(self, key: Mapping[str, object]) -> Entry | None:
         """The row of this key, or None."""
         return self._rows.get(json.dumps(key, sort_keys=True))
 
-    def add(self, key: dict[str, str], row: dict[str, Any]) -> None:
+    def add(self, key: Mapping[str, object], row: Entry) -> None:
         """Keep a row. Raises `OutputError`."""
         name = json.dumps(key, sort_keys=True)
         self._rows[name] = row

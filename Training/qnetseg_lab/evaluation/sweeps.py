@@ -21,9 +21,9 @@ from ..baselines import load_method
 from ..data import dataset
 from .features import Predict
 from .metrics import dice
-from .protocol_p import Pair, ProtocolP, Report, describe, require_both_paths, score_fold
+from .protocol_p import Pair, ProtocolP, Report, SweepRow, describe, require_both_paths, score_fold
 from .results import RowLog, write_json
-from .summary import patient_table
+from .summary import Row, patient_table
 
 ALPHAS = (1.0, 0.9, 0.8, 0.6, 0.5, 0.4, 0.2)  # those of Table 3, and the default
 ITERATIONS = 10  # Figure 4 ends there
@@ -145,16 +145,19 @@ def _run(
     """
     content = describe(name, protocol, model, weights, choose_device(protocol.device)[0].type)
 
-    def measure(pair: Pair, masks: np.ndarray) -> dict[str, Any]:
+    def measure(pair: Pair, masks: np.ndarray) -> SweepRow:
         target = pair.target()
-        return {"dice": [dice(mask, target) for mask in masks]}
+        return {**pair.key(), "dice": [dice(mask, target) for mask in masks]}
 
     identity = {"sweep": name, "protocol": asdict(protocol), "weights": content["weights_sha256"], **variants}
-    log = RowLog(output, identity)
+    log: RowLog[SweepRow] = RowLog(output, identity)
     rows = score_fold(protocol, model, predict, measure, log, report)
 
     def table(position: int) -> dict[str, float]:
-        variant = [{**row, "dice": row["dice"][position]} for row in rows]
+        variant: list[Row] = [
+            {"query": row["query"], "structure": row["structure"], "dice": row["dice"][position]}
+            for row in rows
+        ]
         names = [n for n in dataset(protocol.dataset).labels if any(row["structure"] == n for row in rows)]
         means = np.nanmean(patient_table(variant, names, "dice"), axis=0) * 100
         by_name = dict(zip(names, means.tolist(), strict=True))

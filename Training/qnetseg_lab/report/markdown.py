@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..evaluation.comparison import Difference
+
 NONE = "Not measured yet."
 
 
@@ -24,7 +26,7 @@ def number(value: float | None, digits: int = 1) -> str | None:
     return None if value is None else f"{value:.{digits}f}"
 
 
-def interval(entry: dict[str, Any]) -> str:
+def interval(entry: Difference) -> str:
     """A paired difference with its 95 % interval."""
     low, high = entry["interval"]
     return f"{entry['difference']:+.1f} ({low:+.1f} to {high:+.1f})"

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..data import CATALOGUE
 from ..data.catalogue import FOLDS
-from ..evaluation.summary import summarise
+from ..evaluation.summary import Figures, summarise
 from .markdown import NONE, number, section, table
 from .paper_tables import of_method
 from .published import GOALS, METHODS, TABLE1, TITLES
@@ -85,10 +85,10 @@ def _rows(method: str, run: Run) -> list[list[Any]]:
     return [[*head, name, entry["patients"], *_cells(entry)] for name, entry in summary.items()]
 
 
-def _cells(entry: dict[str, Any]) -> list[str | None]:
+def _cells(entry: Figures) -> list[str | None]:
     low, high = entry["interval"]
     without = f"{entry['hd95_undefined']} of {entry['pairs']}"
     if entry["hd95"] is None and not entry["hd95_undefined"]:
         without = ""  # by an old version
-    cells = [number(entry[key]) for key in ("iou", "surface_dice", "hd95")]
+    cells = map(number, (entry["iou"], entry["surface_dice"], entry["hd95"]))
     return [f"{entry['dice']:.1f} ({low:.1f} to {high:.1f})", *cells, without]

@@ -12,6 +12,7 @@ from ..evaluation.whole_volume.aggregate import paired, worst_tenth
 from ..evaluation.whole_volume.drawn_slices import LARGEST, RANDOM
 from ..evaluation.whole_volume.methods import METHODS
 from ..evaluation.whole_volume.r2 import FLAG, GOAL, WORST
+from ..evaluation.whole_volume.rows import MethodRow, R1Figures, R1Row
 from ..evaluation.whole_volume.scoring import WORST_FEW
 from .benchmarks import measured_so, where
 from .markdown import NONE, interval, number, section, table
@@ -52,13 +53,13 @@ class Score:
     dataset: str
     method: str
     structures: list[str]
-    rows: list[dict[str, Any]]
-    random: list[dict[str, Any]]
-    figures: dict[str, Any]
+    rows: list[R1Row]
+    random: list[R1Row]
+    figures: R1Figures
 
     def dice(self) -> float:
         """Mean over structures and patients in per cent."""
-        return float(self.figures["structures"]["mean"]["dice"])
+        return self.figures["structures"]["mean"]["dice"]
 
     def cell(self) -> str:
         """Mean, and that of the worst tenth."""
@@ -76,15 +77,16 @@ class Score:
     def ends(self) -> list[str | None]:
         """Median error of an end in mm, and the share of ends that are right within one slice in per cent;
         empty where experts did not outline every slice of most volumes."""
-        known = [row for row in self.rows if row["end_error_slices"] is not None]
+        known = [ends for row in self.rows if (ends := row["end_error_slices"]) is not None]
         if 2 * len(known) < len(self.rows):
             return [None, None]
-        near = [abs(slices) <= 1 for row in known for slices in row["end_error_slices"]]
+        near = [abs(slices) <= 1 for ends in known for slices in ends]
         return [number(self.figures["end_error_mm"], 0), number(100 * float(np.mean(near)), 0)]
 
     def flagged(self) -> str | None:
         """Share of results in per cent whose least certain slice is one of the worst few."""
-        return number((self.figures.get("reliability") or {}).get("least_sure_hits"), 0)
+        sure = self.figures.get("reliability")
+        return number(sure["least_sure_hits"], 0) if sure else None
 
 
 def scores(results: Results) -> dict[tuple[str, str], Score]:
@@ -150,11 +152,11 @@ def _short(dataset: str) -> str:
     return DATASETS.get(dataset, (dataset, ""))[0]
 
 
-def _cell(mean: float, rows: Iterable[dict[str, Any]]) -> str:
+def _cell(mean: float, rows: Iterable[MethodRow]) -> str:
     return f"{mean:.0f} ({worst_tenth(rows):.0f})"
 
 
-def _mean(rows: list[dict[str, Any]]) -> float:
+def _mean(rows: list[R1Row]) -> float:
     return 100 * float(np.mean([row["dice"] for row in rows]))
 
 
@@ -213,7 +215,7 @@ def _after(results: Results, dataset: str, count: int) -> str | None:
     """Our cell after some drawn slices, from R2."""
     for r in _of(results, "R2"):
         if r["dataset"] == dataset and WORST in r["curves"] and count <= r["rounds"]:
-            last: dict[tuple[str, str], dict[str, Any]] = {}
+            last: dict[tuple[str, str], MethodRow] = {}
             for row in r["rows"]:  # a structure with no slice left to draw keeps its last value
                 if (row["method"], row["pick"]) == (OURS, WORST) and row["round"] <= count:
                     last[row["query"], row["structure"]] = row
@@ -281,7 +283,7 @@ def _failures(ours: list[Score], results: Results) -> str:
     )
 
 
-def _kinds(ours: list[Score]) -> dict[str, list[dict[str, Any]]]:
+def _kinds(ours: list[Score]) -> dict[str, list[R1Row]]:
     """Rows of all data sets together by the shape of the structure."""
     rows = [row for score in ours for row in score.rows]
     by_kind = {title: [row for row in rows if row["kind"] == kind] for kind, title in KINDS.items()}

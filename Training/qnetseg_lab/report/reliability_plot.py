@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from qnetseg.cli.pictures import save
 
 from ..evaluation.whole_volume.reliability import BINS, binned
+from ..evaluation.whole_volume.rows import R1Row, ReliabilityFigures
 from ..evaluation.whole_volume.scoring import WORST_FEW
 from ..evaluation.whole_volume.tables import CHOICE_TITLES, where
 from .markdown import table
@@ -41,7 +42,7 @@ def reliability(result: dict[str, Any], folder: Path) -> list[str]:
     return [table([*head, f"least certain slice is of the {WORST_FEW} worst, %"], rows), *pictures]
 
 
-def _known(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _known(result: dict[str, Any]) -> Iterator[tuple[str, ReliabilityFigures]]:
     """Choice of the drawn slice and figures of the run's first method, where it gives its confidence."""
     if result["protocol"] == "R1":
         for choice, methods in result["summary"].items():
@@ -52,8 +53,9 @@ def _known(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _pairs(result: dict[str, Any], choice: str) -> np.ndarray:
     """(n, 2) expected and true Dice of the first method's slices."""
-    own = [row for row in result["rows"] if (row["method"], row["choice"]) == (result["method"], choice)]
-    return np.array([pair for row in own for pair in row["reliability"]["slices"]])
+    rows: list[R1Row] = result["rows"]
+    own = [row["reliability"] for row in rows if (row["method"], row["choice"]) == (result["method"], choice)]
+    return np.array([pair for entry in own if entry for pair in entry["slices"]])
 
 
 def _draw(voxels: list[list[int]], pairs: np.ndarray, picture: Path) -> None:

@@ -14,6 +14,7 @@ from qnetseg.errors import InputError
 from qnetseg.parsing import parse_json, read_text
 
 from ..data import CATALOGUE
+from ..evaluation.summary import PairRow
 from .recipes import Entries, entries
 
 SEEN = {False: "", True: "trained on scored cases: not counted", None: "training cases unknown"}
@@ -125,7 +126,7 @@ class Run:
         names = {row["query"] for row in self.rows()}
         return len(names) or None
 
-    def rows(self) -> Results:
+    def rows(self) -> list[PairRow]:
         """Those of all files."""
         return [row for content in self.files for row in content.get("rows", [])]
 

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qnetseg.errors import DatasetError
-from qnetseg.volume.itk import FORMATS
-
-LABELS = "_seg"  # X_seg.nii.gz holds the labels of X.nii.gz
-_SEGMENTATION = ".seg.nrrd"
+from qnetseg.volume import volumes_in
 
 
 @dataclass(frozen=True)
@@ -39,49 +36,18 @@ def find_studies(folder: Path) -> list[Study]:
     """Studies in a folder and the folders in it, in order of name. Raises `DatasetError`."""
     if not folder.is_dir():
         raise DatasetError(f"The folder '{folder}' does not exist.", "Name the one with the studies.")
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    labels = {_stem(path): path for path in files if _is_labels(path)}
-    images = [path for path in files if _ending(path) and not _is_labels(path)]
-    series = sorted({path.parent for path in files if not _ending(path) and _is_dicom(path)})
     found: dict[str, Study] = {}
-    for image in sorted(images) + series:
-        stem = image if image in series else _stem(image)
-        name = re.sub(r"[^\w.]+", "-", str(stem.relative_to(folder)) if stem != folder else folder.name)
+    for volume in volumes_in(folder, below=True):
+        inside = volume.stem.relative_to(folder) if volume.stem != folder else folder.name
+        name = re.sub(r"[^\w.]+", "-", str(inside))
         if name in found:
             raise DatasetError(
-                f"'{image}' and '{found[name].image}' would both be called {name}.", "Rename one of them."
+                f"'{volume.path}' and '{found[name].image}' would both be called {name}.",
+                "Rename one of them.",
             )
-        found[name] = Study(name, image, labels.get(stem))
+        found[name] = Study(name, volume.path, volume.labels)
     if not found:
         raise DatasetError(
             f"The folder '{folder}' holds no studies.", "Put NIfTI, NRRD or MHA files or DICOM series there."
         )
     return [found[name] for name in sorted(found)]
-
-
-def _ending(path: Path) -> str:
-    """Ending of an image file that can be read, "" of another one."""
-    return next((ending for ending in FORMATS if path.name.lower().endswith(ending)), "")
-
-
-def _is_labels(path: Path) -> bool:
-    name, ending = path.name.lower(), _ending(path)
-    return bool(ending) and (name.endswith(_SEGMENTATION) or name[: -len(ending)].endswith(LABELS))
-
-
-def _stem(path: Path) -> Path:
-    """The path without its ending and without what marks a label file."""
-    name = path.name
-    if name.lower().endswith(_SEGMENTATION):
-        return path.with_name(name[: -len(_SEGMENTATION)])
-    name = name[: -len(_ending(path))]
-    return path.with_name(name[: -len(LABELS)] if _is_labels(path) else name)
-
-
-def _is_dicom(path: Path) -> bool:
-    """Whether the file starts as DICOM files do; one that cannot be opened is reported when it is read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False

@@ -7,36 +7,27 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from qnetseg.errors import WeightsError
+from qnetseg.models import find, read_catalogue
+
+from .review import plane_text
 from .session import SLICE_BY_SLICE, Session
+from .widgets import quiet, show_choice
 
 
-def methods() -> dict[str, str]:
-    """Values of the parameter `method`, and what the user reads."""
-    return {"volume": _("in 3-D"), SLICE_BY_SLICE: _("slice by slice, as in the paper")}
-
-
-def planes() -> dict[str, str]:
-    """Values of the parameter `plane`, and what the user reads."""
-    return {"auto": _("auto"), "axial": _("axial"), "coronal": _("coronal"), "sagittal": _("sagittal")}
-
-
-def devices() -> dict[str, str]:
-    """Values of the parameter `device`, and what the user reads."""
-    return {"auto": _("auto"), "cpu": _("cpu"), "cuda": _("cuda"), "mps": _("mps")}
-
-
-def precisions() -> dict[str, str]:
-    """Values of the parameter `precision`, and what the user reads."""
-    return {"auto": _("auto"), "fp32": _("fp32"), "bf16": _("bf16")}
-
-
-def refinements() -> dict[str, str]:
-    """Values of the parameter `refinement`, and what the user reads."""
+def choices() -> dict[str, dict[str, str]]:
+    """For each parameter that is chosen from a list its values, and what the user reads."""
     return {
-        "none": _("none"),
-        "reconstruction": _("as in the paper"),
-        "released": _("as in the released code"),
-        "closed_form": _("in one step"),
+        "method": {"volume": _("in 3-D"), SLICE_BY_SLICE: _("slice by slice, as in the paper")},
+        "plane": {value: plane_text(value) for value in ("auto", "axial", "coronal", "sagittal")},
+        "device": {"auto": _("auto"), "cpu": _("cpu"), "cuda": _("cuda"), "mps": _("mps")},
+        "precision": {"auto": _("auto"), "fp32": _("fp32"), "bf16": _("bf16")},
+        "refinement": {
+            "none": _("none"),
+            "reconstruction": _("as in the paper"),
+            "released": _("as in the released code"),
+            "closed_form": _("in one step"),
+        },
     }
 
 
@@ -51,9 +42,8 @@ class _Choices:
 
     def refresh(self) -> None:
         """Show the value of the parameter node."""
-        self._combo.blockSignals(True)
-        self._combo.currentIndex = self._values.index(getattr(self._session.parameters, self._parameter))
-        self._combo.blockSignals(False)
+        value = getattr(self._session.parameters, self._parameter)
+        show_choice(self._combo, self._values.index(value))
 
     def _choose(self, *_args: Any) -> None:
         if self._session.parameters is not None:
@@ -71,11 +61,8 @@ class AdvancedSection:
         self._models: list[str] = []  # what the parameter node gets, row by row
         self._names: list[str] = []  # of the models on this computer besides the default ones
         self._lists = [
-            _Choices(session, ui.planeCombo, "plane", planes()),
-            _Choices(session, ui.deviceCombo, "device", devices()),
-            _Choices(session, ui.precisionCombo, "precision", precisions()),
-            _Choices(session, ui.methodCombo, "method", methods()),
-            _Choices(session, ui.refinementCombo, "refinement", refinements()),
+            _Choices(session, getattr(ui, f"{parameter}Combo"), parameter, texts)
+            for parameter, texts in choices().items()
         ]
         ui.modelCombo.currentIndexChanged.connect(self._choose)
         ui.showSetupButton.clicked.connect(lambda *_args: session.show_setup.emit())
@@ -84,9 +71,6 @@ class AdvancedSection:
 
     def read(self) -> None:
         """Look at which models this computer has."""
-        from qnetseg.errors import WeightsError
-        from qnetseg.models import find, read_catalogue
-
         try:
             catalogue = read_catalogue()
             here = [entry.name for entry in catalogue.models if find(entry) is not None]
@@ -105,15 +89,10 @@ class AdvancedSection:
             models.append(chosen)
         if models != self._models:
             self._fill(models)
-        self._ui.modelCombo.blockSignals(True)
-        self._ui.modelCombo.currentIndex = models.index(chosen) if chosen in models else 0
-        self._ui.modelCombo.blockSignals(False)
-        for choices in self._lists:
-            choices.refresh()
-        self._show_options(self._session.parameters.method == SLICE_BY_SLICE)
-
-    def _show_options(self, slice_by_slice: bool) -> None:
-        ui = self._ui
+        show_choice(self._ui.modelCombo, models.index(chosen))
+        for shown in self._lists:
+            shown.refresh()
+        ui, slice_by_slice = self._ui, self._session.parameters.method == SLICE_BY_SLICE
         rows = (ui.refinementLabel, ui.refinementCombo, ui.fineLabel, ui.fineSpinBox)
         for widget in (*rows, ui.calibrateCheckBox):
             widget.visible = slice_by_slice
@@ -121,11 +100,9 @@ class AdvancedSection:
     def _fill(self, models: list[str]) -> None:
         self._models = models
         combo = self._ui.modelCombo
-        combo.blockSignals(True)
-        combo.clear()
-        for model in models:
-            combo.addItem(Path(model).name if model else _("default"))
-        combo.blockSignals(False)
+        with quiet(combo):
+            combo.clear()
+            combo.addItems([Path(model).name if model else _("default") for model in models])
 
     def _choose(self, *_args: Any) -> None:
         index = self._ui.modelCombo.currentIndex

@@ -8,14 +8,15 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.errors import InputError, QNetSegmentError
+
 from ..runs.batch import Batch, folder_studies, scene_studies
 from ..scene.reports import store_reports
 from ..scene.results import write_result
 from ..scene.segments import free_node_name
 from ..timers import Later
-from .failures import typed
-from .session import Session
-from .texts import in_rich_text
+from .session import Session, typed
+from .widgets import fill_row, say
 
 
 class BatchSection:
@@ -25,7 +26,7 @@ class BatchSection:
         self._ui, self._session = ui, session
         self._studies: list[Any] = []
         self._listed: list[tuple[str, Any]] = []  # their names and sources before a batch gave them targets
-        self._later = Later(self.list_studies, 200)
+        self._later = Later(self.list_studies, 0.2)
         header = ui.batchTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.Interactive)
         header.setStretchLastSection(True)
@@ -44,9 +45,8 @@ class BatchSection:
         """The module is unloaded, and the batch may end after its widgets."""
         self._later.stop()
         if (batch := self._session.batch) is not None:
-            batch.changed.disconnect(self._follow_study)
-            batch.progress.disconnect(self._show_progress)
-            batch.finished.disconnect(self._finished)
+            for signal in (batch.changed, batch.progress, batch.finished):
+                signal.clear()
 
     # What there is to do
 
@@ -84,8 +84,6 @@ class BatchSection:
 
         A running batch keeps its own list.
         """
-        from qnetseg.errors import QNetSegmentError
-
         if self._session.batch is not None or self._session.parameters is None:
             return
         problem = ""
@@ -119,7 +117,6 @@ class BatchSection:
     # Running
 
     def _on_click(self, *_args: Any) -> None:
-
         session = self._session
         if session.batch is not None:
             session.cancelling = True
@@ -134,8 +131,6 @@ class BatchSection:
             session.changed.emit()
 
     def _start(self) -> None:
-        from qnetseg.errors import InputError
-
         session, parameters = self._session, self._session.parameters
         self._say("")
         self._fill(self._find())
@@ -200,14 +195,10 @@ class BatchSection:
     # Table
 
     def _say(self, text: str) -> None:
-        self._ui.batchMessage.text = text
-        self._ui.batchMessage.visible = bool(text)
+        say(self._ui.batchMessage, text)
 
     def _show_study(self, index: int, study: Any) -> None:
-        for column, text in enumerate((study.name, state_text(study.state), study.detail)):
-            item = qt.QTableWidgetItem(text)
-            item.setToolTip(in_rich_text(text))
-            self._ui.batchTable.setItem(index, column, item)
+        fill_row(self._ui.batchTable, index, (study.name, state_text(study.state), study.detail))
 
 
 def _names_and_sources(studies: list[Any]) -> list[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import qt
 import slicer
 
-from .texts import in_rich_text
+from .widgets import in_rich_text
 
 
 class Dialogs:

@@ -10,18 +10,21 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from qnetseg.errors import QNetSegmentError
+
+from ..scene.canonical import CanonicalGrid
 from ..scene.drawings import clear_slice, drawn_slices, further_slice, is_blank
 from ..scene.not_here import drop_drawn_marks, mark_slice, marked_slices
 from ..scene.segments import new_segmentation
-from ..scene.views import jump_to, show_if_hidden, slice_center
+from ..scene.views import jump_to, show_if_hidden
 from ..timers import Later
 from .review import plane_text
 from .session import Session
-from .texts import in_rich_text
+from .widgets import chosen, fill_row, say
 
 EFFECTS = ("Paint", "Draw", "Erase", "Level tracing")  # others work in 3-D, and spoil or empty single slices
 SMALL_MM2 = 40.0  # a disc of 7 mm: hardly a pixel of the network's deepest features
-AFTER_STROKE = 150  # ms
+AFTER_STROKE = 0.15  # seconds
 VISIBLE_ROWS, HEADER_HEIGHT = 4, 30  # of the table of drawn slices
 
 
@@ -38,12 +41,12 @@ class DrawSection(VTKObservationMixin):
         self._rows: list[Any] = []  # of the table: drawn slices, and those that are marked
         self._later = Later(self._on_pause, AFTER_STROKE)
         self._optional("setEffectNameOrder", list(EFFECTS))
-        ui.newDrawingButton.clicked.connect(lambda *_args: session.guarded(self._new_drawing))
+        ui.newDrawingButton.clicked.connect(session.slot(self._new_drawing))
         ui.goToSliceButton.clicked.connect(self._go_to)
         ui.drawnTable.cellDoubleClicked.connect(self._go_to)
         ui.drawnTable.itemSelectionChanged.connect(self._show_buttons)
         ui.addSliceButton.clicked.connect(self._add)
-        ui.removeSliceButton.clicked.connect(self._remove)
+        ui.removeSliceButton.clicked.connect(session.slot(self._remove))
         header = ui.drawnTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.Stretch)
         ui.drawnTable.verticalHeader().setVisible(False)
@@ -180,8 +183,6 @@ class DrawSection(VTKObservationMixin):
         self._session.drawing_read.emit()
 
     def _read_drawing(self) -> None:
-        from qnetseg.errors import QNetSegmentError
-
         drawing, volume = self._shown
         self._plane = self._session.plane
         hint = ""
@@ -197,8 +198,7 @@ class DrawSection(VTKObservationMixin):
         self._fill_table()
         if volume is not None:
             hint = hint or self._hint(found)
-        self._ui.drawHint.text = hint
-        self._ui.drawHint.visible = bool(self._ui.drawHint.text)
+        say(self._ui.drawHint, hint)
         self._session.changed.emit()
 
     def _hint(self, found: list[Any]) -> str:
@@ -221,10 +221,7 @@ class DrawSection(VTKObservationMixin):
         table.setRowCount(len(self._rows))
         for row, part in enumerate(self._rows):
             area = _("not here") if part.not_here else _("{area:.1f} cm²").format(area=part.area_mm2 / 100)
-            for column, text in enumerate((part.structure, plane_text(part.section), part.position, area)):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(in_rich_text(text))
-                table.setItem(row, column, item)
+            fill_row(table, row, (part.structure, plane_text(part.section), part.position, area))
         rows = min(max(len(self._rows), 1), VISIBLE_ROWS)
         table.setFixedHeight(HEADER_HEIGHT + rows * table.verticalHeader().defaultSectionSize)
         for widget in (table, self._ui.drawnLabel):
@@ -238,8 +235,7 @@ class DrawSection(VTKObservationMixin):
         self._ui.addSliceButton.visible = bool(self._session.drawn)
 
     def _chosen(self) -> Any:
-        row = self._ui.drawnTable.currentRow()
-        return self._rows[row] if 0 <= row < len(self._rows) else None
+        return chosen(self._ui.drawnTable, self._rows)
 
     def _go_to(self, *_args: Any) -> None:
         if (part := self._chosen()) is not None:
@@ -253,15 +249,13 @@ class DrawSection(VTKObservationMixin):
         volume = self._shown[1]
         index = further_slice(volume, [part for part in drawn if part.segment_id == like.segment_id])
         show_if_hidden(volume)
-        jump_to(slice_center(volume, like.plane, index))
+        jump_to(CanonicalGrid.of(volume).center(like.plane, index))
         self._paint(like.segment_id)
 
-    def _remove(self, *_args: Any) -> None:
-        if (part := self._chosen()) is not None:
-            self._session.guarded(lambda: self._clear(part))
-
-    def _clear(self, part: Any) -> None:
-        drawing, volume = self._shown
+    def _remove(self) -> None:
+        part, (drawing, volume) = self._chosen(), self._shown
+        if part is None:
+            return
         where = (drawing, part.segment_id, volume, part.plane, part.index)
         if part.not_here:
             self._session.undo.push(_("removed mark"), mark_slice(*where, here=True))

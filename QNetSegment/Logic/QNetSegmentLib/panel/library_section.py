@@ -8,13 +8,12 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ..library import file_name
+from ..library import NameTaken, file_name
 from ..runs.errand import Packing
 from ..scene.volumes import source_of
-from .failures import typed
 from .review import plane_text
-from .session import Session
-from .texts import in_rich_text
+from .session import Session, typed
+from .widgets import chosen, in_rich_text, quiet, say
 
 VISIBLE_ROWS, ROW, FRAME = 5, 20, 6  # of the list, in pixels
 
@@ -24,9 +23,8 @@ class LibrarySection:
 
     def __init__(self, ui: Any, session: Session) -> None:
         self._ui, self._session = ui, session
-        self._names: list[str] = []
+        self._entries: list[Any] = []
         self._packing: Packing | None = None  # drawings on their way into the library
-        self._checkable: set[str] = set()
         ui.libraryList.itemChanged.connect(self._checked)
         ui.libraryList.currentRowChanged.connect(self._show_buttons)
         ui.saveSupportButton.clicked.connect(self._guarded(self._save))
@@ -47,40 +45,37 @@ class LibrarySection:
         """Show what is in the library."""
         parameters = self._session.parameters
         checked = set(parameters.supportSets) if parameters is not None else set()
-        widget, chosen = self._ui.libraryList, self._chosen()
-        widget.blockSignals(True)
-        widget.clear()
-        entries = self._session.library.entries()
-        self._names = [entry.name for entry in entries]
-        self._checkable = {entry.name for entry in entries if not entry.problem}
-        for entry in entries:
-            item = qt.QListWidgetItem(_entry_text(entry))
-            item.setToolTip(in_rich_text(entry.problem or str(entry.path)))
-            if entry.problem:
-                item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)  # it can be deleted
-            else:
-                item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
-                item.setCheckState(qt.Qt.Checked if entry.name in checked else qt.Qt.Unchecked)
-            widget.addItem(item)
-        if chosen in self._names:
-            widget.setCurrentRow(self._names.index(chosen))
-        widget.blockSignals(False)
+        widget, current = self._ui.libraryList, self._chosen()
+        self._entries = entries = self._session.library.entries()
+        with quiet(widget):
+            widget.clear()
+            for row, entry in enumerate(entries):
+                item = qt.QListWidgetItem(_entry_text(entry))
+                item.setToolTip(in_rich_text(entry.problem or str(entry.path)))
+                item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)  # a damaged one can be deleted
+                if not entry.problem:
+                    item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
+                    item.setCheckState(qt.Qt.Checked if entry.name in checked else qt.Qt.Unchecked)
+                widget.addItem(item)
+                if entry.name == current:
+                    widget.setCurrentRow(row)
         widget.visible = bool(entries)
         widget.setFixedHeight(FRAME + ROW * min(max(len(entries), 1), VISIBLE_ROWS))
-        if checked - self._checkable and parameters is not None:  # their files are gone
-            parameters.supportSets = [name for name in parameters.supportSets if name in self._checkable]
+        usable = {entry.name for entry in entries if not entry.problem}
+        if checked - usable and parameters is not None:  # their files are gone
+            parameters.supportSets = [name for name in parameters.supportSets if name in usable]
         self._show_buttons()
 
     def _checked(self, *_args: Any) -> None:
         widget = self._ui.libraryList
-        chosen = [
-            name
-            for row, name in enumerate(self._names)
-            if name in self._checkable and widget.item(row).checkState() == qt.Qt.Checked
+        names = [
+            entry.name
+            for row, entry in enumerate(self._entries)
+            if not entry.problem and widget.item(row).checkState() == qt.Qt.Checked
         ]
         if self._session.parameters is not None:
-            self._session.parameters.supportSets = chosen
-            self._session.parameters.useLibrary = bool(chosen)
+            self._session.parameters.supportSets = names
+            self._session.parameters.useLibrary = bool(names)
         self._session.changed.emit()
 
     def _show_buttons(self, *_args: Any) -> None:
@@ -90,8 +85,8 @@ class LibrarySection:
         ui.saveSupportButton.enabled = bool(self._session.drawn and ui.supportNameEdit.text.strip())
 
     def _chosen(self) -> str | None:
-        row = self._ui.libraryList.currentRow
-        return self._names[row] if 0 <= row < len(self._names) else None
+        entry = chosen(self._ui.libraryList, self._entries)
+        return entry.name if entry is not None else None
 
     def _guarded(self, action: Callable[[], str | None]) -> Callable[..., None]:
         """An action whose typed errors, or whose answer, become the section's sentence."""
@@ -108,8 +103,7 @@ class LibrarySection:
         return slot
 
     def _say(self, text: str) -> None:
-        self._ui.libraryMessage.text = text
-        self._ui.libraryMessage.visible = bool(text)
+        say(self._ui.libraryMessage, text)
 
     def _save(self) -> str | None:
         session, name = self._session, self._ui.supportNameEdit.text.strip()
@@ -136,8 +130,6 @@ class LibrarySection:
         return None
 
     def _import(self) -> str | None:
-        from ..library import NameTaken
-
         session = self._session
         path = session.dialogs.open_file(_("Import a support set"), _("Support sets (*.npz)"))
         if not path:

@@ -26,7 +26,7 @@ class LiveUpdate:
         self._waiting = False  # a stroke came during a run
         self._next = Later(self._start)
         self._lasts = False  # the run at hand has used up the patience
-        self._patience = Later(self._on_patience_ended, round(1000 * FAST))
+        self._patience = Later(self._on_patience_ended, FAST)
         session.drawing_read.connect(self._on_stroke)
         session.run_ended.connect(self._on_run_ended)
 

@@ -8,6 +8,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.errors import MaskError
+
 from ..scene.not_here import is_marked, mark_slice, require_blank
 from ..scene.views import shown_slice
 from .session import Session
@@ -43,10 +45,6 @@ class NotHere:
             self._shortcut.deleteLater()
             self._shortcut = None
 
-    def cleanup(self) -> None:
-        """The module is unloaded."""
-        self.exit()
-
     def refresh(self) -> None:
         """Offer it as soon as the plane is known, which is that of the drawing."""
         self._ui.notHereButton.visible = bool(self._session.drawn)
@@ -70,8 +68,6 @@ class NotHere:
 
     def _structure(self) -> Any:
         """A drawn slice of the segment that the editor holds; of the only one if it holds none."""
-        from qnetseg.errors import MaskError
-
         drawn = {part.segment_id: part for part in self._session.drawn}
         current = self._ui.segmentEditor.currentSegmentID()
         if current in drawn:

@@ -101,12 +101,12 @@ class Panel(VTKObservationMixin):
         self.live.stop()
         self.session.close(_("The module was closed."))
         self.draw.exit()
-        self.not_here.cleanup()
+        self.not_here.exit()
         self.draw.forget()
         self.set_parameters(None)
         self.removeObservers()
         self._later.stop()
-        for section in (self.setup, self.segment, self.review, self.library, self.batch):
+        for section in (self.segment, self.review, self.library, self.batch):
             section.cleanup()
         self.session.cleanup()
 

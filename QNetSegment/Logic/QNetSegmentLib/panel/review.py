@@ -16,8 +16,14 @@ EMPTY_HEIGHT, FOUND_HEIGHT = 0.03, 0.08  # at least, to be seen
 
 def plane_text(plane: str) -> str:
     """A plane in the user's language."""
-    names = {"axial": _("axial"), "coronal": _("coronal"), "sagittal": _("sagittal")}
-    return {**names, "short axis": _("short axis"), "oblique": _("oblique")}[plane]
+    return {
+        "auto": _("auto"),
+        "axial": _("axial"),
+        "coronal": _("coronal"),
+        "sagittal": _("sagittal"),
+        "short axis": _("short axis"),
+        "oblique": _("oblique"),
+    }[plane]
 
 
 def is_doubtful(part: SliceReport, below: float) -> bool:

@@ -9,18 +9,28 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from qnetseg.errors import InputError
+
 from ..scene.canonical import CanonicalGrid
 from ..scene.drawings import copy_slice, drawn_slices, slice_place
-from ..scene.kept import KeptSegmentation, volume_of_result
 from ..scene.not_here import mark_slice, require_blank
 from ..scene.reports import reports_text, stored_reports
-from ..scene.results import accept_preview, back_to_preview, set_opacity, set_surface_visible, surface_visible
+from ..scene.results import (
+    KeptSegmentation,
+    accept_preview,
+    back_to_preview,
+    set_opacity,
+    set_surface_visible,
+    surface_visible,
+    volume_of_result,
+)
 from ..scene.segments import free_node_name, new_segmentation
-from ..scene.views import jump_to, show_if_hidden, slice_center
+from ..scene.views import jump_to, show_if_hidden
 from ..timers import Later
 from .review import bars, slice_text, slices_to_check
 from .session import Session, preview_name
 from .strip_chart import StripChart
+from .widgets import quiet, say
 
 
 class ReviewSection(VTKObservationMixin):
@@ -36,18 +46,18 @@ class ReviewSection(VTKObservationMixin):
         self._segment_ids: tuple[str, ...] = ()  # of the preview when it was last read
         self._reports: list[Any] = []
         self._reports_text = ""
-        self._current: int | None = None  # canonical index of the slice that is looked at
+        self._current: Any = None  # canonical index of the slice that is looked at
         self._place: dict[str, Any] = {}  # and how it is called: arguments of `slice_text`
         self._seen: set[int] = set()
         ui.structureCombo.currentIndexChanged.connect(self._show_structure)
-        ui.nextUncertainButton.clicked.connect(self._next_uncertain)
-        ui.correctSliceButton.clicked.connect(self._correct)
-        ui.useSliceButton.clicked.connect(self._use)
-        ui.notThisSliceButton.clicked.connect(self._not_here)
-        ui.acceptButton.clicked.connect(self._accept)
-        ui.discardButton.clicked.connect(self._discard)
+        ui.nextUncertainButton.clicked.connect(session.slot(self._next_uncertain))
+        ui.correctSliceButton.clicked.connect(session.slot(self._correct))
+        ui.useSliceButton.clicked.connect(session.slot(self._use))
+        ui.notThisSliceButton.clicked.connect(session.slot(self._not_here))
+        ui.acceptButton.clicked.connect(session.slot(self._keep))
+        ui.discardButton.clicked.connect(session.slot(self._discard))
         ui.show3DCheckBox.toggled.connect(self._show_surface)
-        ui.undoButton.clicked.connect(lambda *_args: session.take_back())
+        ui.undoButton.clicked.connect(session.slot(session.undo.undo))
         session.undo.changed.connect(self._show_undo)
         session.changed.connect(self.refresh)
         self._slice_buttons = (ui.correctSliceButton, ui.useSliceButton, ui.notThisSliceButton)
@@ -71,7 +81,8 @@ class ReviewSection(VTKObservationMixin):
         elif reports_text(preview) != self._reports_text:  # it follows the drawing
             self._read_reports()
         if preview is not None:
-            set_opacity(preview, self._session.parameters.previewOpacity / 100)
+            opacity = self._session.parameters.previewOpacity / 100
+            set_opacity(preview, opacity, opacity)
             self._show_structure()
 
     def _show_preview(self, node: Any) -> None:
@@ -84,20 +95,15 @@ class ReviewSection(VTKObservationMixin):
         self._segment_ids = segment_ids(node)
         self._current, self._seen = None, set()
         ui.reviewBox.visible = node is not None
-        ui.reviewHelp.text = (
-            "" if node is not None else _("The result appears here, to be checked and accepted.")
-        )
-        ui.reviewHelp.visible = node is None
-        ui.structureCombo.blockSignals(True)
-        ui.structureCombo.clear()
-        ui.structureCombo.addItems([found.report.structure for found in self._reports])
-        ui.structureCombo.blockSignals(False)
+        help_text = _("The result appears here, to be checked and accepted.")
+        say(ui.reviewHelp, help_text if node is None else "")
+        with quiet(ui.structureCombo):
+            ui.structureCombo.clear()
+            ui.structureCombo.addItems([found.report.structure for found in self._reports])
         for widget in (ui.structureCombo, ui.structureLabel):
             widget.visible = len(self._reports) > 1
-        if node is not None:
-            ui.show3DCheckBox.blockSignals(True)
+        with quiet(ui.show3DCheckBox):
             ui.show3DCheckBox.checked = surface_visible(node)
-            ui.show3DCheckBox.blockSignals(False)
 
     def _read_reports(self) -> None:
         self._reports, self._reports_text = stored_reports(self._shown), reports_text(self._shown)
@@ -148,8 +154,8 @@ class ReviewSection(VTKObservationMixin):
         self._place = {}
         volume, plane = volume_of_result(self._session.preview), self._report.plane
         if volume is not None:
-            center = slice_center(volume, plane, index)
             grid = CanonicalGrid.of(volume)
+            center = grid.center(plane, index)
             section = grid.section(plane, volume.GetName())
             position = slice_place(grid, plane, index, section, center)
             self._place = {
@@ -161,13 +167,12 @@ class ReviewSection(VTKObservationMixin):
             jump_to(center)
         self._show_structure()
 
-    def _next_uncertain(self, *_args: Any) -> None:
+    def _next_uncertain(self) -> None:
         order = slices_to_check(self._report, self._below)
         if not set(order) - self._seen:
             self._seen.clear()  # all were seen: begin again
-        unseen = [index for index in order if index not in self._seen]
-        if unseen:
-            self._session.guarded(lambda: self._go_to(unseen[0]))
+        if (unseen := next((index for index in order if index not in self._seen), None)) is not None:
+            self._go_to(unseen)
 
     def _drawing_here(self) -> Any:
         """The drawing on the volume of the result; a new one, if the example came from elsewhere."""
@@ -195,7 +200,6 @@ class ReviewSection(VTKObservationMixin):
         Raises MaskError for a slice on which nothing was found, unless it `may_be_empty`.
         """
         session, plane, index = self._session, self._report.plane, self._current
-        assert index is not None  # the buttons are disabled otherwise
         drawing, volume = self._drawing_here(), volume_of_result(session.preview)
         segment_id = self._drawn_segment(drawing)
         drawn = drawn_slices(drawing, volume, plane)  # not the list on screen, which comes later
@@ -209,50 +213,33 @@ class ReviewSection(VTKObservationMixin):
             session.undo.push(_("copied slice"), undo)
         return segment_id
 
-    def _correct(self, *_args: Any) -> None:
-        def correct() -> None:
-            assert self._current is not None  # the button is disabled otherwise
-            segment_id = self._take_slice(may_be_empty=True)
-            self._go_to(self._current)
-            self._session.draw_here.emit(segment_id)
+    def _correct(self) -> None:
+        segment_id = self._take_slice(may_be_empty=True)
+        self._go_to(self._current)
+        self._session.draw_here.emit(segment_id)
 
-        self._session.guarded(correct)
+    def _use(self) -> None:
+        self._take_slice(may_be_empty=False)
+        self._session.start()
 
-    def _use(self, *_args: Any) -> None:
-        def use() -> None:
-            self._take_slice(may_be_empty=False)
-            self._session.start()
-
-        self._session.guarded(use)
-
-    def _not_here(self, *_args: Any) -> None:
+    def _not_here(self) -> None:
         """The structure was found wrongly on the slice that is looked at: mark it, and run again."""
-
-        def mark() -> None:
-            session, plane, index = self._session, self._report.plane, self._current
-            assert index is not None  # the button is disabled otherwise
-            drawing, volume = self._drawing_here(), volume_of_result(session.preview)
-            segment_id = self._drawn_segment(drawing)
-            require_blank(drawn_slices(drawing, volume, plane), segment_id, index)
-            session.undo.push(_("the mark"), mark_slice(drawing, segment_id, volume, plane, index))
-            session.start()
-
-        self._session.guarded(mark)
+        session, plane, index = self._session, self._report.plane, self._current
+        drawing, volume = self._drawing_here(), volume_of_result(session.preview)
+        segment_id = self._drawn_segment(drawing)
+        require_blank(drawn_slices(drawing, volume, plane), segment_id, index)
+        session.undo.push(_("the mark"), mark_slice(drawing, segment_id, volume, plane, index))
+        session.start()
 
     # The whole result
 
     def _show_surface(self, *_args: Any) -> None:
         set_surface_visible(self._session.preview, self._ui.show3DCheckBox.checked)
 
-    def _discard(self, *_args: Any) -> None:
+    def _discard(self) -> None:
         self._session.replace_preview(None, _("discarded result"))
 
-    def _accept(self, *_args: Any) -> None:
-        self._session.guarded(self._keep)
-
     def _keep(self) -> None:
-        from qnetseg.errors import InputError
-
         session, node = self._session, self._session.preview
         into = session.parameters.output if session.parameters.output is not node else None
         if into is not None and into is session.parameters.drawing:

@@ -9,10 +9,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg import __version__
+
 from ..setup.requirements import device_text
 from .live import LiveUpdate
 from .session import Session
 from .state import RunState
+from .widgets import say
 
 ERROR_STYLE = "color: #d04030; font-weight: bold"  # legible on light and dark
 
@@ -35,20 +38,19 @@ class SegmentSection:
         self._ui, self._session, self._live = ui, session, live
         self._no_double_click = NoDoubleClick()
         ui.segmentButton.installEventFilter(self._no_double_click)
-        ui.segmentButton.clicked.connect(self._on_click)
+        ui.segmentButton.clicked.connect(session.slot(self._on_click))
         ui.updateCheckBox.clicked.connect(lambda *_args: live.switch(bool(ui.updateCheckBox.checked)))
         ui.copyLogButton.clicked.connect(self._copy_log)
         session.message.connect(self._show_message)
         session.logged.connect(self._log)
         session.changed.connect(self.refresh)
-        session.logic.worker.log.connect(self._log)
+        session.watch(session.logic.worker.log, self._log)
         self._run: Any = None  # the run whose progress is shown
         self._show_message("", False, "")
         self._show_live()
 
     def cleanup(self) -> None:
         """The module is unloaded, and the process may end after its widgets."""
-        self._session.logic.worker.log.disconnect(self._log)
         if self._run is not None:
             self._run.progress.disconnect(self._show_progress)
         self._ui.segmentButton.removeEventFilter(self._no_double_click)
@@ -62,32 +64,28 @@ class SegmentSection:
             self._ui.progressLabel.text = _("Starting the segmentation process…")
         self._run = run
         device = self._session.logic.worker.device
-        self._ui.deviceLabel.text = (
-            _("Computes on: {device}").format(device=device_text(device)) if device else ""
+        say(
+            self._ui.deviceLabel,
+            _("Computes on: {device}").format(device=device_text(device)) if device else "",
         )
-        self._ui.deviceLabel.visible = bool(device)
         self._show_live()
 
     def _show_live(self) -> None:
         offered = self._live.offered
         self._ui.updateCheckBox.visible = offered
         self._ui.updateCheckBox.checked = self._live.on
-        self._ui.updateHint.text = self._live.hint if offered else ""
-        self._ui.updateHint.visible = bool(self._ui.updateHint.text)
+        say(self._ui.updateHint, self._live.hint if offered else "")
 
-    def _on_click(self, *_args: Any) -> None:
-        if self._session.state() is RunState.RUNNING:
-            self._session.cancel()
-            return
-        self._session.guarded(self._session.start)
+    def _on_click(self) -> None:
+        running = self._session.state() is RunState.RUNNING
+        (self._session.cancel if running else self._session.start)()
 
     def _show_progress(self, progress: Any) -> None:
         self._ui.progressLabel.text = progress_text(progress)
         self._ui.progressBar.setValue(round(1000 * progress.fraction))
 
     def _show_message(self, text: str, is_error: bool, details: str) -> None:
-        self._ui.messageLabel.text = text
-        self._ui.messageLabel.visible = bool(text)
+        say(self._ui.messageLabel, text)
         self._ui.messageLabel.setStyleSheet(ERROR_STYLE if is_error else "")
         for part in (text, details):
             if part:
@@ -97,8 +95,6 @@ class SegmentSection:
         self._ui.logText.appendPlainText(text.rstrip("\n"))
 
     def _copy_log(self, *_args: Any) -> None:
-        from qnetseg import __version__
-
         versions = f"QNetSegment {__version__}, Python {platform.python_version()}, {platform.platform()}"
         slicer.app.clipboard().setText(f"{versions}\n{self._ui.logText.toPlainText()}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,17 +10,18 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.errors import Cancelled, QNetSegmentError
+from qnetseg.worker import failures
+
 from ..library import SupportLibrary
 from ..runs.prepare import prepare_run
 from ..scene.drawings import drawings_of
-from ..scene.kept import KeptSegmentation, volume_of_result
-from ..scene.results import discard, is_preview
-from ..scene.signature import signature
+from ..scene.results import KeptSegmentation, is_preview, signature, volume_of_result
+from ..scene.segments import remove_node
 from ..scene.views import show_if_hidden
 from ..scene.volumes import source_of
 from ..signals import Signal
 from .dialogs import Dialogs
-from .failures import typed
 from .state import RunState
 from .undo import UndoStack
 
@@ -72,7 +74,13 @@ class Session:
         self.changed, self.message, self.logged = Signal(), Signal(), Signal()
         self.draw_here, self.drawing_changes, self.show_setup = Signal(), Signal(), Signal()
         self.drawing_read, self.run_ended, self.stop_drawing = Signal(), Signal(), Signal()
-        logic.worker.ready.connect(self._on_ready)
+        self._watched: list[tuple[Signal, Callable[..., None]]] = []
+        self.watch(logic.worker.ready, self._on_ready)
+
+    def watch(self, signal: Signal, slot: Callable[..., None]) -> None:
+        """Hear a signal of the worker, which outlives the panel, until `cleanup`."""
+        signal.connect(slot)
+        self._watched.append((signal, slot))
 
     # Choices
 
@@ -194,10 +202,9 @@ class Session:
         """Say something that is no error."""
         self.message.emit(text, False, "")
 
-    def report(self, error: Exception) -> None:
+    def report(self, error: QNetSegmentError) -> None:
         """Say what went wrong, and put the details into the log."""
-        details = getattr(error, "details", "")
-        self.message.emit(str(error), True, details)
+        self.message.emit(str(error), True, error.details)
 
     # Work
 
@@ -285,7 +292,7 @@ class Session:
     def _finished(self, result: Any) -> None:
         self.run = None
         if self.parameters is None or (self.updating and self.preview is not self._follows_up):
-            discard(result.node)  # the scene is being replaced, or the user has another result now
+            remove_node(result.node)  # the scene is being replaced, or the user has another result now
             self._ended(None)
             return
         self._written = signature(result.node)
@@ -295,7 +302,7 @@ class Session:
         self.tell(" ".join(result.warnings))
         self._ended(None if self._began is None else time.monotonic() - self._began)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: QNetSegmentError) -> None:
         self.run = None
         self.report(error)
         self._ended(None)
@@ -326,12 +333,8 @@ class Session:
         self.parameters.preview = node
         drawing = self.parameters.drawing
         if previous is not None and previous is not node and previous is not drawing and is_preview(previous):
-            discard(previous)  # unless the user went on drawing in it
+            remove_node(previous)  # unless the user went on drawing in it
         self.changed.emit()
-
-    def take_back(self) -> None:
-        """Undo the last step of the panel."""
-        self.guarded(self.undo.undo)
 
     def guarded(self, action: Callable[[], None]) -> None:
         """Do something, and tell the user instead of failing."""
@@ -340,10 +343,12 @@ class Session:
         except Exception as error:
             self.report(typed(error))
 
+    def slot(self, action: Callable[[], None]) -> Callable[..., None]:
+        """`guarded` for a signal of Qt, whatever it tells."""
+        return lambda *_args: self.guarded(action)
+
     def close(self, sentence: str) -> None:
         """The scene closes, or the module is unloaded: nothing of this session may run on."""
-        from qnetseg.errors import Cancelled
-
         if self.run is not None:
             self.run.cancel(Cancelled(sentence))
         if self.batch is not None:
@@ -357,7 +362,8 @@ class Session:
             self.run.finished.disconnect(self._finished)
             self.run.failed.disconnect(self._failed)
         self.run = self.batch = None
-        self.logic.worker.ready.disconnect(self._on_ready)
+        for signal, slot in self._watched:
+            signal.disconnect(slot)
         for signal in (self.undo.changed, *vars(self).values()):
             if isinstance(signal, Signal):
                 signal.clear()
@@ -366,3 +372,10 @@ class Session:
 def preview_name(volume: Any) -> str:
     """The name of a result that is to be reviewed, unless the user gives it another one."""
     return _("{volume} to review").format(volume=volume.GetName())
+
+
+def typed(error: Exception) -> QNetSegmentError:
+    """The error itself, or for one that no user can have caused a sentence, with the traceback as details."""
+    if not isinstance(error, QNetSegmentError):
+        logging.error("QNetSegment", exc_info=error)
+    return failures.typed(error)

@@ -9,10 +9,14 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.errors import Cancelled
+from qnetseg.models import read_catalogue
+
+from ..setup import installer
 from ..setup import requirements as needs
-from .failures import typed
-from .session import Session
-from .texts import in_rich_text
+from ..setup.weights_file import use_weights_file
+from .session import Session, typed
+from .widgets import in_rich_text, say
 
 SIGNS = {  # a sign beside the colour, for those who do not tell the colours apart
     needs.State.OK: ("✓", "#2f9e6e"),
@@ -37,18 +41,11 @@ class SetupSection:
         session.show_setup.connect(self._show)
         worker = session.logic.worker
         self._running = False  # whether there is a process that has started well
-        worker.ready.connect(self._on_ready)
-        worker.stopped.connect(self._on_stopped)
-        worker.failed.connect(self._on_failed)
+        session.watch(worker.ready, self._on_ready)
+        session.watch(worker.stopped, self._on_stopped)
+        session.watch(worker.failed, self._on_failed)
         self._say("")
         ui.setupProgress.visible = False
-
-    def cleanup(self) -> None:
-        """The module is unloaded, and the process may end after its widgets."""
-        worker = self._session.logic.worker
-        worker.ready.disconnect(self._on_ready)
-        worker.stopped.disconnect(self._on_stopped)
-        worker.failed.disconnect(self._on_failed)
 
     def refresh(self) -> None:
         """Look at what is installed, and show the section if something is missing."""
@@ -110,8 +107,7 @@ class SetupSection:
         return row
 
     def _say(self, text: str) -> None:
-        self._ui.setupMessage.text = text
-        self._ui.setupMessage.visible = bool(text)
+        say(self._ui.setupMessage, text)
 
     def _guarded(self, action: Callable[[], str]) -> None:
         """Do something that may fail, say how it went, and look again."""
@@ -120,7 +116,7 @@ class SetupSection:
         except Exception as failure:
             error = typed(failure)
             self._say(str(error))
-            self._session.logged.emit(f"{error}\n{getattr(error, 'details', '')}")
+            self._session.logged.emit(f"{error}\n{error.details}")
         self._ui.setupProgress.visible = False
         self.refresh()
 
@@ -133,23 +129,20 @@ class SetupSection:
         elif requirement.key in (needs.WEIGHTS, needs.QNET_WEIGHTS) and not requirement.model:
             self._use_weights_file()
         elif requirement.key == needs.PACKAGES:  # the installer asks by itself
-            self._guarded(lambda: self._installed(_packages()))
+            self._guarded(lambda: self._install(installer.install_packages))
         elif self._session.dialogs.confirm(question):
-            self._guarded(lambda: self._obtain(requirement.model))
+            model = requirement.model
+            self._guarded(lambda: self._download(model) if model else self._install(installer.install_torch))
 
-    def _obtain(self, model: str) -> str:
-        return self._download(model) if model else self._installed(_torch())
-
-    def _installed(self, outcome: Any) -> str:
-        """What an installation led to; the section stays open for the advice to restart."""
+    def _install(self, install: Callable[[], installer.Outcome]) -> str:
+        """How an installation went; the section stays open for the advice to restart."""
+        outcome = install()
         self._wanted = self._wanted or outcome.restart
-        return _outcome_text(outcome)
+        if not outcome.done:
+            return _("Nothing was installed.")
+        return _("Installed. Restart Slicer to go on.") if outcome.restart else _("Installed.")
 
     def _download(self, model: str) -> str:
-        from qnetseg.models import read_catalogue
-
-        from ..setup import installer
-
         entry = read_catalogue().entry(model)
         progress = self._ui.setupProgress
         progress.setMaximum(1000)
@@ -169,14 +162,10 @@ class SetupSection:
             self._guarded(lambda: self._set_model(path))
 
     def _set_model(self, path: str) -> str:
-        from ..setup import installer
-
-        self._session.parameters.model = str(installer.use_weights_file(path))
+        self._session.parameters.model = str(use_weights_file(path))
         return _("Segmenting with {path}.").format(path=path)
 
     def _remove_downloads(self, *_args: Any) -> None:
-        from ..setup import installer
-
         found = installer.downloads()
         if not found:
             self._say(_("Nothing was downloaded."))
@@ -217,30 +206,7 @@ class SetupSection:
         self._session.changed.emit()
 
     def _on_failed(self, _token: str, error: Exception) -> None:
-        from qnetseg.errors import Cancelled
-
         if not self._running and not isinstance(error, Cancelled):  # it did not even start
             self._worker_error = error
             self._tested()
             self.refresh()
-
-
-def _torch() -> Any:
-    from ..setup import installer
-
-    try:
-        return installer.install_torch(ask=False)
-    except installer.ExtensionMissing:
-        return installer.install_extension()
-
-
-def _packages() -> Any:
-    from ..setup import installer
-
-    return installer.install_packages()
-
-
-def _outcome_text(outcome: Any) -> str:
-    if not outcome.done:
-        return _("Nothing was installed.")
-    return _("Installed. Restart Slicer to go on.") if outcome.restart else _("Installed.")

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from ..scene.views import show_volume
 from .session import Session
-from .texts import on_button
+from .widgets import on_button
 
 
 class VolumesSection:

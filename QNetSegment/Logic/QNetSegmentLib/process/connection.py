@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import qt
 
 from qnetseg.errors import QNetSegmentError
-from qnetseg.worker import exchange, protocol
+from qnetseg.worker import exchange, protocol, requests
 from qnetseg.worker.process import KILL_GRACE, Tail, crash, start_failure
 
 from ..signals import Signal, weakly
-from .alarm import Alarm
+from ..timers import Later
 
 
 class Connection:
@@ -23,8 +22,7 @@ class Connection:
     It must be kept until the event loop runs after `ended`, which is emitted by the QProcess that it holds.
 
     Nothing here blocks but `wait` and `wait_for_end`. Signals, each with this connection first:
-        started: the process runs, requests can be sent.
-        received(event): a message of the worker.
+        received(event): a message of the worker; the first one is the answer to hello.
         broke(error): once at most; it could not start, ended unasked or said something that is no message.
         log(line): a line of its stderr.
         ended: once, process and folder are gone.
@@ -34,16 +32,14 @@ class Connection:
         self,
         command: Sequence[str],
         environment: Mapping[str, str],
-        decode: Callable[[bytes], Any] = protocol.decode_event,
+        hello_id: str,
     ) -> None:
-        """Make the exchange folder. Raises OutputError.
-
-        decode: makes the message of a line, or raises ProtocolError.
-        """
-        self.started, self.received, self.broke = Signal(), Signal(), Signal()
-        self.log, self.ended = Signal(), Signal()
+        """Make the exchange folder. Raises OutputError."""
+        self.received, self.broke, self.log, self.ended = Signal(), Signal(), Signal(), Signal()
         self.folder = exchange.make_folder()
-        self._command, self._decode = [str(part) for part in command], decode
+        self._command = [str(part) for part in command]
+        self.hello_id = hello_id
+        self.greeting: protocol.Ready | None = None  # the answer to hello
         self._lines, self._log_lines, self._tail = protocol.LineBuffer(), protocol.LineBuffer(), Tail()
         self._unread: deque[bytes] = deque()
         self._was_started = self._broken = self._ending = self._gone = False
@@ -54,10 +50,10 @@ class Connection:
         self._process.readyReadStandardOutput.connect(weakly(self._read))
         self._process.readyReadStandardError.connect(weakly(self._read_log))
         self._force: list[Callable[[], object]] = [self._process.terminate, self._process.kill]
-        self._patience = Alarm(self._use_force)
+        self._patience = Later(self._use_force)
 
     def start(self) -> None:
-        """Start the process; `started` or `broke` follows, perhaps at once."""
+        """Start the process and say hello; an answer or `broke` follows, perhaps at once."""
         self._process.start(self._command[0], self._command[1:])
 
     @property
@@ -109,7 +105,7 @@ class Connection:
 
     def _on_started(self, *_: object) -> None:
         self._was_started = True
-        self.started.emit(self)
+        self.send(protocol.Hello(self.hello_id, protocol.VERSION, str(self.folder)))
 
     def _on_error(self, *_: object) -> None:
         """Only a failed start matters here: what happens later ends in `_on_finished`."""
@@ -142,10 +138,11 @@ class Connection:
         self._unread += self._lines.feed(_bytes(self._process.readAllStandardOutput()))
         while self._unread and not (self._broken or self._ending):  # a slot may wait, and come here again
             try:
-                event = self._decode(self._unread.popleft())
-            except protocol.ProtocolError as error:
+                event = protocol.decode_event(self._unread.popleft())
+                self.greeting = self.greeting or requests.greeting(event, self.hello_id)
+            except QNetSegmentError as error:
                 self._read_log()
-                error.details = self.tail
+                error.details = error.details or self.tail
                 self._break(error)
                 return
             self.received.emit(self, event)

@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import traceback
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slicer.i18n import tr as _
 
-from qnetseg.errors import Cancelled, QNetSegmentError
+from qnetseg.errors import Cancelled
 from qnetseg.worker import protocol, requests
-from qnetseg.worker.failures import ProtocolError, internal_error
+from qnetseg.worker.source import Source
 
 from ..signals import Signal
-
-if TYPE_CHECKING:
-    from qnetseg.boxes import Box
-    from qnetseg.volume import Drawing, SupportSet
-    from qnetseg.worker.source import Source
-
-    Make = Callable[[Path, str, Sequence[str]], protocol.Request]
-    Read = Callable[[Path, Any, protocol.Event], Any]
 
 
 @dataclass
 class Task:
     """A piece of work that was submitted and has not ended.
 
-    Attributes:
-        token: what its signals carry.
-        sources: volumes that must be open.
-        make: the request, of the exchange folder, an id and the ids of the open volumes; None to open only.
-        read: what its answer means, of the folder, the request and the answer.
-        sent: the request that the worker works on, None where none was sent yet.
-        opening: the source that `sent` opens, None for the last request.
-        reopened: whether the worker had let go of a volume, which was then opened again.
-        cancelled: whether it shall end.
+    make: the request, of the exchange folder, an id and the ids of the open volumes; None to open only.
+    read: what its answer means, of the folder, the request and the answer.
     """
 
-    token: str
-    sources: Sequence[Source]
-    make: Make | None = None
-    read: Read | None = None
-    sent: protocol.Request | None = None
-    opening: Source | None = None
-    reopened: bool = False
+    token: str  # what its signals carry
+    sources: Sequence[Source]  # volumes that must be open
+    make: Callable[[Path, str, Sequence[str]], protocol.Request] | None = None
+    read: Callable[[Path, Any, protocol.Event], Any] = requests.read_opened
+    sent: protocol.Request | None = None  # what the worker works on
+    opening: Source | None = None  # what `sent` opens, None for the last request
+    reopened: bool = False  # whether the worker had let go of a volume, which was then opened again
     cancelled: bool = False
 
     def next_request(self, folder: Path, number: str, held: Held) -> protocol.Request | None:
@@ -57,51 +41,6 @@ class Task:
             return requests.open_volume(folder, number, self.opening)
         volumes = [held.used(source).id for source in self.sources]
         return None if self.make is None else self.make(folder, number, volumes)
-
-
-def segment_request(
-    example: SupportSet | Drawing,
-    *,
-    model: str | os.PathLike[str] | None = None,
-    options: Mapping[str, Any] | None = None,
-    device: str = "auto",
-    background: Box | None = None,
-    confidence_of: str = "none",
-) -> Make:
-    """A request for a structure in the first volume, after an example that was made on the last one.
-
-    `model` is a file or a name of the catalogue, None for the default one; a `device` other than "auto" goes
-    before the one in `options`, which are those of `SegmentOptions`. `background`: on the query's grid, where
-    something else is known to be. confidence_of: one of `qnetseg.worker.fields.CONFIDENCE`.
-    """
-
-    def make(folder: Path, number: str, volumes: Sequence[str]) -> protocol.Request:
-        return requests.segment(
-            folder,
-            number,
-            volumes[0],
-            example,
-            volumes[-1],
-            model=model,
-            options=options,
-            device=device,
-            background=background,
-            confidence_of=confidence_of,
-        )
-
-    return make
-
-
-def pack_request(drawing: Drawing) -> tuple[Make, Read]:
-    """A request for a support set of a drawing on the only volume, and what its answer means."""
-
-    def make(folder: Path, number: str, volumes: Sequence[str]) -> protocol.Request:
-        return protocol.Pack(number, requests.drawn_on(folder, number, drawing, volumes[0]))
-
-    def read(folder: Path, _request: Any, answer: protocol.Event) -> SupportSet:
-        return requests.read_support(folder, answer)
-
-    return make, read
 
 
 class Held:
@@ -138,24 +77,9 @@ class Held:
         self._opened.clear()
 
 
-def greeting_of(event: protocol.Event, hello_id: str) -> protocol.Ready:
-    """The answer to hello. Raises what an error event tells of, and ProtocolError."""
-    if isinstance(event, protocol.Error):
-        raise protocol.exception_of(event)
-    if not isinstance(event, protocol.Ready) or event.id != hello_id:
-        raise ProtocolError("The worker did not answer hello with ready.")
-    protocol.require_version(event.version, "worker")
-    return event
-
-
 def cancelled() -> Cancelled:
     """How a task ends that was cancelled."""
     return Cancelled(_("The segmentation was cancelled."))
-
-
-def typed(error: Exception) -> QNetSegmentError:
-    """The error as one that is shown to a user."""
-    return error if isinstance(error, QNetSegmentError) else internal_error(error)
 
 
 def emit(signal: Signal, *arguments: object) -> None:

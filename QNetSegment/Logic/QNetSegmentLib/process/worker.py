@@ -8,22 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from qnetseg.errors import OutputError, QNetSegmentError, WorkerError
 from qnetseg.worker import exchange, protocol, requests
-from qnetseg.worker.failures import NotOpen
+from qnetseg.worker.failures import NotOpen, typed
 from qnetseg.worker.process import too_slow
+from qnetseg.worker.source import Source
 
 from ..signals import Signal
-from .alarm import Alarm, AtQuit
+from ..timers import Later
 from .connection import Connection
 from .python import worker_command, worker_environment
-from .task import Held, Task, cancelled, emit, greeting_of, pack_request, segment_request, typed
+from .task import Held, Task, cancelled, emit
 
 if TYPE_CHECKING:
     from qnetseg.volume import Drawing, SupportSet
-    from qnetseg.worker.source import Source
 
 POLL_MS = 50
 END_MS, KILL_MS = 800, 200  # what `shutdown` waits: the worker's own 0.5 s and some, then for the kill
@@ -33,10 +34,8 @@ class Worker:
     """Runs segmentations in a worker process without ever blocking the application.
 
     A volume is opened when a task first needs it, held for the next ones, and opened again where it is gone.
-
-    The process starts on demand, stays warm between segmentations, and ends `idle_s` seconds after the last
-    one, which frees the GPU. It is started again after a crash. While there is work or a process, the
-    application keeps the worker, and shuts it down when it quits; then it is let go.
+    The process starts on demand, stays warm, and ends `idle_s` seconds after the last task, which frees the
+    GPU. While there is work or a process, the application keeps the worker, and shuts it down when it quits.
 
     Signals, emitted from the event loop (or from `wait` and `shutdown`), never inside of another call:
         ready(Ready): the process was started and has a working torch.
@@ -66,20 +65,18 @@ class Worker:
         self._idle_s, self._grace_s, self._start_timeout_s = idle_s, grace_s, start_timeout_s
         self._ids = map(str, itertools.count(1))
         self._connection: Connection | None = None
-        self._hello_id = ""
-        self._greeting: protocol.Ready | None = None  # of the present connection
-        self._leaving: list[tuple[Connection, bool]] = []  # those that still end, and whether they were ready
+        self._leaving: list[Connection] = []  # those that still end
         self._task: Task | None = None
         self._start_wanted = False
         self._held = Held()  # of the present connection
         self._unanswered = ""  # id of an open request that was cancelled and goes on
         self._gone: list[Connection] = []
-        self._soon = Alarm(self._advance)
-        self._at_quit = AtQuit(self.shutdown)
-        self._forget = Alarm(self._let_go)
-        self._start_limit = Alarm(self._start_too_slow)
-        self._cancel_limit = Alarm(self._cancel_ignored)
-        self._idle_limit = Alarm(self._idle_over)
+        self._soon = Later(self._advance)
+        self._kept = False  # by the application, which shuts it down when it quits
+        self._forget = Later(self._let_go)
+        self._start_limit = Later(self._start_too_slow)
+        self._cancel_limit = Later(self._cancel_ignored)
+        self._idle_limit = Later(self._idle_over)
 
     @property
     def busy(self) -> bool:
@@ -97,13 +94,17 @@ class Worker:
         return self._greeting.device if self._greeting else None
 
     @property
+    def _greeting(self) -> protocol.Ready | None:
+        return self._connection.greeting if self._connection else None
+
+    @property
     def folder(self) -> Path | None:
         """The exchange folder, None when there is no process."""
         return self._connection.folder if self._connection else None
 
     def start(self) -> None:
         """Warm up: `ready` follows (also from a process that is ready already), or failed("", error)."""
-        self._at_quit.start()
+        self._keep(True)
         self._start_wanted = True
         self._soon.start(0)
 
@@ -116,24 +117,31 @@ class Worker:
     ) -> str:
         """Segment a volume after an example; the token that its signals carry. Its answer is a `Found`.
 
-        drawn_on: the volume of the example, None for the query or where it is not at hand. how: see
-        `segment_request`. Raises WorkerError while another task runs.
+        drawn_on: the volume of the example, None for the query or where it is not at hand. how: the named
+        arguments of `requests.segment`. Raises WorkerError while another task runs.
         """
-        request = segment_request(example, **how)
-        return self._submit([query, drawn_on or query], request, requests.read_found)
+
+        def make(folder: Path, number: str, volumes: Sequence[str]) -> protocol.Request:
+            return requests.segment(folder, number, volumes[0], example, volumes[-1], **how)
+
+        return self._submit([query, drawn_on or query], make, requests.read_found)
 
     def pack(self, drawing: Drawing, drawn_on: Source) -> str:
         """Let the worker join a drawing with its image; its answer is a `SupportSet`. See `segment`."""
-        return self._submit([drawn_on], *pack_request(drawing))
+
+        def make(folder: Path, number: str, volumes: Sequence[str]) -> protocol.Request:
+            return requests.pack(folder, number, drawing, volumes[0])
+
+        return self._submit([drawn_on], make, requests.read_support)
 
     def release(self, source: Source) -> None:
         """The volume is not needed any more. Harmless when it is not open."""
         self._close(self._held.released(source))
 
-    def _submit(self, sources: Sequence[Source], make: Any = None, read: Any = None) -> str:
+    def _submit(self, sources: Sequence[Source], make: Any = None, read: Any = requests.read_opened) -> str:
         if self._task is not None:
             raise WorkerError(_("A segmentation is running already."), _("Wait for its end, or cancel it."))
-        self._at_quit.start()
+        self._keep(True)
         self._idle_limit.stop()
         self._task = Task(next(self._ids), sources, make, read)
         self._soon.start(0)
@@ -181,7 +189,7 @@ class Worker:
         if self._task is not None:
             self._end_task(self.failed, cancelled())
         self._drop(self._grace_s)
-        leaving = [connection for connection, _ready in self._leaving]
+        leaving = list(self._leaving)
         deadline = time.monotonic() + END_MS / 1000
         for connection in leaving:
             connection.wait_for_end(int((deadline - time.monotonic()) * 1000))
@@ -194,7 +202,13 @@ class Worker:
         """From the event loop, when no process emits: release what has ended, and the worker itself."""
         self._gone.clear()
         if not (self._task or self._start_wanted or self._connection or self._leaving):
-            self._at_quit.stop()
+            self._keep(False)
+
+    def _keep(self, keep: bool) -> None:
+        if keep != self._kept:
+            self._kept = keep
+            quitting = slicer.app.aboutToQuit
+            (quitting.connect if keep else quitting.disconnect)(self.shutdown)
 
     def _advance(self) -> None:
         """Do what can be done now for the task, or for a wanted start."""
@@ -202,21 +216,18 @@ class Worker:
         if task and task.cancelled and (task.sent is None or task.opening is not None):
             self._end_task(self.failed, cancelled())
             task = None
-        if self._start_wanted and self._greeting and self._usable():
+        connection = self._connection
+        if self._greeting and connection and not connection.folder.is_dir():
+            self._drop(0.0)  # programs that clean up take the folders of idle ones
+        if self._start_wanted and self._greeting:
             self._start_wanted = False
             emit(self.ready, self._greeting)
         if not task and not self._start_wanted:
             return
-        if self._greeting and not self._usable():
-            self._drop(0.0)
         if self._connection is None:
             self._open()
         elif self._greeting and task and task is self._task and task.sent is None:
             self._send_next(task, self._connection)
-
-    def _usable(self) -> bool:
-        """Whether the exchange folder is still there: programs that clean up take idle ones."""
-        return self._connection is not None and self._connection.folder.is_dir()
 
     def _open(self) -> None:
         if not self._start_limit.pending:
@@ -225,21 +236,16 @@ class Worker:
             return
         try:
             environment = worker_environment() if self._environment is None else self._environment
-            connection = Connection(self._command or worker_command(), environment)
+            connection = Connection(self._command or worker_command(), environment, next(self._ids))
         except OutputError as error:
             self._start_failed(error)
             return
-        connection.started.connect(self._greet)
         connection.received.connect(self._received)
         connection.broke.connect(self._broke)
         connection.ended.connect(self._ended)
         connection.log.connect(lambda _source, line: emit(self.log, line))
         self._connection = connection
         connection.start()
-
-    def _greet(self, connection: Connection) -> None:
-        self._hello_id = next(self._ids)
-        connection.send(protocol.Hello(self._hello_id, protocol.VERSION, str(connection.folder)))
 
     def _send_next(self, task: Task, connection: Connection) -> None:
         """The next volume that is not open; when all are, the request itself."""
@@ -262,7 +268,7 @@ class Worker:
     def _received(self, connection: Connection, event: protocol.Event) -> None:
         if connection is not self._connection:
             return
-        if self._greeting is None:
+        if isinstance(event, protocol.Ready) and event.id == connection.hello_id:
             self._greeted(event)
             return
         task = self._task
@@ -281,12 +287,7 @@ class Worker:
         else:
             self._answered(task, connection, event)
 
-    def _greeted(self, event: protocol.Event) -> None:
-        try:
-            self._greeting = greeting_of(event, self._hello_id)
-        except QNetSegmentError as error:
-            self._start_failed(error)
-            return
+    def _greeted(self, event: protocol.Ready) -> None:
         self._start_limit.stop()
         self._start_wanted = False
         self._idle_limit.start(self._idle_s)  # which spares a busy worker
@@ -296,11 +297,10 @@ class Worker:
     def _answered(self, task: Task, connection: Connection, event: protocol.Event) -> None:
         try:
             if task.opening is not None:
-                opened = requests.answered(event, protocol.Opened)
+                opened = requests.read_opened(connection.folder, task.sent, event)
                 self._close(self._held.added(task.opening, opened, task.sources))
                 self._send_next(task, connection)
                 return
-            assert task.read is not None
             answer = task.read(connection.folder, task.sent, event)
         except NotOpen as error:
             if task.reopened:
@@ -359,12 +359,11 @@ class Worker:
     def _drop(self, patience: float) -> None:
         """Let the process go; `_ended` follows. It is no longer ours from now on."""
         connection, self._connection = self._connection, None
-        greeting, self._greeting = self._greeting, None
         self._held.clear()
         self._unanswered = ""
         self._idle_limit.stop()
         if connection is not None:
-            self._leaving.append((connection, greeting is not None))
+            self._leaving.append(connection)
             connection.end(patience)
 
     def _broke(self, connection: Connection, error: QNetSegmentError) -> None:
@@ -379,11 +378,10 @@ class Worker:
         # A task that was not sent yet goes to the next process, which `_ended` starts.
 
     def _ended(self, connection: Connection) -> None:
-        was_ready = any(ready for other, ready in self._leaving if other is connection)
-        self._leaving = [entry for entry in self._leaving if entry[0] is not connection]
+        self._leaving = [other for other in self._leaving if other is not connection]
         self._gone.append(connection)
         self._forget.start(0)
-        if was_ready:
+        if connection.greeting is not None:
             emit(self.stopped)
         if self._task is not None or self._start_wanted:
             self._soon.start(0)
@@ -392,9 +390,7 @@ class Worker:
         """What the event loop would do, for `wait`."""
         self._soon.stop()
         self._advance()
-        for connection in [self._connection, *(connection for connection, _ready in self._leaving)]:
-            if connection is not None:
-                connection.wait(POLL_MS)
-                break
+        if connections := [*filter(None, [self._connection]), *self._leaving]:
+            connections[0].wait(POLL_MS)
         for alarm in (self._start_limit, self._cancel_limit):
             alarm.check()

@@ -11,28 +11,30 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import qt
 from slicer.i18n import tr as _
 
 from qnetseg.atomic import replaceable
 from qnetseg.errors import InputError, QNetSegmentError, WorkerError, is_out_of_memory
+from qnetseg.worker.protocol import Opened
+from qnetseg.worker.source import Source
 
+from ..process.worker import Worker
+from ..scene.volumes import source_of
 from ..signals import Signal
 from . import studies as of_studies
 from . import study_files
 from .errand import Errand, Packing
+from .run import Run, StructureResult
 from .studies import Study, StudyState, folder_studies, scene_studies
 
 if TYPE_CHECKING:
     from qnetseg.volume import Drawing, SupportSet
-    from qnetseg.worker.protocol import Opened
-    from qnetseg.worker.source import Source
-
-    from ..process.worker import Worker
-    from .run import Run, RunProgress, StructureResult
 
 __all__ = ["Batch", "Study", "StudyState", "Summary", "folder_studies", "scene_studies"]
 
@@ -69,67 +71,52 @@ class Batch:
         output: str | os.PathLike[str] | None = None,
         *,
         drawn_on: Source | None = None,
-        model: str | None = None,
-        options: dict[str, Any] | None = None,
-        device: str = "auto",
         redo: bool = False,
         on_result: Callable[[Any, list[StructureResult]], None] | None = None,
-        make_run: Callable[..., Run] | None = None,
+        make_run: Callable[..., Run] = Run,
         schedule: Callable[[Callable[[], None]], None] | None = None,
+        **how: Any,
     ) -> None:
         """
         drawn_on: of examples that are drawings; they are packed up once, before the first study.
         output: folder of the results, made when needed; None for beside each image. Gives the studies their
             targets and, where two would write the same file, distinct names.
-        model, options, device: as of `Run`.
         redo: run studies again that an earlier batch has finished.
         on_result: called with node and results of a study of the scene, after its files were written.
         make_run: another class than `Run`, for tests.
-        schedule: calls a function later from the event loop; Qt's unless tests have another one.
+        schedule: calls a function from the event loop, so that the panel is painted before.
+        how: model, options and device of each `Run`.
         """
-        self.changed = Signal()
-        self.progress = Signal()
-        self.finished = Signal()
+        self.changed, self.progress, self.finished = Signal(), Signal(), Signal()
         self.studies = list(studies)
         self._worker = worker
         self._examples, self._drawn_on = list(examples), drawn_on
         self._supports: list[SupportSet] = []
-        self._model, self._options, self._device = model, options, device
-        self._redo = redo
-        self._on_result = on_result
-        self._make_run = make_run or _run_class()
-        self._schedule = schedule or _event_loop()
+        self._redo, self._how = redo, how
+        self._on_result, self._make_run = on_result, make_run
+        self._schedule = schedule or partial(qt.QTimer.singleShot, 0)
         self._index = -1
         self._waiting: Errand | Packing | None = None  # for an answer of the worker
         self._source: Source | None = None  # of the present study
         self._opened: Opened | None = None
         self._recipe: dict[str, Any] = {}
         self._run: Run | None = None
-        self._active = False
+        self.active = False  # whether it has been started and not finished
         self._cancelled = False
         self._turn = 0  # number of the start; drops what an earlier one has scheduled
         of_studies.plan_targets(self.studies, None if output is None else Path(output))
 
-    @property
-    def active(self) -> bool:
-        """Whether it has been started and not finished."""
-        return self._active
-
     def start(self) -> None:
         """Begin with the first study, from the event loop.
 
-        Raises InputError without studies or structures, or when a result would go nowhere; OutputError when
-        a folder cannot be written to; WorkerError when another segmentation is running. Nothing is started
-        then.
+        Raises InputError without studies or examples, or when a result would go nowhere; OutputError when a
+        folder cannot be written to; WorkerError when another segmentation is running. Nothing starts then.
         """
-        if not self.studies:
-            raise InputError(_("There are no studies."), _("Choose volumes, or a folder with images."))
-        if not self._examples:
+        if not (self.studies and self._examples):
             raise InputError(
-                _("There is no drawing to segment the studies from."),
-                _("Draw a structure, or load one from the support library."),
+                _("A batch needs studies and an example."), _("Choose volumes, and draw on one.")
             )
-        if self._active or self._worker.busy:
+        if self.active or self._worker.busy:
             raise WorkerError(_("A segmentation is running already."), _("Wait for its end, or cancel it."))
         for study in self.studies:
             if study.target is None and self._on_result is None:
@@ -141,7 +128,7 @@ class Batch:
                 )
         of_studies.require_writable(self.studies)
         self._index, self._turn = -1, self._turn + 1
-        self._active, self._cancelled = True, False
+        self.active, self._cancelled = True, False
         for index, study in enumerate(self.studies):
             if study.state is not StudyState.WAITING:
                 self._change(index, StudyState.WAITING)
@@ -152,7 +139,7 @@ class Batch:
 
         `finished` follows as soon as the running study has stopped.
         """
-        if not self._active or self._cancelled:
+        if not self.active or self._cancelled:
             return
         self._cancelled = True
         if self._run is not None:
@@ -164,7 +151,7 @@ class Batch:
         turn = self._turn
 
         def call() -> None:
-            if self._active and self._turn == turn:
+            if self.active and self._turn == turn:
                 step()
 
         self._schedule(call)
@@ -196,10 +183,6 @@ class Batch:
         self._finish()
 
     def _open(self) -> None:
-        from qnetseg.worker.source import Source
-
-        from ..scene.volumes import source_of
-
         study = self.studies[self._index]
         self._source = source = Source.of(study.source) if study.is_file else source_of(study.source)
 
@@ -209,53 +192,31 @@ class Batch:
             if self._source is source:  # else a slot has cancelled
                 self._segment(source, opened)
 
-        def fail(error: QNetSegmentError) -> None:
-            self._end_study(StudyState.FAILED, str(error))
-
         self._waiting = Errand(
             self._worker,
             lambda: self._worker.open(source),
             lambda opened: self._guarded(lambda: take(opened)),
-            fail,
+            self._fail,
         )
 
     def _segment(self, query: Source, opened: Opened) -> None:
-        recipe = study_files.recipe_of(opened.fingerprint, self._supports, self._model, self._options)
-        if kept := study_files.finished_before(self.studies[self._index], recipe, self._redo):
+        model, options = self._how.get("model"), self._how.get("options")
+        self._recipe = study_files.recipe_of(opened.fingerprint, self._supports, model, options)
+        if kept := study_files.finished_before(self.studies[self._index], self._recipe, self._redo):
             self._end_study(StudyState.KEPT, kept)
             return
         for path in (self.studies[self._index].target, self.studies[self._index].report):
             if path is not None:
                 replaceable(path)  # or the work would be lost
-        self._recipe = recipe
-        self._run = run = self._make_run(
-            self._worker,
-            self._supports,
-            query,
-            model=self._model,
-            options=self._options,
-            device=self._device,
-        )
+        self._run = run = self._make_run(self._worker, self._supports, query, **self._how)
         index = self._index  # and not the run itself: in a cycle with its slots it would keep the image
 
-        def is_current() -> bool:
-            return self._run is not None and self._index == index
+        def heard(slot: Callable[[Any], None]) -> Callable[[Any], None]:
+            return lambda news: slot(news) if self._run is not None and self._index == index else None
 
-        def show(progress: RunProgress) -> None:
-            if is_current():
-                self.progress.emit(index, progress)
-
-        def take(results: list[StructureResult]) -> None:
-            if is_current():
-                self._guarded(lambda: self._keep(results))
-
-        def fail(error: QNetSegmentError) -> None:
-            if is_current():
-                self._end_study(StudyState.FAILED, str(error))
-
-        run.progress.connect(show)
-        run.finished.connect(take)
-        run.failed.connect(fail)
+        run.progress.connect(heard(lambda progress: self.progress.emit(index, progress)))
+        run.finished.connect(heard(lambda results: self._guarded(lambda: self._keep(results))))
+        run.failed.connect(heard(self._fail))
         run.start()
 
     def _keep(self, results: list[StructureResult]) -> None:
@@ -290,10 +251,13 @@ class Batch:
         try:
             work()
         except QNetSegmentError as error:
-            self._end_study(StudyState.FAILED, str(error))
+            self._fail(error)
         except Exception as error:
             logging.exception("QNetSegment: a study of the batch failed")
             self._end_study(StudyState.FAILED, _unexpected(error))
+
+    def _fail(self, error: QNetSegmentError) -> None:
+        self._end_study(StudyState.FAILED, str(error))
 
     def _end_study(self, state: StudyState, detail: str) -> None:
         self._run = None
@@ -318,7 +282,7 @@ class Batch:
         self.changed.emit(index, study)
 
     def _finish(self) -> None:
-        self._active = False
+        self.active = False
         self._drop_image()
         for index, study in enumerate(self.studies):
             if study.state in (StudyState.WAITING, StudyState.RUNNING):
@@ -334,15 +298,3 @@ def _unexpected(error: Exception) -> str:
     return _("The study failed inside the program ({reason}).").format(
         reason=f"{type(error).__name__}: {error}"[:200]
     )
-
-
-def _run_class() -> Callable[..., Run]:
-    from .run import Run
-
-    return Run
-
-
-def _event_loop() -> Callable[[Callable[[], None]], None]:
-    from ..timers import EventLoop
-
-    return EventLoop()

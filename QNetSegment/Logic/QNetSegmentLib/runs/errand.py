@@ -7,16 +7,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qnetseg.errors import QNetSegmentError
+from qnetseg.worker.protocol import Progress
+from qnetseg.worker.source import Source
+
+from ..process.worker import Worker
 
 if TYPE_CHECKING:
     from qnetseg.volume import Drawing, SupportSet
-    from qnetseg.worker.source import Source
-
-    from ..process.worker import Worker
 
 
 class Errand:
-    """Calls `done(answer)` or `failed(error)` when a task ends, unless it was called off."""
+    """Calls `done(answer)` or `failed(error)` when a task ends, unless it was called off.
+
+    Until then `news` is told its progress.
+    """
 
     def __init__(
         self,
@@ -24,25 +28,32 @@ class Errand:
         submit: Callable[[], str],
         done: Callable[[Any], None],
         failed: Callable[[QNetSegmentError], None],
+        news: Callable[[Progress], None] | None = None,
     ) -> None:
         """submit: gives the task to the worker, and its token back. Raises what it raises."""
         self._worker, self._done, self._failed = worker, done, failed
-        self._ended = False
-        self._token = submit()
+        self._news, self._ended = news, False
+        self.token = submit()
         worker.finished.connect(self._on_finished)
         worker.failed.connect(self._on_failed)
+        if news is not None:
+            worker.progress.connect(self._on_progress)
 
     def call_off(self) -> None:
         """Nobody wants the answer any more. Harmless when repeated."""
         if self._end():
-            self._worker.cancel(self._token)
+            self._worker.cancel(self.token)
+
+    def _on_progress(self, token: str, news: Progress) -> None:
+        if token == self.token and self._news is not None:
+            self._news(news)
 
     def _on_finished(self, token: str, answer: Any) -> None:
-        if token == self._token and self._end():
+        if token == self.token and self._end():
             self._done(answer)
 
     def _on_failed(self, token: str, error: QNetSegmentError) -> None:
-        if token == self._token and self._end():
+        if token == self.token and self._end():
             self._failed(error)
 
     def _end(self) -> bool:
@@ -50,6 +61,8 @@ class Errand:
         goes_on, self._ended = not self._ended, True
         self._worker.finished.disconnect(self._on_finished)
         self._worker.failed.disconnect(self._on_failed)
+        if self._news is not None:
+            self._worker.progress.disconnect(self._on_progress)
         return goes_on
 
 

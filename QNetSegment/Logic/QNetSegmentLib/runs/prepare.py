@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
+from qnetseg.errors import InputError
+
+from ..process.worker import Worker
 from ..scene.drawings import drawings_of, drawn_segment_ids
-from ..scene.kept import volume_of_result
 from ..scene.others import others_than_drawn, visible_in
+from ..scene.results import volume_of_result
 from ..scene.volumes import pair_of, source_of
 from .scene_run import SceneRun
 
 if TYPE_CHECKING:
     from qnetseg.volume import SupportSet
-
-    from ..process.worker import Worker
 
 
 def prepare_run(
@@ -27,23 +28,16 @@ def prepare_run(
     *,
     segment_ids: Sequence[str] | None = None,
     plane: str | None = None,
-    model: str | None = None,
-    options: dict[str, Any] | None = None,
-    device: str = "auto",
-    name: str | None = None,
-    preview: bool = False,
     output: Any = None,
-    rewrite: Callable[[], Any] | None = None,
+    **how: Any,
 ) -> SceneRun:
     """A run that segments `query_node` after `example`, ready to start.
 
     example: a segmentation node drawn on `support_node` (None: on the volume that it refers to, else on the
     query itself), or a SupportSet, or several of them. segment_ids: the segments to use, None for all that
-    are not empty. plane: "axial", "coronal" or "sagittal", None to find it from the drawing. model: a name of
-    the catalogue or a file, None for the default one. options: of `SegmentOptions`. name: of the result's
-    node. preview: whether the result still has to be accepted. output: a segmentation of the query whose
-    visible segments the structures may not run into, as into those beside them in the drawing, or None.
-    rewrite: see `SceneRun`.
+    are not empty. plane: "axial", "coronal" or "sagittal", None to find it from the drawing. output: a
+    segmentation of the query whose visible segments the structures may not run into, as into those beside
+    them in the drawing, or None. how: the named arguments of `SceneRun`, and of `Worker.segment`.
     Raises InputError for an example that is neither, the errors of `pair_of` and `drawings_of`, and
     WeightsError.
     """
@@ -66,20 +60,14 @@ def prepare_run(
         examples,
         query,
         None if source is query else source,
-        name=name,
-        preview=preview,
         warnings=warnings,
         drawn_ids=drawn_ids,
         others=others,
-        rewrite=rewrite,
-        model=model,
-        options=options,
-        device=device,
+        **how,
     )
 
 
 def _support_sets(example: Any) -> list[SupportSet]:
-    from qnetseg.errors import InputError
     from qnetseg.volume import SupportSet
 
     supports = list(example) if isinstance(example, (list, tuple)) else [example]
@@ -92,7 +80,6 @@ def _support_sets(example: Any) -> list[SupportSet]:
 
 
 def _require_plane(plane: str | None) -> None:
-    from qnetseg.errors import InputError
     from qnetseg.volume import PLANES
 
     if plane is not None and plane not in PLANES:

@@ -2,78 +2,54 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
+from qnetseg.boxes import Box
 from qnetseg.errors import Cancelled, InputError, QNetSegmentError
 from qnetseg.segment.overlap import share_voxels
-from qnetseg.worker.failures import WorkerFailure
+from qnetseg.segment.result import Found
+from qnetseg.worker.failures import WorkerFailure, typed
 from qnetseg.worker.protocol import Progress
+from qnetseg.worker.source import Source
 
+from ..process.worker import Worker
+from ..scene.results import StructureResult
 from ..signals import Signal
+from .errand import Errand
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from qnetseg.boxes import Box
-    from qnetseg.segment.result import Found, Report
     from qnetseg.volume import Drawing, SupportSet
-    from qnetseg.worker.source import Source
 
-    from ..process.worker import Worker
-
-STARTING, PREPARING = "starting", "preparing"
-SLICES = "slices"
-"""The engine's own stage, in which all of a structure's progress is made."""
+STARTING, PREPARING, SLICES = "starting", "preparing", "slices"  # the last one is the engine's own
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a run is.
+    """How far a run is."""
 
-    stage: "starting" (the process), "preparing", or the engine's own name of what it does: "slices".
-    done, total: steps of that stage; total is 0 while unknown.
-    structure, number, count: name of the present structure, its number from 1 and how many there are.
-    eta_s: seconds until the end of the run, None while unknown.
-    fraction: 0 to 1 over all structures and stages; it never falls.
-    """
-
-    stage: str
+    stage: str  # STARTING (the process), PREPARING or SLICES
     done: int
-    total: int
-    structure: str
+    total: int  # steps of that stage; 0 while unknown
+    structure: str  # the present one, with its number from 1 and how many there are
     number: int
     count: int
-    eta_s: float | None
-    fraction: float
-
-
-@dataclass(frozen=True, eq=False)
-class StructureResult:
-    """What was found of one structure.
-
-    example: the drawing that it was segmented from. axes: (3, 3), of its volume, see `SupportSet`.
-    mask: on the query's own grid, without the voxels that went to other structures.
-    report: as the engine gave it.
-    """
-
-    example: SupportSet | Drawing
-    axes: np.ndarray
-    mask: Box
-    report: Report
+    eta_s: float | None  # seconds until the end of the run, None while unknown
+    fraction: float  # 0 to 1 over all structures and stages; it never falls
 
 
 class Run:
     """Segments every structure of `examples` in `query`; only the whole run has a result.
 
     Signals: progress(RunProgress), and at the end one of finished(list of StructureResult, in the order of
-    `examples`) and failed(error). The arguments are those of `Worker.segment`; others: for each example where
-    something else is known to be. A run is used once.
+    `examples`) and failed(error). `drawn_on` and `how` are those of `Worker.segment`; others: for each
+    example where something else is known to be. A run is used once.
     """
 
     def __init__(
@@ -83,10 +59,8 @@ class Run:
         query: Source,
         drawn_on: Source | None = None,
         *,
-        model: str | os.PathLike[str] | None = None,
-        options: Mapping[str, Any] | None = None,
-        device: str = "auto",
         others: Sequence[Box] = (),
+        **how: Any,
     ) -> None:
         """Raises InputError without an example."""
         if not examples:
@@ -95,45 +69,43 @@ class Run:
             )
         self.progress, self.finished, self.failed = Signal(), Signal(), Signal()
         self._worker, self._examples = worker, list(examples)
-        self._query, self._drawn_on = query, drawn_on
-        self._arguments: dict[str, Any] = {"model": model, "options": options, "device": device}
+        self._query, self._drawn_on, self._how = query, drawn_on, how
         if len(self._examples) > 1:  # who is more confident gets the voxels that several claim
-            self._arguments["confidence_of"] = "mask"
+            self._how["confidence_of"] = "mask"
         self._others = list(others)
         self._found: list[Found] = []
-        self._token = ""
-        self._started = self._active = False
+        self._errand: Errand | None = None  # for the present structure
+        self._started = False
+        self.active = False  # whether it was started and has not ended
         self._fraction = 0.0
         self._first_news: float | None = None  # when the present structure's first progress came
         self._reason: QNetSegmentError | None = None
-        self._outcome: list[StructureResult] | QNetSegmentError | None = None
-
-    @property
-    def active(self) -> bool:
-        """Whether it was started and has not ended."""
-        return self._active
+        self._outcome: Any = None  # what `finished` or `failed` told
 
     def start(self) -> None:
         """Begin. Raises WorkerError when the worker is busy; later errors reach `failed`."""
         assert not self._started, "a run is used once"
         self._submit()
-        self._started = self._active = True
-        for signal, slot in self._connections():
-            signal.connect(slot)
+        self._started = self.active = True
+        self._worker.ready.connect(self._on_ready)
         self._tell(STARTING if self._worker.device is None else PREPARING, 0, 0, None)
 
     def cancel(self, reason: QNetSegmentError | None = None) -> None:
         """Stop; `failed` gets `reason`, or Cancelled. Harmless when the run has ended."""
-        if self._active:
+        if self.active and self._errand is not None:
             self._reason = self._reason or reason or Cancelled(_("The segmentation was cancelled."))
-            self._worker.cancel(self._token)
+            self._worker.cancel(self._errand.token)
 
-    def wait(self, timeout_s: float | None = None) -> list[StructureResult]:
-        """Block until the end, for scripts. Raises the run's error, or WorkerError after `timeout_s`."""
+    def wait(self, timeout_s: float | None = None) -> Any:
+        """Block until the end, for scripts, and return what `finished` tells.
+
+        Raises the run's error, or WorkerError after `timeout_s`.
+        """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while self._active:
+        while self.active:
             left = None if deadline is None else deadline - time.monotonic()
-            if not self._worker.wait(self._token, left):
+            assert self._errand is not None, "it is active"
+            if not self._worker.wait(self._errand.token, left):
                 raise WorkerFailure(
                     _("The run takes longer than it was given."), _("Wait again, or cancel it.")
                 )
@@ -142,35 +114,28 @@ class Run:
         assert self._outcome is not None, "a run is waited for after its start"
         return self._outcome
 
-    def _connections(self) -> list[tuple[Signal, Any]]:
-        worker = self._worker
-        return [
-            (worker.ready, self._on_ready),
-            (worker.progress, self._on_progress),
-            (worker.finished, self._on_finished),
-            (worker.failed, self._on_failed),
-        ]
-
     def _submit(self) -> None:
         number = len(self._found)
         background = self._others[number] if self._others else None
-        self._token = self._worker.segment(
-            self._examples[number], self._query, self._drawn_on, background=background, **self._arguments
+        where = (self._examples[number], self._query, self._drawn_on)
+        self._errand = Errand(
+            self._worker,
+            lambda: self._worker.segment(*where, background=background, **self._how),
+            self._on_finished,
+            self._on_failed,
+            self._on_progress,
         )
         self._first_news = None
 
     def _on_ready(self, _greeting: object) -> None:
         self._tell(PREPARING, 0, 0, None)
 
-    def _on_progress(self, token: str, news: Progress) -> None:
-        if token == self._token:
-            if self._first_news is None:
-                self._first_news = time.monotonic()
-            self._tell(news.stage, news.done, news.total, self._eta(news.eta_s))
+    def _on_progress(self, news: Progress) -> None:
+        if self._first_news is None:
+            self._first_news = time.monotonic()
+        self._tell(news.stage, news.done, news.total, self._eta(news.eta_s))
 
-    def _on_finished(self, token: str, found: Found) -> None:
-        if token != self._token:
-            return
+    def _on_finished(self, found: Found) -> None:
         self._found.append(found)
         if self._reason is not None:  # cancelled between two structures, when the worker had no job
             self._end(self._reason)
@@ -182,13 +147,9 @@ class Run:
             else:
                 self._tell(PREPARING, 0, 0, None)
         else:
-            masks = share_voxels(self._found)
-            self._end(
-                [
-                    StructureResult(example, self._axes_of(example), mask, found.report)
-                    for example, mask, found in zip(self._examples, masks, self._found, strict=True)
-                ]
-            )
+            parts = zip(self._examples, share_voxels(self._found), self._found, strict=True)
+            results = [StructureResult(one, self._axes_of(one), mask, by.report) for one, mask, by in parts]
+            self._end(results)
 
     def _axes_of(self, example: SupportSet | Drawing) -> np.ndarray:
         """Of the canonical volume that the example was drawn on."""
@@ -198,16 +159,22 @@ class Run:
             return example.axes
         return array_axes(canonical((self._drawn_on or self._query).grid)[0])
 
-    def _on_failed(self, token: str, error: QNetSegmentError) -> None:
-        if token == self._token:
-            self._end(self._reason if self._reason is not None and isinstance(error, Cancelled) else error)
+    def _on_failed(self, error: QNetSegmentError) -> None:
+        self._end(self._reason if self._reason is not None and isinstance(error, Cancelled) else error)
 
     def _end(self, outcome: list[StructureResult] | QNetSegmentError) -> None:
-        self._active = False
-        self._outcome = outcome
-        for signal, slot in self._connections():
-            signal.disconnect(slot)
-        (self.failed if isinstance(outcome, QNetSegmentError) else self.finished).emit(outcome)
+        self.active = False
+        self._worker.ready.disconnect(self._on_ready)
+        try:
+            self._outcome = outcome if isinstance(outcome, QNetSegmentError) else self._result(outcome)
+        except Exception as error:
+            self._outcome = typed(error)
+        failed = isinstance(self._outcome, QNetSegmentError)
+        (self.failed if failed else self.finished).emit(self._outcome)
+
+    def _result(self, results: list[StructureResult]) -> Any:
+        """What is made of the results, and told."""
+        return results
 
     def _tell(self, stage: str, done: int, total: int, eta_s: float | None) -> None:
         count, number = len(self._examples), min(len(self._found) + 1, len(self._examples))

@@ -2,57 +2,46 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import vtk
 from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
 
-from ..scene.guard import SceneGuard
-from ..scene.kept import volume_of_result
+from qnetseg.errors import QNetSegmentError, VolumeError
+from qnetseg.worker.source import Source
+
+from ..process.worker import Worker
 from ..scene.layers import segment_ids_of
 from ..scene.reports import store_reports, stored_reports
-from ..scene.results import rewrite_result, write_result
-from ..scene.volumes import grid_of, require_unchanged
-from ..signals import Signal
-from .run import Run, StructureResult
+from ..scene.results import StructureResult, rewrite_result, volume_of_result, write_result
+from ..scene.volumes import lattice_of, require_unchanged
+from .run import Run
 
 if TYPE_CHECKING:
-    from qnetseg.boxes import Box
-    from qnetseg.errors import QNetSegmentError
     from qnetseg.volume import Drawing, SupportSet
-    from qnetseg.worker.source import Source
-
-    from ..process.worker import Worker
 
 
 @dataclass(frozen=True, eq=False)
 class SceneResult:
-    """What a run left in the scene.
+    """What a run left in the scene."""
 
-    node: the new segmentation node.
-    results: of each structure, in the order of the examples.
-    query_node_id: of the volume node that was segmented.
-    warnings: sentences for the user, first those that the run was given, then those of the engine.
-    """
-
-    node: Any
-    results: list[StructureResult]
+    node: Any  # the segmentation node
+    results: list[StructureResult]  # in the order of the examples
     query_node_id: str
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # for the user: those that the run was given, then those of the engine
 
 
-class SceneRun:
+class SceneRun(Run, VTKObservationMixin):
     """A `Run` on a volume node, which is watched: when it is removed or the scene closes, the run stops.
 
     query_node is the node that `query` is a view of; name that of the result (default: from the volume's);
     preview marks the result as one to be accepted or discarded; warnings are handed on to the result, and
-    drawn_ids, of the segments that were drawn, to its reports. others: as of `Run`. rewrite is asked at the
-    end for an older result whose segments shall get the new voxels; it may say None, and one of other
-    structures stays as it is.
-
-    Signals: progress(RunProgress), and at the end one of finished(SceneResult) and failed(error).
+    drawn_ids, of the segments that were drawn, to its reports. rewrite is asked at the end for an older
+    result whose segments shall get the new voxels; it may say None, and one of other structures stays as it
+    is. The other arguments are those of `Run`; `finished` tells a SceneResult.
     """
 
     def __init__(
@@ -67,72 +56,44 @@ class SceneRun:
         preview: bool = False,
         warnings: Sequence[str] = (),
         drawn_ids: Sequence[str] = (),
-        others: Sequence[Box] = (),
         rewrite: Callable[[], Any] | None = None,
-        model: str | os.PathLike[str] | None = None,
-        options: Mapping[str, Any] | None = None,
-        device: str = "auto",
+        **how: Any,
     ) -> None:
         """Raises VolumeError for a node that is no volume, InputError without an example."""
-        self.finished, self.failed = Signal(), Signal()
-        choices: dict[str, Any] = {"model": model, "options": options, "device": device}
-        self._run = Run(worker, examples, query, drawn_on, others=others, **choices)
-        self.progress = self._run.progress
-        self._node, self._grid = query_node, grid_of(query_node)
+        Run.__init__(self, worker, examples, query, drawn_on, **how)
+        VTKObservationMixin.__init__(self)
+        self._node, self._lattice = query_node, lattice_of(query_node)
         self._name = name or _("{volume} segmentation").format(volume=query_node.GetName())
         self._preview, self._warnings, self._drawn_ids = preview, tuple(warnings), tuple(drawn_ids)
         self._rewrite = rewrite or (lambda: None)
-        self._guard: SceneGuard | None = None
-        self._outcome: SceneResult | QNetSegmentError | None = None
-
-    @property
-    def active(self) -> bool:
-        """Whether it was started and has not ended."""
-        return self._guard is not None
 
     def start(self) -> None:
         """Begin. Raises WorkerError when the worker is busy, GeometryError when the node is gone or was
         changed since; later errors reach `failed`."""
-        require_unchanged(self._node, *self._grid)
-        self._run.finished.connect(self._on_finished)
-        self._run.failed.connect(self._end)
-        self._guard = SceneGuard([self._node], self._on_lost)
-        try:
-            self._run.start()
-        except Exception:
-            self._guard.release()
-            self._guard = None
-            raise
+        require_unchanged(self._node, self._lattice)
+        super().start()
+        scene = self._node.GetScene()
+        self.addObserver(scene, scene.NodeRemovedEvent, self._on_removed)
+        self.addObserver(scene, scene.StartCloseEvent, self._on_closing)
 
-    def cancel(self, reason: QNetSegmentError | None = None) -> None:
-        """Stop; `failed` gets `reason`, or Cancelled. Harmless when the run has ended."""
-        self._run.cancel(reason)
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_removed(self, _scene: Any, _event: str, node: Any) -> None:
+        if node is self._node:
+            self._on_lost(_("'{name}' was removed from the scene.").format(name=node.GetName()))
 
-    def wait(self, timeout_s: float | None = None) -> SceneResult:
-        """Block until the end, for scripts. Raises the run's error, or WorkerError after `timeout_s`."""
-        self._run.wait(timeout_s)
-        if not isinstance(self._outcome, SceneResult):
-            assert self._outcome is not None
-            raise self._outcome
-        return self._outcome
+    def _on_closing(self, *_arguments: Any) -> None:
+        self._on_lost(_("The scene was closed."))
 
     def _on_lost(self, sentence: str) -> None:
-        from qnetseg.errors import VolumeError
+        self.removeObservers()
+        self.cancel(VolumeError(sentence, _("Choose the volumes again.")))
 
-        self._run.cancel(VolumeError(sentence, _("Choose the volumes again.")))
+    def _end(self, outcome: list[StructureResult] | QNetSegmentError) -> None:
+        self.removeObservers()
+        super()._end(outcome)
 
-    def _on_finished(self, results: list[StructureResult]) -> None:
-        try:
-            outcome: SceneResult | QNetSegmentError = self._written(results)
-        except Exception as error:
-            from qnetseg.errors import QNetSegmentError
-            from qnetseg.worker.failures import internal_error
-
-            outcome = error if isinstance(error, QNetSegmentError) else internal_error(error)
-        self._end(outcome)
-
-    def _written(self, results: list[StructureResult]) -> SceneResult:
-        require_unchanged(self._node, *self._grid)
+    def _result(self, results: list[StructureResult]) -> SceneResult:
+        require_unchanged(self._node, self._lattice)
         node = self._rewrite()
         if node is not None and self._fits(node, results):
             rewrite_result(node, results, self._node)
@@ -152,13 +113,6 @@ class SceneRun:
             and [one.drawn_id for one in stored] == list(self._drawn_ids)
             and [one.report.structure for one in stored] == [result.example.name for result in results]
         )
-
-    def _end(self, outcome: SceneResult | QNetSegmentError) -> None:
-        self._outcome = outcome
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.release()
-        (self.finished if isinstance(outcome, SceneResult) else self.failed).emit(outcome)
 
 
 def _warnings_of(result: StructureResult, several: bool) -> list[str]:

@@ -14,10 +14,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from qnetseg.errors import InputError, OutputError, why
+from qnetseg.errors import OutputError, why
 
 RESULT_ENDING = ".seg.nrrd"
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # devices of Windows
 LONGEST_NAME = 60  # characters; four bytes each still leave room for the ending
@@ -36,21 +35,13 @@ class StudyState(Enum):
 
 @dataclass(eq=False)
 class Study:
-    """One line of the batch's table.
+    """One line of the batch's table."""
 
-    Attributes:
-        name: what the user reads, unique in a batch; also the stem of the result.
-        source: a file, a folder with a DICOM series, or a volume node.
-        target: the .seg.nrrd file; None for a volume node whose result only goes into the scene.
-        state: see `StudyState`.
-        detail: a sentence about the state, such as the error; may be empty.
-    """
-
-    name: str
-    source: Any
-    target: Path | None = None
+    name: str  # what the user reads, unique in a batch; also the stem of the result
+    source: Any  # a file, a folder with a DICOM series, or a volume node
+    target: Path | None = None  # the .seg.nrrd file; None where the result only goes into the scene
     state: StudyState = StudyState.WAITING
-    detail: str = ""
+    detail: str = ""  # a sentence about the state, such as the error
 
     @property
     def is_file(self) -> bool:
@@ -66,19 +57,12 @@ class Study:
 def folder_studies(folder: str | os.PathLike[str]) -> list[Study]:
     """The images directly in a folder and its DICOM subfolders, in the order of their names.
 
-    Segmentations (.seg.nrrd), which include results of earlier batches, and hidden files are left out.
-    Raises InputError when the folder cannot be read.
+    Label files, which include results of earlier batches, and hidden files are left out. Raises InputError
+    when the folder cannot be read.
     """
-    folder = Path(folder)
-    try:
-        paths = sorted(folder.iterdir(), key=lambda path: (path.name.casefold(), path.name))
-        sources = [path for path in paths if _is_study(path)]
-    except OSError as error:
-        raise InputError(
-            _("The folder '{folder}' cannot be read: {reason}.").format(folder=folder, reason=why(error)),
-            _("Choose another folder."),
-        ) from error
-    return [Study(path.name[: len(path.name) - len(_ending(path))], path) for path in sources]
+    from qnetseg.volume import volumes_in
+
+    return [Study(volume.stem.name, volume.path) for volume in volumes_in(Path(folder))]
 
 
 def scene_studies(nodes: Iterable[Any]) -> list[Study]:
@@ -91,6 +75,8 @@ def plan_targets(studies: Sequence[Study], output: Path | None) -> None:
 
     Studies of one name in one folder are told apart by their endings, then by numbers; so are their names.
     """
+    from qnetseg.volume.folders import image_ending
+
     open_ones = [study for study in studies if study.target is None]
     homes = {study: output or _home(study) for study in open_ones}
     counts = Counter((homes[study], _safe(study.name).casefold()) for study in open_ones)
@@ -98,7 +84,7 @@ def plan_targets(studies: Sequence[Study], output: Path | None) -> None:
     for study in open_ones:
         stem = _safe(study.name)
         if counts[homes[study], stem.casefold()] > 1 and study.is_file:
-            stem += _ending(study.source).replace(".", "_")
+            stem += image_ending(study.source).replace(".", "_")
         plain, number = stem, 1
         while _key(homes[study], stem) in taken:
             number += 1
@@ -132,34 +118,6 @@ def origin(study: Study) -> str:
         return str(study.source.name)
     file = _node_file(study.source)
     return f"{study.source.GetName()} ({study.source.GetID()})" if file is None else file.name
-
-
-def _is_study(path: Path) -> bool:
-    if path.name.startswith("."):
-        return False
-    if path.is_dir():
-        return _holds_dicom(path)
-    return bool(_ending(path)) and not path.name.lower().endswith(RESULT_ENDING)
-
-
-def _holds_dicom(folder: Path) -> bool:
-    """Whether a file directly in the folder is DICOM; an unreadable folder is none of the studies."""
-    try:
-        for path in folder.iterdir():
-            if path.is_file():
-                with path.open("rb") as file:
-                    if file.read(132)[128:] == b"DICM":
-                        return True
-    except OSError:
-        pass
-    return False
-
-
-def _ending(path: Path) -> str:
-    """The ending of an image's name as it is written; empty for a folder."""
-    name = path.name
-    found = next((ending for ending in IMAGE_ENDINGS if name.lower().endswith(ending)), "")
-    return "" if path.is_dir() else name[len(name) - len(found) :]
 
 
 def _stem(target: Path) -> str:

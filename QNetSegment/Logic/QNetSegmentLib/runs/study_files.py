@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
+from qnetseg import __version__, models
+from qnetseg.atomic import replacing, replacing_together
 from qnetseg.errors import MaskError, OutputError, QNetSegmentError
 from qnetseg.parsing import parse_json, read_text
 
+from .run import StructureResult
 from .studies import RESULT_ENDING, Study, origin
 
 if TYPE_CHECKING:
     from qnetseg.volume import LabelMap, SupportSet, Volume
-
-    from .run import StructureResult
 
 
 def recipe_of(
@@ -31,8 +32,6 @@ def recipe_of(
 
     image: its `volume_id`; images of different patients often have the same name.
     """
-    from qnetseg import __version__
-
     recipe = {
         "qnetseg": __version__,
         "image": image,
@@ -62,9 +61,7 @@ def _weights(model: str | None) -> list[str]:
 
     A file that cannot be read, with which no study will succeed, counts as empty.
     """
-    from qnetseg.models import read_catalogue
-
-    catalogue = read_catalogue()
+    catalogue = models.read_catalogue()
     known = {entry.name: entry.sha256 for entry in catalogue.models}
     digests = [known.get(name, "") for name in catalogue.defaults.values()]
     if model is None:
@@ -83,9 +80,7 @@ def _sha256_of_model(path: str) -> str:
 @lru_cache(maxsize=4)
 def _sha256_of_state(path: str, _size: int, _changed: int, _number: int) -> str:
     """Once for all studies, as long as the file stays the same. Raises OSError."""
-    from qnetseg.models import sha256
-
-    return sha256(path)
+    return models.sha256(path)
 
 
 def finished_before(study: Study, recipe: dict[str, Any], redo: bool) -> str:
@@ -137,7 +132,6 @@ def save_results(
     study: Study, grid: Volume, results: Sequence[StructureResult], recipe: dict[str, Any]
 ) -> None:
     """Write segmentation and report, or leave both as they were. Raises OutputError."""
-    from qnetseg.atomic import replacing_together
     from qnetseg.volume import write_labelmap
 
     target, path = study.target, study.report
@@ -169,8 +163,6 @@ def _announce(path: Path, recipe: dict[str, Any], digest: str) -> None:
     Two files cannot be replaced in one step. A batch that is killed after the first one leaves a segmentation
     that nobody has edited, and that no report tells of; by this note the next batch knows it.
     """
-    from qnetseg.atomic import replacing
-
     made_of = {"qnetseg": recipe["qnetseg"], "image": recipe["image"]}
     report = (_our_report(path) if path.exists() else None) or {"recipe": made_of, "sha256": ""}
     with replacing(path) as temporary:
@@ -179,8 +171,6 @@ def _announce(path: Path, recipe: dict[str, Any], digest: str) -> None:
 
 def _restore(path: Path, content: bytes | None) -> None:
     """Take the announcement back."""
-    from qnetseg.atomic import replacing
-
     with suppress(OSError, OutputError):
         if content is None:
             path.unlink(missing_ok=True)
@@ -231,6 +221,6 @@ def _is_segmentation(path: Path) -> bool:
 
 def _sha256(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return models.sha256(path)
     except OSError:
         return ""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.boxes import Box
+
 from .. import compat
+from ..scene.segments import add_box, new_segmentation, remove_node
+from ..scene.views import show_volume
+from ..scene.volumes import lattice_of
+from .phantom import abdomen, largest_slice
 
 CATEGORY = "QNetSegment"
 PHANTOM = "QNetSegmentPhantom"
@@ -57,23 +64,15 @@ def phantom_nodes() -> tuple[Any, Any]:
 
     Both are new nodes of the scene; if one of them cannot be made, neither is left.
     """
-    from ..scene.segments import add_segment, new_segmentation, remove_node
-    from .phantom import abdomen, largest_slice
-
     volume, truth = abdomen()
-    node = volume_node(volume.array, volume.ijk_to_ras, volume.name)
-    try:
+    box = Box.around(largest_slice(truth["Liver"]))
+    with ExitStack() as made:
+        node = volume_node(volume.array, volume.ijk_to_ras, volume.name)
+        made.callback(remove_node, node)
         drawing = new_segmentation(node, _("Drawing"))
-        try:
-            add_segment(
-                drawing, largest_slice(truth["Liver"]), node, _("Liver"), LIVER_COLOR, LIVER_TERMINOLOGY
-            )
-        except BaseException:
-            remove_node(drawing)
-            raise
-    except BaseException:
-        remove_node(node)
-        raise
+        made.callback(remove_node, drawing)
+        add_box(drawing, box, lattice_of(node), _("Liver"), LIVER_COLOR, LIVER_TERMINOLOGY)
+        made.pop_all()
     return node, drawing
 
 
@@ -90,8 +89,6 @@ def volume_node(array: Any, ijk_to_ras: Any, name: str) -> Any:
 
 def _load_phantom(source: Any = None) -> list[Any]:
     """What the button in the Sample Data module does."""
-    from ..scene.views import show_volume
-
     nodes = phantom_nodes()
     show_volume(nodes[0])
     return list(nodes)

@@ -10,9 +10,10 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from qnetseg.boxes import Box
+from qnetseg.errors import InputError
 
 from .lattice import VolumeLattice, transform_between
-from .segments import lattice_of
+from .volumes import lattice_of
 
 if TYPE_CHECKING:
     from qnetseg.segment import Report
@@ -47,26 +48,43 @@ class CanonicalGrid:
         """A box on the volume's own axes -> on canonical ones; its mask stays a view."""
         return self.orientation.apply_to_box(box, self.lattice.shape)
 
-    def native_slice(self, plane: str, index: int) -> tuple[int, int]:
-        """(axis, index) in the volume's own array of a canonical slice; InputError if there is none."""
-        from qnetseg.errors import InputError
+    @staticmethod
+    def axis(plane: str) -> int:
+        """The axis of canonical arrays that counts the slices of a plane."""
         from qnetseg.volume import PLANES
 
-        if plane not in PLANES or not 0 <= index < self.turned.shape[PLANES[plane]]:
+        return PLANES[plane]
+
+    def count(self, plane: str) -> int:
+        """How many slices of a plane the volume has."""
+        return int(self.turned.shape[self.axis(plane)])
+
+    def native_slice(self, plane: str, index: int) -> tuple[int, int]:
+        """(axis, index) in the volume's own array of a canonical slice; InputError if there is none."""
+        from qnetseg.volume import PLANES
+
+        if plane not in PLANES or not 0 <= index < self.count(plane):
             raise InputError(
                 _("The volume has no {plane} slice {index}.").format(plane=plane, index=index),
                 _("Choose a slice of the volume."),
             )
         axis = PLANES[plane]
-        count = self.turned.shape[axis]
-        at = count - 1 - index if self.orientation.flips[axis] else index
+        at = self.count(plane) - 1 - index if self.orientation.flips[axis] else index
         return self.orientation.axes[axis], at
+
+    def center(self, plane: str, index: int) -> tuple[float, float, float]:
+        """World (R, A, S) in mm of the middle of a slice; InputError if there is none."""
+        self.native_slice(plane, index)
+        middle = [(count - 1) / 2 for count in self.turned.shape]
+        middle[self.axis(plane)] = index
+        right, anterior, superior = self.to_world(middle).tolist()
+        return right, anterior, superior
 
     def section(self, plane: str, volume_name: str) -> str:
         """What people call the slices of a plane, see `qnetseg.volume.plane_name`."""
-        from qnetseg.volume import PLANES, array_axes, plane_name
+        from qnetseg.volume import array_axes, plane_name
 
-        return plane_name(array_axes(self.turned)[PLANES[plane]], volume_name)
+        return plane_name(array_axes(self.turned)[self.axis(plane)], volume_name)
 
     def slice_in(self, volume: Volume, plane: str, index: int) -> tuple[str, int]:
         """What one of these slices, (plane, index), is called in a copy of the volume with another matrix."""
@@ -79,15 +97,13 @@ class CanonicalGrid:
 
     def slice_at(self, plane: str, world: Sequence[float]) -> int | None:
         """Index of the slice of a plane at a world position (R, A, S) in mm; None beside them all."""
-        from qnetseg.volume import PLANES
-
-        axis = PLANES[plane]
+        axis = self.axis(plane)
         local = transform_between(None, self.lattice.parent).TransformPoint([float(part) for part in world])
         ijk = np.linalg.solve(self.turned.ijk_to_ras, np.array([*local, 1.0]))
         index = round(float(ijk[2 - axis]))
         return index if 0 <= index < self.turned.shape[axis] else None
 
-    def to_world(self, position: Sequence[float]) -> np.ndarray:
+    def to_world(self, position: Sequence[float] | np.ndarray) -> np.ndarray:
         """(3,) world RAS in mm of a position (k, j, i) on the canonical grid, through any transform."""
         local = (self.turned.ijk_to_ras @ np.array([*position[::-1], 1.0]))[:3]
         return np.array(transform_between(self.lattice.parent, None).TransformPoint(local))

@@ -10,11 +10,13 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from qnetseg.boxes import Box
+from qnetseg.errors import MaskError
 
 from .canonical import CanonicalGrid
 from .layers import own_box, read_box, require_labelmaps, require_segment, segment_ids_of, write_box
 from .marks import marks_of
 from .segments import terminology_of
+from .volumes import lattice_of
 
 if TYPE_CHECKING:
     from qnetseg.volume import Drawing, Volume
@@ -25,23 +27,17 @@ LETTERS = {"axial": (2, "S", "I"), "coronal": (1, "A", "P"), "sagittal": (0, "R"
 
 @dataclass(frozen=True)
 class DrawnSlice:
-    """One slice that a user drew.
-
-    plane: "axial", "coronal" or "sagittal". index: slice of the canonical volume along the plane's normal.
-    position: where it is, as text (see `slice_place`). center: world (R, A, S) in mm, the middle of what was
-    drawn. not_here: marked as free of the structure (see `not_here.py`), not drawn. section: what people call
-    the plane, "oblique" for one that is none of the three.
-    """
+    """One slice that a user drew."""
 
     segment_id: str
     structure: str
-    plane: str
-    index: int
-    position: str
+    plane: str  # "axial", "coronal" or "sagittal"
+    index: int  # slice of the canonical volume along the plane's normal
+    position: str  # see `slice_place`
     area_mm2: float
-    center: tuple[float, float, float]
-    not_here: bool = False
-    section: str = ""
+    center: tuple[float, float, float]  # world (R, A, S) in mm, the middle of what was drawn
+    not_here: bool = False  # marked as free of the structure (see `not_here.py`), not drawn
+    section: str = ""  # what people call the plane, "oblique" for one that is none of the three
 
 
 def drawn_slices(segmentation_node: Any, volume_node: Any, plane: str | None = None) -> list[DrawnSlice]:
@@ -67,14 +63,12 @@ def further_slice(volume_node: Any, drawn: Sequence[DrawnSlice], distance_mm: fl
     drawn: at least one slice, all of one structure. At the end of the volume it is as far before the first
     drawn one, or else the volume's last slice.
     """
-    from qnetseg.volume import PLANES
-
     grid = CanonicalGrid.of(volume_node)
-    axis = PLANES[drawn[0].plane]
+    axis = grid.axis(drawn[0].plane)
     step = max(1, round(distance_mm / grid.turned.spacing[axis]))
     indices = [part.index for part in drawn]
     beyond, before = max(indices) + step, min(indices) - step
-    last = grid.turned.shape[axis] - 1
+    last = grid.count(drawn[0].plane) - 1
     if beyond > last and before >= 0:
         return before
     return min(beyond, last)
@@ -84,11 +78,10 @@ def _described(
     segment_id: str, name: str, grid: CanonicalGrid, box: Box, plane: str | None, volume_name: str
 ) -> list[DrawnSlice]:
     """The drawn slices of one segment; box: on the canonical grid."""
-    from qnetseg.volume import PLANES
     from qnetseg.volume.drawing import occupied_slices
 
     plane, indices = occupied_slices(box.mask, grid.turned.spacing, plane)
-    axis = PLANES[plane]
+    axis = grid.axis(plane)
     mask = np.moveaxis(box.mask, axis, 0)
     # Sums along rows and columns give area and middle of all slices at once, 20 times faster than the pixels.
     rows, columns = (mask.sum(axis=other, dtype=np.int32) for other in (2, 1))
@@ -139,7 +132,7 @@ def drawn_segment_ids(
     segmentation_node: Any, volume_node: Any, among: Sequence[str] | None = None
 ) -> list[str]:
     """The segments, all or `among` some, that `drawings_of` takes, in its order."""
-    lattice = CanonicalGrid.of(volume_node).lattice
+    lattice = lattice_of(volume_node)
     ids = segment_ids_of(segmentation_node) if among is None else among
     return [segment_id for segment_id in ids if not read_box(segmentation_node, segment_id, lattice).is_empty]
 
@@ -159,7 +152,6 @@ def drawings_of(
     Slices that are marked as free of the structure go along.
     Raises MaskError if nothing is drawn, or if a drawing lies outside of the volume.
     """
-    from qnetseg.errors import MaskError
     from qnetseg.volume import Drawing
 
     canonical_grid = CanonicalGrid.of(volume_node)
@@ -194,11 +186,10 @@ def _plane_and_marks(
     segment: Any, grid: CanonicalGrid, box: Box, plane: str | None, other: Volume | None
 ) -> tuple[str, list[int]]:
     """The plane of a drawing and its marked slices, both as the grid with another matrix counts them."""
-    from qnetseg.volume import PLANES
     from qnetseg.volume.drawing import occupied_slices
 
     own, _drawn = occupied_slices(grid.apply(box).mask, grid.turned.spacing, plane)
-    marks = marks_of(segment, own, grid.turned.shape[PLANES[own]])
+    marks = marks_of(segment, own, grid.count(own))
     if other is None:
         return own, marks
     return grid.slice_in(other, own, 0)[0], [grid.slice_in(other, own, index)[1] for index in marks]
@@ -213,8 +204,6 @@ def clear_slice(
     volume_node: Any,
     plane: str,
     index: int,
-    *,
-    logic: Any = None,
 ) -> Undo:
     """Remove what is drawn on one slice of a segment; everything else stays, also outside of the volume.
 
@@ -222,18 +211,10 @@ def clear_slice(
     Both raise MaskError, VolumeError or OutputError; nothing is changed then.
     """
     grid = CanonicalGrid.of(volume_node)
-    box = read_box(segmentation_node, segment_id, grid.lattice)
-    axis, at = grid.native_slice(plane, index)
-    removed = box.on_slice(axis, at)
-    if not removed.is_empty:
-        write_box(segmentation_node, segment_id, box.without_slice(axis, at), grid.lattice, logic=logic)
-
-    def undo() -> None:
-        lattice = CanonicalGrid.of(volume_node).lattice  # the volume may have moved meanwhile
-        now = read_box(segmentation_node, segment_id, lattice)
-        write_box(segmentation_node, segment_id, now.joined(removed), lattice, logic=logic)
-
-    return undo
+    where = grid.native_slice(plane, index)
+    removed = read_box(segmentation_node, segment_id, grid.lattice).on_slice(*where)
+    there = (segmentation_node, segment_id, volume_node)
+    return _edit(*there, lambda box: box.without(removed), lambda box: box.joined(removed))
 
 
 def copy_slice(
@@ -244,8 +225,6 @@ def copy_slice(
     volume_node: Any,
     plane: str,
     index: int,
-    *,
-    logic: Any = None,
 ) -> Undo:
     """Add one slice of a segment to another segment: what was found there becomes a support.
 
@@ -253,8 +232,6 @@ def copy_slice(
     what was drawn since. Both raise MaskError (also for an empty slice), VolumeError or OutputError; nothing
     is changed then.
     """
-    from qnetseg.errors import MaskError
-
     grid = CanonicalGrid.of(volume_node)
     require_labelmaps(target_segmentation)
     target = read_box(target_segmentation, target_segment_id, grid.lattice)
@@ -262,21 +239,31 @@ def copy_slice(
     part = source.on_slice(*grid.native_slice(plane, index))
     if part.is_empty:
         raise MaskError(_("The slice is empty."), _("Choose a slice on which the structure was found."))
-    added = part.without(target)
-    write_box(target_segmentation, target_segment_id, target.joined(part), grid.lattice, logic=logic)
+    added, there = part.without(target), (target_segmentation, target_segment_id, volume_node)
+    return _edit(*there, lambda box: box.joined(part), lambda box: box.without(added))
 
-    def undo() -> None:
-        lattice = CanonicalGrid.of(volume_node).lattice  # the volume may have moved meanwhile
-        now = read_box(target_segmentation, target_segment_id, lattice)
-        write_box(target_segmentation, target_segment_id, now.without(added), lattice, logic=logic)
 
-    return undo
+def _edit(
+    segmentation_node: Any,
+    segment_id: str,
+    volume_node: Any,
+    change: Callable[[Box], Box],
+    back: Callable[[Box], Box],
+) -> Undo:
+    """Change the voxels of a segment; the answer goes back from whatever they are by then."""
+
+    def write(make: Callable[[Box], Box]) -> None:
+        lattice = lattice_of(volume_node)  # the volume may have moved meanwhile
+        box = read_box(segmentation_node, segment_id, lattice)
+        if (changed := make(box)) is not box:
+            write_box(segmentation_node, segment_id, changed, lattice)
+
+    write(change)
+    return lambda: write(back)
 
 
 def is_blank(segmentation_node: Any) -> bool:
     """Whether no segment has a voxel, on or off any volume; surfaces count as drawn."""
-    from qnetseg.errors import MaskError
-
     try:
         return all(own_box(segmentation_node, one)[0].is_empty for one in segment_ids_of(segmentation_node))
     except MaskError:

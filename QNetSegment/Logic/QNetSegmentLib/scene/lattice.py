@@ -18,14 +18,10 @@ GRID_TOLERANCE = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """A grid of voxels, in the coordinates of a node.
+    """A grid of voxels, in the coordinates of a node."""
 
-    ijk_to_local: (4, 4), from (i, j, k, 1) to mm, without the parent transform.
-    parent: the transform node that the node is under, or None.
-    """
-
-    ijk_to_local: np.ndarray
-    parent: Any
+    ijk_to_local: np.ndarray  # (4, 4), from (i, j, k, 1) to mm, without the parent transform
+    parent: Any  # the transform node that the node is under, or None
 
 
 @dataclass(frozen=True, eq=False)

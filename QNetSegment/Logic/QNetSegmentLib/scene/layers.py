@@ -17,6 +17,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from qnetseg.boxes import Box
+from qnetseg.errors import MaskError, OutputError
 
 from .lattice import Lattice, VolumeLattice, image_lattice, transform_between, voxel_steps, whole_steps
 from .voxels import array_of, image_of, resampled, start_of
@@ -34,8 +35,6 @@ def surface_name() -> str:
 
 def segment_ids_of(segmentation_node: Any) -> tuple[str, ...]:
     """The ids of a segmentation node's segments in their order; MaskError if the node is gone."""
-    from qnetseg.errors import MaskError
-
     if segmentation_node is None or segmentation_node.GetScene() is None:
         raise MaskError(_("There is no segmentation."), _("Choose a segmentation, or create one."))
     return tuple(segmentation_node.GetSegmentation().GetSegmentIDs())
@@ -43,8 +42,6 @@ def segment_ids_of(segmentation_node: Any) -> tuple[str, ...]:
 
 def require_segment(segmentation_node: Any, segment_id: str) -> Any:
     """The vtkSegment of that id; MaskError if the node or the segment is gone."""
-    from qnetseg.errors import MaskError
-
     # The list is asked first: Slicer's GetSegment logs an error for an unknown id.
     if segment_id not in segment_ids_of(segmentation_node):
         raise MaskError(
@@ -97,8 +94,6 @@ def _voxelised(segmentation_node: Any, segment: Any, lattice: VolumeLattice) -> 
     The surface is brought to the grid, through any transform, and only then turned into voxels: exact
     where voxels that were resampled once more would not be.
     """
-    from qnetseg.errors import MaskError
-
     surface = segment.GetRepresentation(surface_name())
     if surface is None:
         raise MaskError(
@@ -127,8 +122,6 @@ def _voxelised(segmentation_node: Any, segment: Any, lattice: VolumeLattice) -> 
 
 def require_labelmaps(segmentation_node: Any) -> None:
     """MaskError unless voxels can be written into the segmentation."""
-    from qnetseg.errors import MaskError
-
     segment_ids_of(segmentation_node)
     if segmentation_node.GetSegmentation().GetSourceRepresentationName() != labelmap_name():
         raise MaskError(
@@ -139,51 +132,34 @@ def require_labelmaps(segmentation_node: Any) -> None:
         )
 
 
-def write_box(
-    segmentation_node: Any, segment_id: str, box: Box, lattice: Lattice, *, logic: Any = None
-) -> None:
+def write_box(segmentation_node: Any, segment_id: str, box: Box, lattice: Lattice) -> None:
     """Replace the voxels of a segment by a box on a grid of the scene; other segments keep theirs.
 
     Raises MaskError, or OutputError when Slicer refuses; the segment then keeps its voxels.
     """
     segment = require_segment(segmentation_node, segment_id)
     require_labelmaps(segmentation_node)
-    image = image_of(_not_empty(box), lattice, segmentation_node.GetParentTransformNode())
-    put_image(segmentation_node, segment_id, image, logic=logic)
-    mark_begun(segment, box, logic)
-
-
-def put_image(segmentation_node: Any, segment_id: str, image: Any, *, logic: Any = None) -> None:
-    """Replace the voxels of a segment by an image of 0 and 1 in the segmentation node's coordinates."""
-    from qnetseg.errors import OutputError
-
-    logic = logic or slicer.modules.segmentations.logic()
-    segmentation = segmentation_node.GetSegmentation()
-    layer = segmentation.GetSegment(segment_id).GetRepresentation(labelmap_name())
+    # Slicer needs an image that has voxels: one that is not set stands for none.
+    whole = Box(np.zeros((1, 1, 1), bool), (0, 0, 0)) if box.is_empty else box
+    image = image_of(whole, lattice, segmentation_node.GetParentTransformNode())
+    segmentation, resample = segmentation_node.GetSegmentation(), slicer.vtkOrientedImageDataResample
+    layer = segment.GetRepresentation(labelmap_name())
     # In a layer that others share Slicer would resample all of them to the new image's grid.
-    if segmentation.IsSharedBinaryLabelmap(segment_id) and not _same_grid(layer, image):
+    if segmentation.IsSharedBinaryLabelmap(segment_id) and not resample.DoGeometriesMatch(layer, image):
         segmentation.SeparateSegmentLabelmap(segment_id)
     # Slicer writes the segment's label in the image's own type and would cut it off.
-    label = segmentation.GetSegment(segment_id).GetLabelValue()
-    slicer.vtkOrientedImageDataResample.CastImageForValue(image, label)
+    resample.CastImageForValue(image, segment.GetLabelValue())
+    logic = slicer.modules.segmentations.logic()
     if not logic.SetBinaryLabelmapToSegment(image, segmentation_node, segment_id):
         raise OutputError(
             _("Slicer could not write the segment into '{name}'.").format(name=segmentation_node.GetName()),
             _("Look into Slicer's log for the cause."),
         )
+    mark_begun(segment, box)
 
 
-def mark_begun(segment: Any, box: Box, logic: Any = None) -> None:
+def mark_begun(segment: Any, box: Box) -> None:
     """Mark a segment that got voxels as in progress, as painting does."""
-    logic = logic or slicer.modules.segmentations.logic()
+    logic = slicer.modules.segmentations.logic()
     if not box.is_empty and logic.GetSegmentStatus(segment) == logic.NotStarted:
         logic.SetSegmentStatus(segment, logic.InProgress)
-
-
-def _same_grid(layer: Any, image: Any) -> bool:
-    return bool(slicer.vtkOrientedImageDataResample.DoGeometriesMatch(layer, image))
-
-
-def _not_empty(box: Box) -> Box:
-    """The box, or one voxel that is not set: Slicer needs an image that has voxels."""
-    return Box(np.zeros((1, 1, 1), bool), (0, 0, 0)) if box.is_empty else box

@@ -8,11 +8,12 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from qnetseg.errors import MaskError
+
 from .canonical import CanonicalGrid
 from .drawings import DrawnSlice, Undo, slice_place
 from .layers import require_segment
 from .marks import marks_of, set_marks
-from .views import slice_center
 
 
 def marked_slices(segmentation_node: Any, volume_node: Any, drawn: Sequence[DrawnSlice]) -> list[DrawnSlice]:
@@ -23,8 +24,8 @@ def marked_slices(segmentation_node: Any, volume_node: Any, drawn: Sequence[Draw
     found, grid = [], CanonicalGrid.of(volume_node)
     for first in {part.segment_id: part for part in reversed(drawn)}.values():
         segment = require_segment(segmentation_node, first.segment_id)
-        for index in marks_of(segment, first.plane, slice_count(volume_node, first.plane)):
-            center = slice_center(volume_node, first.plane, index)
+        for index in marks_of(segment, first.plane, grid.count(first.plane)):
+            center = grid.center(first.plane, index)
             position = slice_place(grid, first.plane, index, first.section, center)
             found.append(
                 replace(first, index=index, position=position, area_mm2=0.0, center=center, not_here=True)
@@ -40,8 +41,9 @@ def mark_slice(
     plane, index: as in `DrawnSlice`. Returns a function that undoes it, and leaves what was marked since.
     Raises MaskError for a segment and InputError for a slice that there is not.
     """
-    CanonicalGrid.of(volume_node).native_slice(plane, index)
-    count = slice_count(volume_node, plane)
+    grid = CanonicalGrid.of(volume_node)
+    grid.native_slice(plane, index)
+    count = grid.count(plane)
 
     def put(mark: bool) -> bool:
         segment = require_segment(segmentation_node, segment_id)
@@ -60,7 +62,7 @@ def mark_slice(
 def is_marked(segmentation_node: Any, segment_id: str, volume_node: Any, plane: str, index: int) -> bool:
     """Whether a slice is marked. Raises MaskError for a segment that is gone."""
     segment = require_segment(segmentation_node, segment_id)
-    return index in marks_of(segment, plane, slice_count(volume_node, plane))
+    return index in marks_of(segment, plane, CanonicalGrid.of(volume_node).count(plane))
 
 
 def drop_drawn_marks(segmentation_node: Any, volume_node: Any, drawn: Sequence[DrawnSlice]) -> None:
@@ -72,16 +74,7 @@ def drop_drawn_marks(segmentation_node: Any, volume_node: Any, drawn: Sequence[D
 
 def require_blank(drawn: Sequence[DrawnSlice], segment_id: str, index: int) -> None:
     """MaskError where the structure is drawn on that very slice."""
-    from qnetseg.errors import MaskError
-
     if any((part.segment_id, part.index) == (segment_id, index) for part in drawn):
         raise MaskError(
             _("The structure is drawn on this slice."), _("Erase it there first, or choose another slice.")
         )
-
-
-def slice_count(volume_node: Any, plane: str) -> int:
-    """How many slices of a plane the volume has."""
-    from qnetseg.volume import PLANES
-
-    return int(CanonicalGrid.of(volume_node).turned.shape[PLANES[plane]])

@@ -8,8 +8,8 @@ from typing import Any
 from qnetseg.boxes import Box
 
 from .layers import read_box, segment_ids_of
-from .results import is_preview
-from .segments import lattice_of
+from .results import is_preview, volume_of_result
+from .volumes import lattice_of
 
 
 def others_than_drawn(
@@ -39,7 +39,7 @@ def visible_in(node: Any, volume_node: Any, but: str) -> Box:
     segment of the same name is an earlier result for the same structure, and nothing else.
     """
     box = Box.empty()
-    if node is None or is_preview(node) or _volume_of(node) is not volume_node:
+    if node is None or is_preview(node) or volume_of_result(node) is not volume_node:
         return box
     lattice = lattice_of(volume_node)
     for segment_id in visible_ids(node):
@@ -55,7 +55,3 @@ def visible_ids(node: Any) -> list[str]:
     if display is None:
         return list(ids)
     return [one for one in ids if display.GetVisibility() and display.GetSegmentVisibility(one)]
-
-
-def _volume_of(node: Any) -> Any:
-    return node.GetNodeReference(type(node).GetReferenceImageGeometryReferenceRole())

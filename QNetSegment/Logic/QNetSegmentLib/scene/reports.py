@@ -13,14 +13,11 @@ from qnetseg.parsing import parse_json
 
 from .canonical import in_own_planes
 from .layers import segment_ids_of
-from .volumes import grid_of
+from .results import REPORTS, StructureResult
+from .volumes import lattice_of
 
 if TYPE_CHECKING:
     from qnetseg.segment import Report
-
-    from .results import StructureResult
-
-ATTRIBUTE = "QNetSegment.Reports"
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ def store_reports(
     Slices are counted by the volume's own axes, as everywhere in the panel; the volume in ml is that of the
     segment, which may have left voxels to another structure.
     """
-    voxel_ml = abs(float(np.linalg.det(grid_of(volume_node)[1][:3, :3]))) / 1000
+    voxel_ml = abs(float(np.linalg.det(lattice_of(volume_node).ijk_to_local[:3, :3]))) / 1000
     entries = []
     for number, (result, segment_id) in enumerate(zip(results, segment_ids_of(node), strict=True)):
         report = replace(
@@ -50,12 +47,12 @@ def store_reports(
         )
         drawn = drawn_ids[number] if len(drawn_ids) == len(results) else ""
         entries.append({"segment": segment_id, "drawn": drawn, "report": report.to_json()})
-    node.SetAttribute(ATTRIBUTE, json.dumps(entries))
+    node.SetAttribute(REPORTS, json.dumps(entries))
 
 
 def reports_text(node: Any) -> str:
     """All reports of a node as one text, to see whether they are other ones; empty for None."""
-    return "" if node is None else node.GetAttribute(ATTRIBUTE) or ""
+    return "" if node is None else node.GetAttribute(REPORTS) or ""
 
 
 def stored_reports(node: Any) -> list[Found]:
@@ -66,7 +63,7 @@ def stored_reports(node: Any) -> list[Found]:
         return []
     here = set(segment_ids_of(node))
     try:
-        entries = parse_json(node.GetAttribute(ATTRIBUTE) or "[]")
+        entries = parse_json(node.GetAttribute(REPORTS) or "[]")
         found = [Found(e["segment"], Report.from_json(e["report"]), e["drawn"]) for e in entries]
     except (ValueError, TypeError, KeyError):
         return []

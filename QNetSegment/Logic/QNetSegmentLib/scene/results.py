@@ -2,54 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import slicer
 from slicer.i18n import tr as _
 
-from .layers import own_box, require_labelmaps, segment_ids_of, surface_name, write_box
-from .segments import (
-    add_box,
-    lattice_of,
-    new_segmentation,
-    remove_node,
-    terminology_of,
-)
+from qnetseg.boxes import Box
+from qnetseg.errors import MaskError, OutputError, QNetSegmentError, VolumeError
+from qnetseg.segment.result import Report
+
+from .layers import own_box, require_labelmaps, require_segment, segment_ids_of, surface_name, write_box
+from .marks import tag_text
+from .segments import add_box, first_free, new_segmentation, remove_node, terminology_of
+from .volumes import lattice_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from qnetseg.boxes import Box
-    from qnetseg.segment import Report
     from qnetseg.volume import Drawing, SupportSet
 
+REPORTS = "QNetSegment.Reports"
+"""Attribute of a segmentation node that holds its reports, see `reports.py`."""
 PREVIEW = "QNetSegment.Preview"
 """Attribute of a segmentation node that waits for the user's decision."""
 
 
-class StructureResult(Protocol):
-    """What a run found for one structure: its voxels on the volume's own grid, and after what example."""
+@dataclass(frozen=True, eq=False)
+class StructureResult:
+    """What a run found of one structure."""
 
-    @property
-    def example(self) -> SupportSet | Drawing: ...
-
-    @property
-    def axes(self) -> np.ndarray: ...
-
-    @property
-    def mask(self) -> Box: ...
-
-    @property
-    def report(self) -> Report: ...
+    example: SupportSet | Drawing  # that it was segmented from
+    axes: np.ndarray  # (3, 3), of the example's volume, see `SupportSet`
+    mask: Box  # on the query's own grid, without the voxels that went to other structures
+    report: Report  # as the engine gave it
 
 
 def write_result(
-    volume_node: Any,
-    results: Sequence[StructureResult],
-    *,
-    name: str,
-    preview: bool = False,
-    logic: Any = None,
+    volume_node: Any, results: Sequence[StructureResult], *, name: str, preview: bool = False
 ) -> Any:
     """A new segmentation node with a segment for each result, whole or not at all.
 
@@ -62,8 +54,7 @@ def write_result(
     with _all_or_nothing(lambda: remove_node(node)):
         for result in results:
             example = result.example
-            named = (example.name, example.color, example.terminology)
-            add_box(node, result.mask, lattice, *named, logic=logic)
+            add_box(node, result.mask, lattice, example.name, example.color, example.terminology)
         # Results share no voxel, so one label map can hold them all: smaller in memory and in files.
         node.GetSegmentation().CollapseBinaryLabelmaps(False)
         if preview:
@@ -71,9 +62,7 @@ def write_result(
     return node
 
 
-def rewrite_result(
-    node: Any, results: Sequence[StructureResult], volume_node: Any, *, logic: Any = None
-) -> None:
+def rewrite_result(node: Any, results: Sequence[StructureResult], volume_node: Any) -> None:
     """Give the segments of a result, in their order, the voxels of newer results for the same structures.
 
     The node, its display and its surfaces stay, so that a result can follow the drawing without flicker.
@@ -85,14 +74,14 @@ def rewrite_result(
 
     def restore() -> None:
         for segment_id, (box, own) in before.items():
-            write_box(node, segment_id, box, own, logic=logic)
+            write_box(node, segment_id, box, own)
 
     with _all_or_nothing(restore):
         for segment_id, result in zip(ids, results, strict=True):
-            write_box(node, segment_id, result.mask, lattice, logic=logic)
+            write_box(node, segment_id, result.mask, lattice)
 
 
-def accept_preview(node: Any, name: str, into: Any = None, *, logic: Any = None) -> Any:
+def accept_preview(node: Any, name: str, into: Any = None) -> Any:
     """Keep a preview and return the node that now holds it.
 
     Without `into` the preview itself is renamed and stays. Otherwise its segments become new segments of the
@@ -102,7 +91,7 @@ def accept_preview(node: Any, name: str, into: Any = None, *, logic: Any = None)
     if into is None or into is node:
         node.RemoveAttribute(PREVIEW)
         node.SetName(name)
-        _show_as_others(node)
+        set_opacity(node, 0.5, 1.0)  # Slicer's own: it must not stay as faint as it was for the review
         return node
     require_labelmaps(into)
     target = into.GetSegmentation()
@@ -112,11 +101,9 @@ def accept_preview(node: Any, name: str, into: Any = None, *, logic: Any = None)
         for segment_id in segment_ids_of(node):
             segment = node.GetSegmentation().GetSegment(segment_id)
             box, lattice = own_box(node, segment_id)
-            free = _free_name(segment.GetName(), taken)
+            free = first_free(segment.GetName(), taken.__contains__)
             taken.add(free)
-            added.append(
-                add_box(into, box, lattice, free, segment.GetColor(), terminology_of(segment), logic=logic)
-            )
+            added.append(add_box(into, box, lattice, free, segment.GetColor(), terminology_of(segment)))
     remove_node(node)
     return into
 
@@ -127,38 +114,16 @@ def back_to_preview(node: Any, name: str) -> None:
     node.SetName(name)
 
 
-def _show_as_others(node: Any) -> None:
-    """Slicer's own opacity: an accepted result must not stay as faint as it was for the review."""
-    node.CreateDefaultDisplayNodes()
-    node.GetDisplayNode().SetOpacity2DFill(0.5)
-    node.GetDisplayNode().SetOpacity2DOutline(1.0)
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    """The name, or the name with the first number that makes it new."""
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name} {number}"
-    return free
-
-
-def discard(node: Any) -> None:
-    """Remove a result from the scene with everything that belongs to it; harmless if it is gone."""
-    remove_node(node)
-
-
 def is_preview(node: Any) -> bool:
     """Whether the node is a result that the user has not accepted yet."""
     return node is not None and node.GetAttribute(PREVIEW) == "1"
 
 
-def set_opacity(node: Any, opacity: float) -> None:
-    """Opacity of fill and outline in the slice views, from 0 to 1."""
+def set_opacity(node: Any, fill: float, outline: float) -> None:
+    """How opaque a segmentation is in the slice views, from 0 to 1."""
     node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.SetOpacity2DFill(opacity)
-    display.SetOpacity2DOutline(opacity)
+    node.GetDisplayNode().SetOpacity2DFill(fill)
+    node.GetDisplayNode().SetOpacity2DOutline(outline)
 
 
 def set_surface_visible(node: Any, visible: bool) -> None:
@@ -187,25 +152,74 @@ def surface_visible(node: Any) -> bool:
     )
 
 
-class _all_or_nothing:
-    """Context in which a failure is undone, and comes out as an error that a user can read."""
+def volume_of_result(node: Any) -> Any:
+    """The volume that a segmentation node was made on; None when it is not in the scene any more."""
+    return node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
 
-    def __init__(self, undo: Any) -> None:
-        self._undo = undo
 
-    def __enter__(self) -> None:
-        return None
+def signature(node: Any) -> str:
+    """Another text whenever a segment gets other voxels or marks; names, colours and display do not count.
 
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        from qnetseg.errors import OutputError, QNetSegmentError
+    Raises MaskError for a node that is gone.
+    """
+    digest = hashlib.sha256()
+    for segment_id in segment_ids_of(node):
+        segment = require_segment(node, segment_id)
+        digest.update(f"{segment_id} {tag_text(segment)} ".encode())
+        try:
+            box, lattice = own_box(node, segment_id)
+        except MaskError:  # surfaces
+            digest.update(str(segment.GetMTime()).encode())
+            continue
+        if not box.is_empty:  # an empty one has no place
+            digest.update(f"{box.start} {box.mask.shape}".encode())
+            digest.update(np.round(lattice.ijk_to_local, 3).tobytes())
+            digest.update(np.packbits(box.mask).tobytes())
+    return digest.hexdigest()
 
-        if error is None:
-            return
-        self._undo()
-        if isinstance(error, Exception) and not isinstance(error, QNetSegmentError):
-            raise OutputError(
-                _("The result could not be added to the scene: {reason}.").format(
-                    reason=str(error).rstrip(".") or kind.__name__
+
+class KeptSegmentation:
+    """A copy of the segments, name and marks of `node`, which belongs to `volume_node`."""
+
+    def __init__(self, node: Any, volume_node: Any) -> None:
+        self._name = node.GetName()
+        self._volume_id = volume_node.GetID() if volume_node is not None else ""
+        self._preview = is_preview(node)
+        self._surface = surface_visible(node)
+        self._reports = node.GetAttribute(REPORTS)
+        self._segmentation = slicer.vtkSegmentation()
+        self._segmentation.DeepCopy(node.GetSegmentation())
+
+    def restore(self) -> Any:
+        """A new node with the same content. Raises VolumeError when its volume is gone."""
+        volume_node = slicer.mrmlScene.GetNodeByID(self._volume_id)
+        if volume_node is None:
+            raise VolumeError(
+                _("'{name}' cannot be brought back: its volume is not in the scene any more.").format(
+                    name=self._name
                 ),
-                _("Nothing was changed; try again."),
-            ) from error
+                _("Segment again."),
+            )
+        node = new_segmentation(volume_node, self._name)
+        node.GetSegmentation().DeepCopy(self._segmentation)
+        node.SetAttribute(REPORTS, self._reports)
+        node.SetAttribute(PREVIEW, "1" if self._preview else None)
+        if self._surface:
+            set_surface_visible(node, True)
+        return node
+
+
+@contextmanager
+def _all_or_nothing(undo: Callable[[], Any]) -> Iterator[None]:
+    """A failure is undone, and comes out as an error that a user can read."""
+    try:
+        yield
+    except BaseException as error:
+        undo()
+        if isinstance(error, QNetSegmentError) or not isinstance(error, Exception):
+            raise
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise OutputError(
+            _("The result could not be added to the scene: {reason}.").format(reason=reason),
+            _("Nothing was changed; try again."),
+        ) from error

@@ -1,7 +1,9 @@
-"""Segments on the grid of a volume: read, written, added, and new segmentations beside their volume."""
+"""Segments on the grid of a volume: read and added, and new segmentations beside their volume."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,11 @@ import vtk
 from slicer.i18n import tr as _
 
 from qnetseg.boxes import Box
+from qnetseg.errors import OutputError
 
-from .lattice import Lattice, VolumeLattice, volume_lattice
-from .layers import labelmap_name, mark_begun, read_box, require_labelmaps, require_segment, write_box
-from .volumes import require_volume
+from .lattice import Lattice
+from .layers import labelmap_name, mark_begun, read_box, require_labelmaps
+from .volumes import lattice_of, require_volume
 from .voxels import image_of
 
 
@@ -27,38 +30,6 @@ def segment_mask(segmentation_node: Any, segment_id: str, volume_node: Any) -> n
     return read_box(segmentation_node, segment_id, lattice).placed(lattice.shape)
 
 
-def write_segment(
-    segmentation_node: Any, segment_id: str, mask: np.ndarray, volume_node: Any, *, logic: Any = None
-) -> None:
-    """Replace the voxels of a segment; mask: (K, J, I) on the volume's voxels, set where it is not 0.
-
-    Neighbours keep theirs, also where they overlap. Exact unless there is a nonlinear transform between the
-    two nodes. Raises MaskError, VolumeError or OutputError; the segment then keeps its voxels.
-    """
-    lattice = lattice_of(volume_node)
-    write_box(segmentation_node, segment_id, box_of_mask(mask, lattice), lattice, logic=logic)
-
-
-def add_segment(
-    segmentation_node: Any,
-    mask: np.ndarray,
-    volume_node: Any,
-    name: str,
-    color: tuple[float, float, float],
-    terminology: str = "",
-    *,
-    logic: Any = None,
-) -> str:
-    """A new segment with the voxels of a (K, J, I) mask on the volume; returns its id.
-
-    color: red, green, blue from 0 to 1. terminology: a Slicer terminology entry, or empty.
-    Raises what `write_segment` raises; the segmentation then is as before.
-    """
-    lattice = lattice_of(volume_node)
-    box = box_of_mask(mask, lattice)
-    return add_box(segmentation_node, box, lattice, name, color, terminology, logic=logic)
-
-
 def add_box(
     segmentation_node: Any,
     box: Box,
@@ -66,12 +37,12 @@ def add_box(
     name: str,
     color: tuple[float, float, float],
     terminology: str = "",
-    *,
-    logic: Any = None,
 ) -> str:
-    """`add_segment` for a box on a grid of the scene."""
-    from qnetseg.errors import OutputError
+    """A new segment with the voxels of a box on a grid of the scene; returns its id.
 
+    color: red, green, blue from 0 to 1. terminology: a Slicer terminology entry, or empty.
+    Raises MaskError or OutputError; the segmentation then is as before.
+    """
     require_labelmaps(segmentation_node)
     # Complete before it is added, in a layer of its own: AddEmptySegment would share the first layer.
     segment = slicer.vtkSegment()
@@ -83,7 +54,7 @@ def add_box(
         segment.SetTag(segment.GetTerminologyEntryTagName(), terminology)
     image = image_of(box, lattice, segmentation_node.GetParentTransformNode())
     segment.AddRepresentation(labelmap_name(), image)
-    mark_begun(segment, box, logic)
+    mark_begun(segment, box)
     segmentation = segmentation_node.GetSegmentation()
     if not segmentation.AddSegment(segment):
         raise OutputError(
@@ -99,13 +70,15 @@ def terminology_of(segment: Any) -> str:
     return str(entry) if segment.GetTag(segment.GetTerminologyEntryTagName(), entry) else ""
 
 
+def first_free(name: str, is_taken: Callable[[str], Any]) -> str:
+    """The name, or the name with the first number that makes it new."""
+    names = itertools.chain([name], (f"{name} {number}" for number in itertools.count(2)))
+    return next(free for free in names if not is_taken(free))
+
+
 def free_node_name(name: str) -> str:
     """The name, or the name with the first number that no node of the scene has."""
-    number, free = 1, name
-    while slicer.mrmlScene.GetFirstNodeByName(free) is not None:
-        number += 1
-        free = f"{name} {number}"
-    return free
+    return first_free(name, slicer.mrmlScene.GetFirstNodeByName)
 
 
 def new_segmentation(volume_node: Any, name: str) -> Any:
@@ -157,36 +130,3 @@ def remove_node(node: Any) -> None:
     for part in (node, *owned):
         if part is not None and part.GetScene() is not None:
             scene.RemoveNode(part)
-
-
-def lattice_of(volume_node: Any) -> VolumeLattice:
-    """The grid of a volume node; VolumeError if it is gone or has no image."""
-    require_volume(volume_node)
-    return volume_lattice(volume_node)
-
-
-def box_of_mask(mask: np.ndarray, lattice: VolumeLattice) -> Box:
-    """The voxels of a (K, J, I) mask; MaskError unless it has the grid's shape."""
-    from qnetseg.errors import MaskError
-
-    mask = np.asarray(mask)
-    if mask.shape != lattice.shape:
-        raise MaskError(
-            _("The mask has the shape {found} but the volume {expected} (k, j, i).").format(
-                found=mask.shape, expected=lattice.shape
-            ),
-            _("Use a mask that was made for this volume."),
-        )
-    return Box.around(mask)
-
-
-__all__ = [
-    "add_box",
-    "add_segment",
-    "new_segmentation",
-    "remove_node",
-    "require_segment",
-    "segment_mask",
-    "terminology_of",
-    "write_segment",
-]

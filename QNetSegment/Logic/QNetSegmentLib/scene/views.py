@@ -9,6 +9,8 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.errors import InputError
+
 from .canonical import CanonicalGrid
 
 PARALLEL = 0.98  # cosine of some 11 degrees: a view turned further cuts several slices
@@ -52,43 +54,15 @@ def jump_to(center_ras: Sequence[float]) -> None:
         node.JumpSliceByCentering(*(float(part) for part in center_ras))
 
 
-def slice_center(
-    volume_node: Any, plane: str, index: int, mask2d: np.ndarray | None = None
-) -> tuple[float, float, float]:
-    """World (R, A, S) in mm of the middle of a canonical slice, or of what is set in `mask2d` on it.
-
-    mask2d: (H, W) on the canonical slice, set where it is not 0. Raises InputError for a slice that the
-    volume does not have, VolumeError for a volume that is gone.
-    """
-    from qnetseg.volume import PLANES
-
-    grid = CanonicalGrid.of(volume_node)
-    grid.native_slice(plane, index)
-    axis = PLANES[plane]
-    if mask2d is not None and np.any(mask2d):
-        middle = [float(found.mean()) for found in np.nonzero(mask2d)]
-    else:
-        middle = [(count - 1) / 2 for other, count in enumerate(grid.turned.shape) if other != axis]
-    middle.insert(axis, float(index))
-    right, anterior, superior = grid.to_world(middle).tolist()
-    return right, anterior, superior
-
-
 def shown_slice(volume_node: Any, plane: str) -> int:
     """Index of the slice of a plane that a slice view shows, of the first view if several show that plane.
 
     A view of the layout comes before one that is hidden. Raises InputError when no view shows a slice of it.
     """
-    from qnetseg.errors import InputError
-    from qnetseg.volume import PLANES
-
     grid = CanonicalGrid.of(volume_node)
-    ends = []
-    for step in (0.0, 1.0):
-        position = [(count - 1) / 2 for count in grid.turned.shape]
-        position[PLANES[plane]] += step
-        ends.append(grid.to_world(position))
-    normal = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
+    middle = np.array([(count - 1) / 2 for count in grid.turned.shape])
+    normal = grid.to_world(middle + np.eye(3)[grid.axis(plane)]) - grid.to_world(middle)
+    normal /= np.linalg.norm(normal)
     found = []
     for node in _slice_nodes(volume_node.GetScene()):
         matrix = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from slicer.i18n import tr as _
 
-from .lattice import linear_between, volume_lattice
-from .voxels import array_of
+from qnetseg.errors import GeometryError, VolumeError
+from qnetseg.worker.source import Source
 
-if TYPE_CHECKING:
-    from qnetseg.worker.source import Source
+from .lattice import VolumeLattice, linear_between, volume_lattice
+from .voxels import array_of
 
 
 def source_of(node: Any) -> Source:
@@ -23,18 +23,14 @@ def source_of(node: Any) -> Source:
     for an unusable matrix; voxels that cannot be used are the worker's to find.
     """
     from qnetseg.volume.volume import checked_matrix
-    from qnetseg.worker.source import Source
 
-    require_volume(node)
-    matrix = checked_matrix(volume_lattice(node).ijk_to_local, f"The volume '{node.GetName()}'")
+    matrix = checked_matrix(lattice_of(node).ijk_to_local, f"The volume '{node.GetName()}'")
     key = (node.GetID(), node.GetImageData().GetMTime(), matrix.tobytes())
     return Source(key, node.GetName() or "", None, array_of(node.GetImageData()), matrix)
 
 
 def require_volume(node: Any) -> None:
     """VolumeError unless the node is a scalar image volume of the scene that holds voxels."""
-    from qnetseg.errors import VolumeError
-
     if node is None or node.GetScene() is None:
         raise VolumeError(_("There is no volume."), _("Choose a volume, or load one."))
     name = node.GetName()
@@ -52,17 +48,12 @@ def require_volume(node: Any) -> None:
         raise VolumeError(
             _("The volume '{name}' has no image.").format(name=name), _("Load the volume again.")
         )
-    if image.GetNumberOfScalarComponents() != 1 or not _is_scalar(node):
+    several = ("vtkMRMLVectorVolumeNode", "vtkMRMLDiffusionWeightedVolumeNode")
+    if image.GetNumberOfScalarComponents() != 1 or any(map(node.IsA, several)):
         raise VolumeError(
             _("The volume '{name}' has several values in each voxel.").format(name=name),
             _("Choose a scalar volume; the Vector to Scalar Volume module makes one."),
         )
-
-
-def _is_scalar(node: Any) -> bool:
-    return not any(
-        node.IsA(kind) for kind in ("vtkMRMLVectorVolumeNode", "vtkMRMLDiffusionWeightedVolumeNode")
-    )
 
 
 def pair_of(query_node: Any, drawn_on: Any) -> tuple[Source, Source, list[str]]:
@@ -88,26 +79,23 @@ def pair_of(query_node: Any, drawn_on: Any) -> tuple[Source, Source, list[str]]:
     return query, replace(other, ijk_to_ras=matrix, key=(*other.key[:2], matrix.tobytes())), []
 
 
-def grid_of(node: Any) -> tuple[tuple[int, int, int], np.ndarray]:
-    """((K, J, I), (4, 4) matrix without the parent transform) of a volume node, for `require_unchanged`."""
-    require_volume(node)
-    lattice = volume_lattice(node)
-    return lattice.shape, lattice.ijk_to_local
+def lattice_of(volume_node: Any) -> VolumeLattice:
+    """The grid of a volume node, without its parent transform; VolumeError if it is gone or has no image."""
+    require_volume(volume_node)
+    return volume_lattice(volume_node)
 
 
-def require_unchanged(node: Any, shape: tuple[int, int, int], ijk_to_ras: np.ndarray) -> None:
-    """GeometryError if the volume node is gone or has another grid than the one that `grid_of` gave.
+def require_unchanged(node: Any, before: VolumeLattice) -> None:
+    """GeometryError if the volume node is gone or has another grid than before.
 
     A changed parent transform is fine: the result goes under it, too.
     """
-    from qnetseg.errors import GeometryError
-
     if node is None or node.GetScene() is None or node.GetImageData() is None:
         raise GeometryError(
             _("The volume was removed from the scene."), _("Load it again, and run the segmentation again.")
         )
-    lattice = volume_lattice(node)
-    if lattice.shape != tuple(shape) or not np.allclose(lattice.ijk_to_local, ijk_to_ras, atol=1e-6):
+    now = volume_lattice(node)
+    if now.shape != before.shape or not np.allclose(now.ijk_to_local, before.ijk_to_local, atol=1e-6):
         raise GeometryError(
             _("The volume '{name}' was given other voxels in the meantime.").format(name=node.GetName()),
             _("Run the segmentation again."),

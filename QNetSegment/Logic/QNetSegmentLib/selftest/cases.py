@@ -13,9 +13,14 @@ from typing import Any
 import numpy as np
 import slicer
 
+from qnetseg.errors import Cancelled, MaskError
+
+from ..process.python import worker_command
+from ..process.worker import Worker
 from ..sample_data import LIVER_COLOR, phantom_nodes
 from ..sample_data.phantom import abdomen
 from ..scene.segments import segment_mask
+from ..setup import requirements
 
 ENOUGH = 0.85  # Dice on the slices that were not drawn; the default model and the mock engine reach more
 MOCK = "QNetSegmentLib.selftest.mock_worker"
@@ -25,8 +30,6 @@ MakeLogic = Callable[[Any], Any]
 
 def engine_is_there() -> bool:
     """Whether everything that the real engine needs is installed; nothing is imported to find out."""
-    from ..setup import requirements
-
     found = requirements.check()
     return not requirements.missing(found)
 
@@ -34,9 +37,6 @@ def engine_is_there() -> bool:
 @contextmanager
 def logic_with_worker(make_logic: MakeLogic, mock: bool | None = None) -> Iterator[Any]:
     """A logic whose worker ends with the block; mock: None for the mock engine only without the real one."""
-    from ..process.python import worker_command
-    from ..process.worker import Worker
-
     mocked = mock or (mock is None and not engine_is_there())
     worker = Worker(worker_command(MOCK) if mocked else worker_command())
     try:
@@ -80,8 +80,6 @@ def follows_the_transform(make_logic: MakeLogic) -> None:
 
 def refuses_an_empty_drawing(make_logic: MakeLogic) -> None:
     """Nothing drawn: one sentence for the user, and the scene is as before."""
-    from qnetseg.errors import MaskError
-
     volume, drawing = phantom_nodes()
     drawing.GetSegmentation().RemoveAllSegments()
     nodes = slicer.mrmlScene.GetNumberOfNodes()
@@ -97,8 +95,6 @@ def refuses_an_empty_drawing(make_logic: MakeLogic) -> None:
 
 def can_be_cancelled(make_logic: MakeLogic) -> None:
     """A cancelled run ends with its error and leaves the scene as it was; the next run works."""
-    from qnetseg.errors import Cancelled
-
     volume, drawing = phantom_nodes()
     nodes = slicer.mrmlScene.GetNumberOfNodes()
     errors: list[Exception] = []

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qnetseg.segment.result import Report, Segmentation, SliceReport
+
 if TYPE_CHECKING:
     from qnetseg.segment import Job, Segmentation
     from qnetseg.volume import SupportSet
@@ -23,8 +25,6 @@ REACH = 1  # voxels over which brightness is averaged first, in the planes of th
 
 def segment(task: Task, job: Job) -> Segmentation:
     """What is as bright as the drawing and connected with it. Raises Cancelled."""
-    from qnetseg.segment.result import Report, Segmentation
-
     begin = time.monotonic()
     support, stack = task.support, task.query.stack(task.support)
     similarity = _similarity(stack.slices, support)
@@ -62,10 +62,9 @@ def _similarity(slices: np.ndarray, support: SupportSet) -> np.ndarray:
 
 
 def _averaged(image: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    steps = range(-REACH, REACH + 1)
-    for axis in axes:
-        image = np.mean([np.roll(image, step, axis) for step in steps], axis=0)
-    return image
+    from scipy import ndimage
+
+    return ndimage.uniform_filter(image, 2 * REACH + 1, axes=axes, mode="wrap")
 
 
 def _slice_by_slice(alike: np.ndarray, drawn: dict[int, np.ndarray], job: Job) -> np.ndarray:
@@ -93,24 +92,14 @@ def _slice_by_slice(alike: np.ndarray, drawn: dict[int, np.ndarray], job: Job) -
 
 def _grown(seed: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """What is allowed and connected with the seed, within a slice."""
-    region = seed & allowed
-    while True:
-        wider = region.copy()
-        wider[1:] |= region[:-1]
-        wider[:-1] |= region[1:]
-        wider[:, 1:] |= region[:, :-1]
-        wider[:, :-1] |= region[:, 1:]
-        wider &= allowed
-        if (wider == region).all():
-            return region
-        region = wider
+    from scipy import ndimage
+
+    return ndimage.binary_propagation(seed & allowed, mask=allowed)
 
 
 def _reports(
     found: np.ndarray, confidence: np.ndarray, drawn: dict[int, np.ndarray], support: SupportSet, pixel: float
 ) -> tuple:
-    from qnetseg.segment.result import SliceReport
-
     return tuple(
         SliceReport(
             index=index,

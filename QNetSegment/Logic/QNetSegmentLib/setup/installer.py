@@ -6,39 +6,26 @@ Nothing here restarts Slicer: an `Outcome` says whether that is needed.
 from __future__ import annotations
 
 import importlib
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
+from qnetseg import models
+from qnetseg.atomic import sweep
 from qnetseg.errors import OutputError, QNetSegmentError, WeightsError, why
 
 from .. import compat
-from . import pytorch
-from .requirements import packages_file
-from .weights_file import check_weights_file
-
-if TYPE_CHECKING:
-    from qnetseg.models import ModelEntry
+from . import requirements
 
 REQUESTER = "QNetSegment"
 
 
 class InstallError(QNetSegmentError):
-    """Something that could not be installed; `details` is what the installer said, to be copied."""
-
-    def __init__(self, message: str, advice: str = "", details: str = "") -> None:
-        super().__init__(message, advice)
-        self.details = details
-
-
-class ExtensionMissing(InstallError):
-    """Slicer's PyTorch extension is not there; `install_extension` helps."""
+    """Something that could not be installed; the details are what the installer said."""
 
 
 @dataclass(frozen=True)
@@ -49,25 +36,21 @@ class Outcome:
     restart: bool = False
 
 
-def install_torch(ask: bool = True) -> Outcome:
-    """Install torch and torchvision by the PyTorch extension; blocks for minutes (`pytorch.notice`).
+def install_torch() -> Outcome:
+    """Install torch and torchvision by the PyTorch extension; blocks for minutes. Asks nothing.
 
-    ask: let the extension show what it is going to do and ask once more.
-    Raises ExtensionMissing, and InstallError when the installation fails.
+    Without the extension this is what is installed, for then a restart comes first. Raises InstallError.
     """
-    if not pytorch.extension_is_there():
-        raise ExtensionMissing(
-            _("Slicer's PyTorch extension is not installed."),
-            _("Install it first, then restart Slicer."),
-        )
+    if not requirements.extension_is_there():
+        return install_extension()
     import PyTorchUtils
 
     with _typed(_("PyTorch")):
         logic = PyTorchUtils.PyTorchUtilsLogic()
         torch = logic.installTorch(
-            askConfirmation=ask,
-            torchVersionRequirement=f">={pytorch.NEEDED['torch']}",
-            torchvisionVersionRequirement=f">={pytorch.NEEDED['torchvision']}",
+            askConfirmation=False,
+            torchVersionRequirement=f">={requirements.NEEDED['torch']}",
+            torchvisionVersionRequirement=f">={requirements.NEEDED['torchvision']}",
         )
     importlib.invalidate_caches()
     # The extension has loaded it into Slicer, where its files and GPU memory stay in use until Slicer ends.
@@ -86,12 +69,12 @@ def install_extension() -> Outcome:
         manager = slicer.app.extensionsManagerModel()
     except AttributeError as error:
         raise InstallError(_("This Slicer was built without the Extensions Manager."), by_hand) from error
-    if manager.isExtensionInstalled(pytorch.EXTENSION):
-        return Outcome(done=True, restart=not pytorch.extension_is_there())
+    if manager.isExtensionInstalled(requirements.EXTENSION):
+        return Outcome(done=True, restart=not requirements.extension_is_there())
     interactive = getattr(manager, "interactive", True)
     manager.interactive = False  # else it asks once more, and a No looks like a failure
     try:
-        installed = manager.installExtensionFromServer(pytorch.EXTENSION, False)
+        installed = manager.installExtensionFromServer(requirements.EXTENSION, False)
     finally:
         manager.interactive = interactive
     if not installed:
@@ -103,7 +86,7 @@ def install_packages() -> Outcome:
     """Ask the user and install the missing Python packages. Raises InstallError."""
     with _typed(_("The Python packages")):
         try:
-            wanted = compat.load_requirements(packages_file())
+            wanted = compat.load_requirements(requirements.packages_file())
             compat.pip_ensure(wanted, REQUESTER)
         except compat.InstallDeclined:
             return Outcome(done=False)
@@ -111,28 +94,24 @@ def install_packages() -> Outcome:
     return Outcome(done=all(compat.pip_check(one) for one in wanted))
 
 
-def download_weights(entry: ModelEntry, progress: Callable[[int, int], None] | None = None) -> Path:
+def download_weights(entry: models.ModelEntry, progress: Callable[[int, int], None] | None = None) -> Path:
     """Download a model of the catalogue; blocks, but calls progress(done, total) in bytes for every block.
 
     A damaged download is replaced. An exception raised by `progress` ends the download, and leaves nothing of
     it. Raises WeightsError and OutputError.
     """
-    from qnetseg.models import DOWNLOADED, download, remove, state, verify
-
-    if state(entry) == DOWNLOADED:
+    if models.state(entry) == models.DOWNLOADED:
         try:
-            return verify(_downloaded(entry), entry)
+            return models.verify(_downloaded(entry), entry)
         except WeightsError:
-            remove(entry.name)
-    return download(entry, progress)
+            models.remove(entry.name)
+    return models.download(entry, progress)
 
 
-def downloads() -> list[tuple[ModelEntry, int]]:
+def downloads() -> list[tuple[models.ModelEntry, int]]:
     """The downloaded models and their sizes in bytes; shipped ones are not among them."""
-    from qnetseg.models import read_catalogue
-
     found = []
-    for entry in read_catalogue().models:
+    for entry in models.read_catalogue().models:
         with suppress(OSError):
             found.append((entry, _downloaded(entry).stat().st_size))
     return found
@@ -143,11 +122,8 @@ def remove_downloads() -> int:
 
     Raises OutputError for a file that cannot be deleted; the others are gone all the same.
     """
-    from qnetseg.atomic import sweep
-    from qnetseg.models import read_catalogue
-
     freed, failures = 0, []
-    for entry in read_catalogue().models:
+    for entry in models.read_catalogue().models:
         whole = _downloaded(entry)
         freed += sweep(whole.parent)
         try:
@@ -166,15 +142,8 @@ def remove_downloads() -> int:
     return freed
 
 
-def use_weights_file(path: str | os.PathLike[str]) -> Path:
-    """The path of a local model, checked for its format and checksums. Raises WeightsError."""
-    return check_weights_file(path)
-
-
-def _downloaded(entry: ModelEntry) -> Path:
-    from qnetseg.models import data_folder
-
-    return data_folder() / entry.file
+def _downloaded(entry: models.ModelEntry) -> Path:
+    return models.data_folder() / entry.file
 
 
 @contextmanager

@@ -6,23 +6,25 @@ Nothing here imports torch: it would lock its libraries and keep GPU memory in S
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import re
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
+from qnetseg import models
 from qnetseg.errors import QNetSegmentError, WeightsError, why
 
 from .. import compat
-from . import pytorch
 
-if TYPE_CHECKING:
-    from qnetseg.models import ModelEntry
+EXTENSION = "PyTorch"  # of Slicer, which finds the build that fits the graphics driver
+NEEDED = {"torch": "2.1", "torchvision": "0.16"}
+"""Packages and the oldest version of each that works; the newest that exists for some Macs is torch 2.2."""
 
 TORCH, PACKAGES, WEIGHTS, QNET_WEIGHTS, DEVICE = "torch", "packages", "weights", "qnetWeights", "device"
 
@@ -38,27 +40,15 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Requirement:
-    """One line of the Setup section.
+    """One line of the Setup section."""
 
-    Attributes:
-        key: "torch", "packages", "weights" (of the propagation network), "qnetWeights" or "device".
-        title: what it is.
-        state: UNKNOWN only for the device, before the worker has been started.
-        detail: versions, or the exact error, or what is missing.
-        action: text of the button that helps; empty when there is nothing to do.
-        size: bytes that the action downloads; None when nothing is downloaded or the size is not known.
-        note: what the user should know before the action; may be empty.
-        model: name of the model that the action downloads; empty when it downloads none.
-    """
-
-    key: str
+    key: str  # one of those above
     title: str
-    state: State
-    detail: str
-    action: str = ""
-    size: int | None = None
-    note: str = ""
-    model: str = ""
+    state: State  # UNKNOWN only for the device, before the worker has been started
+    detail: str  # versions, or the exact error, or what is missing
+    action: str = ""  # text of the button that helps; empty when there is nothing to do
+    note: str = ""  # what the user should know before the action
+    model: str = ""  # name of the model that the action downloads
 
 
 def check(
@@ -96,26 +86,34 @@ def megabytes(size: int) -> str:
 
 def _torch(worker_error: str) -> Requirement:
     title = _("PyTorch")
-    versions = {name: installed_version(name) for name in pytorch.NEEDED}
+    versions = {name: installed_version(name) for name in NEEDED}
     absent = [name for name, version in versions.items() if version is None]
     if not absent:
-        old = [name for name, oldest in pytorch.NEEDED.items() if _older(versions[name], oldest)]
+        old = [name for name, oldest in NEEDED.items() if _older(versions[name], oldest)]
         if not old and "torch" not in worker_error.lower():
             detail = _("PyTorch {torch}").format(torch=versions["torch"])
             return Requirement(TORCH, title, State.OK, detail)
         state, detail = State.FAILED, worker_error
         if old:
             detail = _("{name} {version} is too old; {oldest} or later is needed").format(
-                name=old[0], version=versions[old[0]], oldest=pytorch.NEEDED[old[0]]
+                name=old[0], version=versions[old[0]], oldest=NEEDED[old[0]]
             )
     else:
         state = State.MISSING
         detail = _("not installed") if "torch" in absent else _("torchvision is not installed")
-    if pytorch.extension_is_there():
-        return Requirement(TORCH, title, state, detail, _("Install PyTorch"), note=pytorch.notice())
-    return Requirement(
-        TORCH, title, state, detail, _("Install PyTorch extension"), note=pytorch.extension_notice()
-    )
+    if extension_is_there():
+        action = _("Install PyTorch")
+        note = _(
+            "PyTorch is a download of several hundred MB to a few GB. "
+            "Slicer does not respond until it is installed, which can take many minutes."
+        )
+    else:
+        action = _("Install PyTorch extension")
+        note = _(
+            "Slicer's PyTorch extension is a small download. "
+            "It installs PyTorch in the next step, after Slicer was restarted."
+        )
+    return Requirement(TORCH, title, state, detail, action, note)
 
 
 def _packages() -> Requirement:
@@ -131,7 +129,7 @@ def _packages() -> Requirement:
     if absent:
         detail = _("not installed: {packages}").format(packages=", ".join(absent))
         note = _("They are downloaded from the internet into Slicer's Python; some may be tens of MB.")
-        return Requirement(PACKAGES, title, State.MISSING, detail, _("Install packages"), note=note)
+        return Requirement(PACKAGES, title, State.MISSING, detail, _("Install packages"), note)
     names = [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in wanted]
     detail = ", ".join(f"{name} {installed_version(name)}" for name in names)
     return Requirement(PACKAGES, title, State.OK, detail)
@@ -139,64 +137,51 @@ def _packages() -> Requirement:
 
 def _all_weights(model: str | None) -> list[Requirement]:
     """A line for each kind of network: the model of choice, and the default one of the other kind."""
-    from qnetseg.models import PROPAGATION, QNET, kind_of, resolve_model
-
-    lines = ((WEIGHTS, PROPAGATION, _("Propagation model")), (QNET_WEIGHTS, QNET, _("Q-Net model")))
-    kind = PROPAGATION  # where a model that cannot be read is told of
+    lines = (
+        (WEIGHTS, models.PROPAGATION, _("Propagation model")),
+        (QNET_WEIGHTS, models.QNET, _("Q-Net model")),
+    )
+    kind = models.PROPAGATION  # where a model that cannot be read is told of
     if model is not None:
         with suppress(QNetSegmentError):
             entry = _entry(model)
-            kind = entry.method if entry is not None else kind_of(resolve_model(model))
+            kind = entry.method if entry is not None else models.kind_of(models.resolve_model(model))
     return [_weights(key, title, each, model if each == kind else None) for key, each, title in lines]
 
 
 def _weights(key: str, title: str, kind: str, model: str | None) -> Requirement:
-    from qnetseg import models
-
     entry = None
     try:
         entry = _entry(models.read_catalogue().defaults.get(kind, "") if model is None else model)
         if entry is not None and models.find(entry) is None:
-            return _absent_weights(key, title, entry)
+            detail = _("{name} is not on this machine").format(name=entry.name)
+            if not entry.url:
+                return Requirement(key, title, State.MISSING, detail, _("Use local weights file"))
+            return Requirement(key, title, State.MISSING, detail, _download_text(entry), model=entry.name)
         path = models.resolve_model(model, kind)
     except QNetSegmentError as error:
         failed = Requirement(key, title, State.FAILED, str(error), _("Use local weights file"))
         if entry is not None and entry.url and models.state(entry) == models.DOWNLOADED:
-            return replace(failed, action=_download_text(entry), size=entry.size, model=entry.name)
+            return replace(failed, action=_download_text(entry), model=entry.name)
         return failed
-    where = _("local file") if entry is None else _places()[models.state(entry)]
+    places = {models.SHIPPED: _("part of QNetSegment"), models.DOWNLOADED: _("downloaded")}
+    where = _("local file") if entry is None else places[models.state(entry)]
     detail = _("{name}, {size}, {where}").format(
         name=path.stem, size=megabytes(path.stat().st_size), where=where
     )
     return Requirement(key, title, State.OK, detail)
 
 
-def _absent_weights(key: str, title: str, entry: ModelEntry) -> Requirement:
-    detail = _("{name} is not on this machine").format(name=entry.name)
-    if not entry.url:
-        return Requirement(key, title, State.MISSING, detail, _("Use local weights file"))
-    action = _download_text(entry)
-    return Requirement(key, title, State.MISSING, detail, action, entry.size, model=entry.name)
-
-
-def _download_text(entry: ModelEntry) -> str:
+def _download_text(entry: models.ModelEntry) -> str:
     return _("Download {size}").format(size=megabytes(entry.size))
 
 
-def _entry(name: str) -> ModelEntry | None:
+def _entry(name: str) -> models.ModelEntry | None:
     """The catalogue's entry of a name; None for a path."""
-    from qnetseg.models import read_catalogue
-
     try:
-        return read_catalogue().entry(name)
+        return models.read_catalogue().entry(name)
     except WeightsError:
         return None
-
-
-def _places() -> dict[str, str]:
-    from qnetseg import models
-
-    return {models.SHIPPED: _("part of QNetSegment"), models.DOWNLOADED: _("downloaded")}
 
 
 def _device(device: str | None, worker_error: str, torch: Requirement) -> Requirement:
@@ -214,6 +199,11 @@ def device_text(device: str) -> str:
     """A device of the engine, such as "cuda", in the user's words."""
     names = {"cpu": _("CPU"), "mps": _("Apple GPU (mps)")}
     return names.get(device, _("GPU ({device})").format(device=device))
+
+
+def extension_is_there() -> bool:
+    """Whether Slicer's PyTorch extension is loaded; nothing is imported."""
+    return "PyTorchUtils" in sys.modules or importlib.util.find_spec("PyTorchUtils") is not None
 
 
 def installed_version(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .drawing import Drawing
+from .folders import volumes_in
 from .grid import InPlaneGrid
 from .io import read_labelmap, read_volume, write_labelmap, write_volume
 from .matching import on_grid_of
@@ -46,6 +47,7 @@ __all__ = [
     "read_volume",
     "support_from_mask",
     "volume_id",
+    "volumes_in",
     "write_labelmap",
     "write_volume",
 ]

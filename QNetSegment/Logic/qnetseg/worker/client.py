@@ -13,12 +13,13 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import Cancelled
 from . import exchange, protocol, requests
-from .failures import ProtocolError, WorkerFailure
+from .failures import WorkerFailure
 from .process import WorkerProcess, default_command, too_slow
 from .source import Source
 
@@ -94,11 +95,7 @@ class WorkerClient:
             answer = self._await(self._process, hello.id, None, cancel, deadline)
             if answer is None:
                 raise too_slow(self._process.tail)
-            if isinstance(answer, protocol.Error):
-                raise protocol.exception_of(answer)
-            if not isinstance(answer, protocol.Ready):
-                raise ProtocolError("The worker did not answer hello with ready.")
-            protocol.require_version(answer.version, "worker")
+            requests.greeting(answer, hello.id)
         except BaseException:
             self._end(0.0)
             raise
@@ -114,16 +111,8 @@ class WorkerClient:
 
         `series` chooses one of a DICOM folder. Raises what `read_volume` raises, and as `segment`.
         """
-        source = Source.of(volume, series)
-
-        def request(folder: Path, number: str) -> protocol.Open:
-            return requests.open_volume(folder, number, source)
-
-        def read(_folder: Path, _request: protocol.Request, answer: protocol.Event) -> protocol.Opened:
-            opened: protocol.Opened = requests.answered(answer, protocol.Opened)
-            return opened
-
-        return self._ask(request, read, None, cancel, None)
+        request = partial(requests.open_volume, source=Source.of(volume, series))
+        return self._ask(request, requests.read_opened, cancel=cancel)
 
     def release(self, opened: protocol.Opened) -> None:
         """Let the worker forget a volume. Harmless when it has."""
@@ -132,14 +121,8 @@ class WorkerClient:
 
     def pack(self, drawing: Drawing, opened: protocol.Opened) -> SupportSet:
         """What was drawn on an open volume, with its image. Raises as `segment`."""
-
-        def request(folder: Path, number: str) -> protocol.Pack:
-            return protocol.Pack(number, requests.drawn_on(folder, number, drawing, opened.id))
-
-        def read(folder: Path, _request: protocol.Request, answer: protocol.Event) -> SupportSet:
-            return requests.read_support(folder, answer)
-
-        return self._ask(request, read, None, None, None)
+        request = partial(requests.pack, drawing=drawing, volume=opened.id)
+        return self._ask(request, requests.read_support)
 
     def segment(
         self,
@@ -166,20 +149,17 @@ class WorkerClient:
         the worker's log in `.details`, when the worker crashed or took longer than `timeout` seconds; and
         whatever error the engine raised. The next call works after any of them.
         """
-
-        def request(folder: Path, number: str) -> protocol.Segment:
-            return requests.segment(
-                folder,
-                number,
-                query.id,
-                example,
-                None if drawn_on is None else drawn_on.id,
-                model=model,
-                options=options,
-                device=device,
-                background=background,
-                confidence_of=confidence_of,
-            )
+        request = partial(
+            requests.segment,
+            query=query.id,
+            example=example,
+            volume=None if drawn_on is None else drawn_on.id,
+            model=model,
+            options=options,
+            device=device,
+            background=background,
+            confidence_of=confidence_of,
+        )
 
         def tell(event: protocol.Progress) -> None:
             if job is not None:
@@ -192,9 +172,9 @@ class WorkerClient:
         self,
         make: Callable[[Path, str], _Request],
         read: Callable[[Path, _Request, protocol.Event], _Answer],
-        progress: Callable[[protocol.Progress], None] | None,
-        cancel: Callable[[], bool] | None,
-        timeout: float | None,
+        progress: Callable[[protocol.Progress], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+        timeout: float | None = None,
     ) -> _Answer:
         """Send a request, wait for its answer, read this, and leave nothing in the exchange folder."""
         self.start(cancel)

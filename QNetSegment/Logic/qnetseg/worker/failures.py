@@ -8,11 +8,7 @@ from .. import errors
 
 
 class WorkerFailure(errors.WorkerError):
-    """A `WorkerError` that also carries `details` to copy into a report: log or traceback."""
-
-    def __init__(self, message: str, advice: str = "", details: str = "") -> None:
-        super().__init__(message, advice)
-        self.details = details
+    """The worker process, or the way to it, failed; the details are its log or a traceback."""
 
 
 class InternalError(WorkerFailure):
@@ -30,8 +26,18 @@ class ProtocolError(WorkerFailure):
 class NotOpen(errors.WorkerError):
     """The volume of a request is not open: it was closed, or let go of to make room for others."""
 
-    def __init__(self, message: str = "", advice: str = "") -> None:
-        super().__init__(message or "The volume is not open any more.", advice or "Open it again.")
+    def __init__(
+        self,
+        message: str = "The volume is not open any more.",
+        advice: str = "Open it again.",
+        details: str = "",
+    ) -> None:
+        super().__init__(message, advice, details)
+
+
+def typed(error: BaseException) -> errors.QNetSegmentError:
+    """The error itself, or for one that no user can have caused an `InternalError`."""
+    return error if isinstance(error, errors.QNetSegmentError) else internal_error(error)
 
 
 def internal_error(error: BaseException) -> InternalError:

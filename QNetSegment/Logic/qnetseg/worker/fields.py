@@ -1,38 +1,14 @@
-"""Fields of the protocol's messages: what they may hold, and what is made of it."""
+"""Fields of the protocol's messages: their types say what they may hold, `built` makes them of JSON."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 CONFIDENCE = ("none", "mask", "volume")
 """Of no voxel; (n,) of those of the mask, in the order of its box; (k, j, i) of all."""
-
-Matrix = tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True)
-class BoxFile:
-    """Voxels of a volume's own grid: a file (.npy, (k, j, i) uint8) and where it begins, (k, j, i)."""
-
-    file: str
-    start: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What was drawn on the open volume `volume`; the rest as of `qnetseg.volume.Drawing`."""
-
-    volume: str
-    box: BoxFile
-    name: str
-    color: tuple[float, float, float]
-    terminology: str
-    plane: str | None
-    not_here: tuple[int, ...]
 
 
 def is_id(value: object) -> bool:
@@ -40,113 +16,73 @@ def is_id(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) is not None
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _is_file_name(value: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value) is not None
 
 
-def _is_file_name(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value) is not None
+def _is_4x4(rows: tuple[tuple[float, ...], ...]) -> bool:
+    return [len(row) for row in rows] == [4] * 4
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+Id = Annotated[str, is_id]
+FileName = Annotated[str, _is_file_name]
+Count = Annotated[int, lambda value: value >= 0]
+Triple = tuple[Count, Count, Count]
+Matrix = Annotated[tuple[tuple[float, ...], ...], _is_4x4]
+Confidence = Annotated[str, CONFIDENCE.__contains__]
 
 
-def _is_number(value: object) -> bool:
-    """Finite as a float: JSON has integers of any size, and 1e999 is read as infinity."""
-    return (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    )
+@dataclass(frozen=True)
+class BoxFile:
+    """Voxels of a volume's own grid: a file (.npy, (k, j, i) uint8) and where it begins, (k, j, i)."""
+
+    file: FileName
+    start: tuple[int, int, int]  # perhaps before the grid
 
 
-def _is_matrix(value: object) -> bool:
-    rows = value if isinstance(value, list) else []
-    return len(rows) == 4 and all(
-        isinstance(row, list) and len(row) == 4 and all(map(_is_number, row)) for row in rows
-    )
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn on the open volume `volume`; the rest as of `qnetseg.volume.Drawing`."""
+
+    volume: Id
+    box: BoxFile
+    name: str
+    color: tuple[float, float, float]
+    terminology: str
+    plane: str | None
+    not_here: tuple[Count, ...]
 
 
-def _is_triple(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(map(_is_count, value))
+def types_of(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields, by their names."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind)}
 
 
-def _is_box(value: object) -> bool:
-    """Of BoxFile; a box may begin before the grid does."""
-    if not isinstance(value, dict) or value.keys() != {"file", "start"}:
-        return False
-    start = value["start"]
-    whole = isinstance(start, list) and len(start) == 3 and all(type(one) is int for one in start)
-    return whole and all(abs(one) < 1 << 31 for one in start) and _is_file_name(value["file"])
+def built(kind: Any, value: Any) -> Any:
+    """What a JSON value means as a field of that type. Raises ValueError for an impossible one."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if type(None) in parts:
+        return None if value is None else built(parts[0], value)
+    if origin is Annotated:
+        found = built(parts[0], value)
+        return _required(parts[1](found), found)
+    if origin is tuple:
+        _required(isinstance(value, list), value)
+        kinds = parts[:1] * len(value) if parts[-1] is ... else parts
+        return tuple(built(each, one) for each, one in zip(kinds, value, strict=True))
+    if is_dataclass(kind):
+        types = types_of(kind)
+        _required(isinstance(value, dict) and value.keys() == types.keys(), value)
+        return kind(**{name: built(each, value[name]) for name, each in types.items()})  # type: ignore[operator]
+    if kind is float:  # JSON has integers of any size, and 1e999 is read as infinity
+        return float(_required(type(value) in (int, float) and abs(value) <= sys.float_info.max, value))
+    if kind is int:
+        return _required(type(value) is int and abs(value) < 1 << 31, value)
+    return _required(isinstance(value, origin or kind), value)
 
 
-def _is_drawn(value: object) -> bool:
-    if not isinstance(value, dict) or value.keys() != {field.name for field in fields(Drawn)}:
-        return False
-    color, marks = value["color"], value["not_here"]
-    return (
-        is_id(value["volume"])
-        and _is_box(value["box"])
-        and _is_text(value["name"])
-        and (isinstance(color, list) and len(color) == 3 and all(map(_is_number, color)))
-        and _is_text(value["terminology"])
-        and (value["plane"] is None or _is_text(value["plane"]))
-        and (isinstance(marks, list) and all(map(_is_count, marks)))
-    )
-
-
-def _box(value: Any) -> BoxFile:
-    return BoxFile(value["file"], tuple(value["start"]))
-
-
-def _drawn(value: Any) -> Drawn:
-    tuples = {key: tuple(value[key]) for key in ("color", "not_here")}
-    return Drawn(**{**value, **tuples, "box": _box(value["box"])})
-
-
-def _matrix(value: Any) -> Matrix:
-    return tuple(tuple(float(x) for x in row) for row in value)
-
-
-# A field means the same in every message that has it.
-CHECKS: dict[str, Callable[[object], bool]] = {
-    "version": _is_count,
-    "folder": _is_text,
-    "path": _is_text,
-    "series": _is_text,
-    "array": _is_file_name,
-    "ijk_to_ras": _is_matrix,
-    "name": _is_text,
-    "query": is_id,
-    "volume": is_id,
-    "drawing": _is_drawn,
-    "support": _is_file_name,
-    "model": _is_text,
-    "options": lambda value: isinstance(value, dict),
-    "device": _is_text,
-    "background": _is_box,
-    "pid": _is_count,
-    "torch": _is_text,
-    "shape": _is_triple,
-    "fingerprint": _is_text,
-    "oddities": lambda value: isinstance(value, list) and all(map(_is_text, value)),
-    "done": _is_count,
-    "total": _is_count,
-    "stage": _is_text,
-    "eta_s": _is_number,
-    "mask": _is_box,
-    "confidence": _is_file_name,
-    "confidence_of": lambda value: value in CONFIDENCE,
-    "report": lambda value: isinstance(value, dict),
-    "kind": _is_text,
-    "message": _is_text,
-    "advice": _is_text,
-    "details": _is_text,
-}
-BUILT: dict[str, Callable[[Any], Any]] = {
-    "ijk_to_ras": _matrix,
-    "drawing": _drawn,
-    "background": _box,
-    "mask": _box,
-    "shape": tuple,
-    "oddities": tuple,
-}
+def _required(fits: bool, value: Any) -> Any:
+    if not fits:
+        raise ValueError(value)
+    return value

@@ -28,13 +28,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, TypeVar, get_args
 
 from .. import errors
 from ..parsing import parse_json
 from .failures import ProtocolError, WorkerFailure, error_kinds
-from .fields import BUILT, CHECKS, BoxFile, Drawn, Matrix, is_id
+from .fields import BoxFile, Confidence, Count, Drawn, FileName, Id, Matrix, Triple, built, is_id, types_of
 
 VERSION = 5
 MAX_LINE = 4 << 20  # bytes; the report of a thousand slices needs a twentieth of it
@@ -44,33 +44,40 @@ _EITHER = {"open": (("path", "array"), ("path", "ijk_to_ras")), "segment": (("dr
 """Of these fields one is None and the other is not."""
 
 
+class Message:
+    """What goes over the wire; a request or an event by the name of its class."""
+
+    TYPE: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        cls.TYPE = cls.__name__.lower()
+
+
 @dataclass(frozen=True)
-class Hello:
+class Hello(Message):
     """Opens the session: the client's protocol version and the exchange folder (absolute)."""
 
-    TYPE: ClassVar[str] = "hello"
-    id: str
-    version: int
+    id: Id
+    version: Count
     folder: str
 
 
 @dataclass(frozen=True)
-class Open:
+class Open(Message):
     """Opens a volume: from a `path` (`series` chooses one of a DICOM folder), or from an `array` (.npy,
     (k, j, i) of any real dtype, which the worker removes once it is read) with its 4x4 `ijk_to_ras` in mm and
     its `name`. The others are None."""
 
-    TYPE: ClassVar[str] = "open"
-    id: str
+    id: Id
     path: str | None
     series: str | None
-    array: str | None
+    array: FileName | None
     ijk_to_ras: Matrix | None
     name: str
 
 
 @dataclass(frozen=True)
-class Segment:
+class Segment(Message):
     """Asks for one structure in the open volume `query`.
 
     Either `drawing`, or `support`, a support set (.npz). `model` is a name or a path of a model, None for the
@@ -79,84 +86,76 @@ class Segment:
     `fields.CONFIDENCE`.
     """
 
-    TYPE: ClassVar[str] = "segment"
-    id: str
-    query: str
+    id: Id
+    query: Id
     drawing: Drawn | None
-    support: str | None
+    support: FileName | None
     model: str | None
     options: dict[str, Any]
     device: str
     background: BoxFile | None
-    confidence_of: str
+    confidence_of: Confidence
 
 
 @dataclass(frozen=True)
-class Pack:
+class Pack(Message):
     """Asks for a support set of a drawing."""
 
-    TYPE: ClassVar[str] = "pack"
-    id: str
+    id: Id
     drawing: Drawn
 
 
 @dataclass(frozen=True)
-class Close:
+class Close(Message):
     """Lets go of an open volume; nothing happens when it is not open."""
 
-    TYPE: ClassVar[str] = "close"
-    id: str
-    volume: str
+    id: Id
+    volume: Id
 
 
 @dataclass(frozen=True)
-class Cancel:
+class Cancel(Message):
     """Stops the request with this id; nothing happens when it has ended already."""
 
-    TYPE: ClassVar[str] = "cancel"
-    id: str
+    id: Id
 
 
 @dataclass(frozen=True)
-class Shutdown:
+class Shutdown(Message):
     """Ends the process, and whatever it does."""
 
-    TYPE: ClassVar[str] = "shutdown"
-    id: str
+    id: Id
 
 
 @dataclass(frozen=True)
-class Ready:
+class Ready(Message):
     """Answer to `hello`: torch was imported and works; `device` is what "auto" means there, e.g. "cuda"."""
 
-    TYPE: ClassVar[str] = "ready"
-    id: str
-    version: int
-    pid: int
+    id: Id
+    version: Count
+    pid: Count
     torch: str
     device: str
 
 
 @dataclass(frozen=True)
-class Progress:
+class Progress(Message):
     """`done` of `total` steps of a `stage`; `eta_s` seconds are left, None while unknown."""
 
-    TYPE: ClassVar[str] = "progress"
-    id: str
-    done: int
-    total: int
+    id: Id
+    done: Count
+    total: Count
     stage: str
     eta_s: float | None
 
 
 @dataclass(frozen=True)
-class Opened:
+class Opened(Message):
     """Answer to `open`: (k, j, i) and matrix of the volume's own grid, its fingerprint (see `volume_id`), and
     sentences that say what is odd about its file."""
 
-    TYPE: ClassVar[str] = "opened"
-    id: str
-    shape: tuple[int, int, int]
+    id: Id
+    shape: Triple
     ijk_to_ras: Matrix
     name: str
     fingerprint: str
@@ -164,31 +163,28 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Packed:
+class Packed(Message):
     """Answer to `pack`: the name of a support set (.npz)."""
 
-    TYPE: ClassVar[str] = "packed"
-    id: str
-    support: str
+    id: Id
+    support: FileName
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Message):
     """Answer to `segment`: the mask, the name of a file (.npy, float32) as `confidence` was asked for, and
     the report as JSON."""
 
-    TYPE: ClassVar[str] = "result"
-    id: str
+    id: Id
     mask: BoxFile
-    confidence: str | None
+    confidence: FileName | None
     report: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Error:
+class Error(Message):
     """Why a request failed; `id` is None when the line did not say whose it was."""
 
-    TYPE: ClassVar[str] = "error"
     id: str | None
     kind: str
     message: str
@@ -198,12 +194,8 @@ class Error:
 
 Request = Hello | Open | Segment | Pack | Close | Cancel | Shutdown
 Event = Ready | Opened | Packed | Progress | Result | Error
-REQUESTS: dict[str, type[Request]] = {
-    kind.TYPE: kind for kind in (Hello, Open, Segment, Pack, Close, Cancel, Shutdown)
-}
-EVENTS: dict[str, type[Event]] = {
-    kind.TYPE: kind for kind in (Ready, Opened, Packed, Progress, Result, Error)
-}
+REQUESTS: dict[str, type[Request]] = {kind.TYPE: kind for kind in get_args(Request)}
+EVENTS: dict[str, type[Event]] = {kind.TYPE: kind for kind in get_args(Event)}
 
 
 def encode(message: Request | Event) -> bytes:
@@ -241,8 +233,7 @@ class LineBuffer:
 
 def error_event(request_id: str | None, error: errors.QNetSegmentError) -> Error:
     """The event that tells of `error`."""
-    details = getattr(error, "details", "")
-    return Error(request_id, error.kind, error.message, error.advice, details)
+    return Error(request_id, error.kind, error.message, error.advice, error.details)
 
 
 def exception_of(event: Error) -> errors.QNetSegmentError:
@@ -250,9 +241,7 @@ def exception_of(event: Error) -> errors.QNetSegmentError:
     kind = error_kinds().get(event.kind, WorkerFailure)
     if kind is ProtocolError:
         return ProtocolError(event.message, event.id)
-    if issubclass(kind, WorkerFailure):
-        return kind(event.message, event.advice, event.details)
-    return kind(event.message, event.advice)
+    return kind(event.message, event.advice, event.details)
 
 
 def require_version(version: int, whose: str) -> None:
@@ -272,27 +261,24 @@ def _decode(line: bytes, family: str, kinds: Mapping[str, type[_Message]]) -> _M
     kind = kinds.get(name) if isinstance(name, str) else None
     if kind is None:
         raise ProtocolError(f"A message has no known {family}: {_shown(name)}.", request_id)
-    expected = {field.name for field in fields(kind)} - {"id"}
-    if expected != content.keys():
-        odd = ", ".join(sorted(expected ^ content.keys()))
+    types = types_of(kind)
+    if odd := types.keys() - {"id"} ^ content.keys():
+        odd_ones = _shown(", ".join(sorted(odd)))
         raise ProtocolError(
-            f'The {family} "{name}" has missing or superfluous fields: {_shown(odd)}.', request_id
+            f'The {family} "{name}" has missing or superfluous fields: {odd_ones}.', request_id
         )
     if request_id is None and not (kind is Error and found is None):
         raise ProtocolError(f'The {family} "{name}" has an impossible "id": {_shown(found)}.')
-    nullable = {field.name for field in fields(kind) if "None" in str(field.type)}
+    values = {}
     for key, value in content.items():
-        if key not in nullable if value is None else not CHECKS[key](value):
-            raise ProtocolError(
-                f'The {family} "{name}" has an impossible "{key}": {_shown(value)}.', request_id
-            )
+        try:
+            values[key] = built(types[key], value)
+        except ValueError as error:
+            problem = f'has an impossible "{key}": {_shown(value)}'
+            raise ProtocolError(f'The {family} "{name}" {problem}.', request_id) from error
     for one, other in _EITHER.get(kind.TYPE, ()):
         if (content[one] is None) == (content[other] is None):
             raise ProtocolError(f'The {family} "{name}" needs either "{one}" or "{other}".', request_id)
-    values = {
-        key: value if value is None else BUILT.get(key, lambda same: same)(value)
-        for key, value in content.items()
-    }
     return kind(id=request_id, **values)  # type: ignore[arg-type]
 
 

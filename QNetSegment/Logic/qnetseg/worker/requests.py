@@ -33,6 +33,11 @@ def open_volume(folder: Path, request_id: str, source: Source) -> protocol.Open:
     return protocol.Open(request_id, None, None, file, matrix, source.name)
 
 
+def pack(folder: Path, request_id: str, drawing: Drawing, volume: str) -> protocol.Pack:
+    """Asks for a drawing with its image. Raises OutputError."""
+    return protocol.Pack(request_id, drawn_on(folder, request_id, drawing, volume))
+
+
 def drawn_on(folder: Path, request_id: str, drawing: Drawing, volume: str) -> Drawn:
     """A drawing on an open volume, its voxels written into `folder`. Raises OutputError."""
     red, green, blue = map(float, drawing.color)
@@ -136,11 +141,26 @@ def read_found(folder: Path, request: protocol.Segment, answer: protocol.Event) 
     return Found(mask, confidence, report)
 
 
-def read_support(folder: Path, answer: protocol.Event) -> SupportSet:
+def read_opened(_folder: Path, _request: Any, answer: protocol.Event) -> protocol.Opened:
+    """What the worker says of a volume. Raises as `answered`."""
+    opened: protocol.Opened = answered(answer, protocol.Opened)
+    return opened
+
+
+def read_support(folder: Path, _request: Any, answer: protocol.Event) -> SupportSet:
     """The drawing with its image that an answer names. Raises as `read_found`, and InputError."""
     from ..volume import SupportSet
 
     return SupportSet.load(folder / answered(answer, protocol.Packed).support)
+
+
+def greeting(answer: protocol.Event, hello_id: str) -> protocol.Ready:
+    """The answer to `hello`. Raises as `answered`, also for another version."""
+    ready: protocol.Ready = answered(answer, protocol.Ready)
+    if ready.id != hello_id:
+        raise ProtocolError("The worker answered another hello.", ready.id)
+    protocol.require_version(ready.version, "worker")
+    return ready
 
 
 def answered(answer: protocol.Event, kind: type[Any]) -> Any:

@@ -25,7 +25,7 @@ from ..segment import Job
 from . import protocol
 from .backend import Backend, Task, auto_device, check_engine, read_task
 from .exchange import remove_folder, remove_when_ended, sweep_folders, write_all
-from .failures import ProtocolError, internal_error
+from .failures import ProtocolError, typed
 from .held import Held
 from .requests import read_drawing, write_result
 
@@ -57,28 +57,13 @@ def claim_streams() -> tuple[BinaryIO, BinaryIO]:
     return stdin, stdout
 
 
-def serve(
-    stdin: BinaryIO,
-    stdout: BinaryIO,
-    segment: SegmentFunction,
-    check: Callable[[], str] = check_engine,
-) -> None:
-    """Answer requests until `shutdown` or the end of `stdin`; then the exchange folder is removed.
-
-    A segmentation that still runs then is cancelled; when it does not stop within END_GRACE, the
-    whole process exits. `segment(task, job)` finds a structure; `check()` returns torch's version, or
-    raises an error that `hello` is answered with.
-    """
-    _Server(stdin, stdout, segment, check).run()
-
-
 def main(segment: SegmentFunction | None = None, check: Callable[[], str] = check_engine) -> NoReturn:
     """Run the worker on this process's stdin and stdout, with the real engine unless tests have another."""
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the client to handle
     stdin, stdout = claim_streams()
     sweep_folders()
-    serve(stdin, stdout, segment or Backend(), check)
+    Server(stdin, stdout, segment or Backend(), check).run()
     sys.stderr.flush()
     os._exit(0)  # there is nothing to save, and taking CUDA down can take seconds
 
@@ -101,9 +86,20 @@ class Eta:
         return round((now - start) / (done - first) * (total - done), 1) if done > first else None
 
 
-class _Server:
+class Server:
+    """Answers requests until `shutdown` or the end of `stdin`; then the exchange folder is removed.
+
+    A segmentation that still runs then is cancelled; when it does not stop within END_GRACE, the
+    whole process exits. `segment(task, job)` finds a structure; `check()` returns torch's version, or
+    raises an error that `hello` is answered with.
+    """
+
     def __init__(
-        self, stdin: BinaryIO, stdout: BinaryIO, segment: SegmentFunction, check: Callable[[], str]
+        self,
+        stdin: BinaryIO,
+        stdout: BinaryIO,
+        segment: SegmentFunction,
+        check: Callable[[], str] = check_engine,
     ) -> None:
         self._stdin = stdin
         self._stdout = stdout
@@ -119,6 +115,7 @@ class _Server:
         self._ended = threading.Event()
 
     def run(self) -> None:
+        """The main thread's loop."""
         remove_when_ended(lambda: self._folder)
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
         while (request := self._requests.get()) is not None:
@@ -179,14 +176,11 @@ class _Server:
 
     def _answer(self, request: protocol.Hello | Work) -> protocol.Event:
         try:
-            if isinstance(request, protocol.Hello):
-                return self._hello(request)
-            return self._work(request)
-        except QNetSegmentError as error:
-            return protocol.error_event(request.id, error)
+            return self._hello(request) if isinstance(request, protocol.Hello) else self._work(request)
         except BaseException as error:  # even a library's sys.exit() is an answer, not our end
-            traceback.print_exc()
-            return protocol.error_event(request.id, internal_error(error))
+            if not isinstance(error, QNetSegmentError):
+                traceback.print_exc()
+            return protocol.error_event(request.id, typed(error))
         finally:
             self._cancels.pop(request.id, None)
 

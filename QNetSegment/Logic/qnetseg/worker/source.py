@@ -16,21 +16,15 @@ if TYPE_CHECKING:
 class Source:
     """A volume that a worker can open: a file or a DICOM folder, or voxels of this process.
 
-    Attributes:
-        key: sources of one key are one volume, which is opened once.
-        name: what the user calls it; empty where the file says it.
-        path: absolute, or None.
-        array: (k, j, i) of any real dtype, perhaps a view of memory that belongs to another program; or None.
-        ijk_to_ras: (4, 4), of the array.
-        series: one of the folder's, by description, number or UID; None where there is but one.
+    array: (k, j, i) of any real dtype, perhaps a view of memory that belongs to another program.
     """
 
-    key: tuple[Any, ...]
-    name: str = ""
-    path: str | None = None
+    key: tuple[Any, ...]  # sources of one key are one volume, which is opened once
+    name: str = ""  # what the user calls it; empty where the file says it
+    path: str | None = None  # absolute
     array: np.ndarray | None = None
-    ijk_to_ras: np.ndarray | None = None
-    series: str | None = None
+    ijk_to_ras: np.ndarray | None = None  # (4, 4), of the array
+    series: str | None = None  # one of the folder's, by description, number or UID; None for the only one
 
     @property
     def grid(self) -> Volume:

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
-from ..comparison import difference
-from ..summary import patient_table
+from ..comparison import Difference, difference
+from ..summary import Row, patient_table
+from .rows import MethodRow
 
-Row = dict[str, Any]
-Value = Callable[[Row], float | None]
+Own = TypeVar("Own", bound=MethodRow)
+Item = TypeVar("Item")
 
 
-def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
+def by_method(rows: Iterable[Own]) -> dict[str, list[Own]]:
     """The rows of each method, in the order in which the methods occur."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[Own]] = {}
     for row in rows:
         found.setdefault(row["method"], []).append(row)
     return found
 
 
-def paired(rows: Sequence[Row], other: Sequence[Row], structures: Sequence[str]) -> dict[str, Any]:
+def paired(rows: Sequence[Row], other: Sequence[Row], structures: Sequence[str]) -> Difference:
     """Difference in points of Dice, first minus other, on the patients and structures that both have.
 
-    An entry of `comparison.difference`, with a patient's drawings averaged; empty where nothing is shared.
+    A patient's drawings are averaged; empty where nothing is shared.
     """
     patients = list(dict.fromkeys(row["query"] for row in rows))
     first, second = (patient_table(side, structures, "dice", patients) for side in (rows, other))
@@ -39,13 +40,13 @@ def worst_tenth(rows: Iterable[Row]) -> float:
     return float(dice[: max(1, round(len(dice) / 10))].mean())
 
 
-def average(rows: Iterable[Row], value: Value) -> float | None:
+def average(rows: Iterable[Item], value: Callable[[Item], float | None]) -> float | None:
     """Mean of a figure over all rows that have it."""
     known = [number for row in rows if (number := value(row)) is not None]
     return float(np.mean(known)) if known else None
 
 
-def median(rows: Iterable[Row], value: Value) -> float | None:
+def median(rows: Iterable[Item], value: Callable[[Item], float | None]) -> float | None:
     """Median of a figure over all rows that have it."""
     known = [number for row in rows if (number := value(row)) is not None]
     return float(np.median(known)) if known else None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from qnetseg.errors import InputError, why
 from qnetseg.parsing import parse_json, read_text
 
+from .rows import R1Row
 from .runner import WholeVolumeRun
 
 SAME = ("protocol", "dataset", "labels", "fold", "scheme", "cases", "partly_labelled", "plane", "seeds")
 """Settings in which both runs must agree."""
 
 
-def rows_beside(path: Path, run: WholeVolumeRun) -> tuple[dict[str, str], list[dict[str, Any]]]:
+def rows_beside(path: Path, run: WholeVolumeRun) -> tuple[dict[str, str], list[R1Row]]:
     """Rows of all methods of a result file that the run does not score itself, for its choices of slices.
 
     Returns:
@@ -26,7 +26,8 @@ def rows_beside(path: Path, run: WholeVolumeRun) -> tuple[dict[str, str], list[d
     """
     try:
         content = parse_json(read_text(path))
-        rows = [(row["method"], row["choice"], row) for row in content["rows"]]
+        rows: list[R1Row] = content["rows"]
+        scored = [(row["method"], row["choice"], row) for row in rows]
         described = {key: content[key] for key in SAME}
         origin = {"file": path.name, "revision": str(content["revision"])}
     except OSError as error:
@@ -42,7 +43,7 @@ def rows_beside(path: Path, run: WholeVolumeRun) -> tuple[dict[str, str], list[d
             f"{path.name} was made with another {other[0]}: {described[other[0]]}, not {own[other[0]]}.",
             "Score both with the same settings.",
         )
-    chosen = [row for method, choice, row in rows if method not in run.methods and choice in own["choices"]]
+    chosen = [row for method, choice, row in scored if method not in run.methods and choice in own["choices"]]
     if not chosen:
         raise InputError(f"{path.name} adds no method to this run.", "Leave out --beside.")
     return origin, chosen

@@ -19,11 +19,11 @@ from qnetseg.volume import (
     on_grid_of,
     read_labelmap,
     read_volume,
+    volumes_in,
 )
 
 from ...data import CATALOGUE, data_root, dataset
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 THICK = 1.2  # times the other spacings, from which an axis is the one that the slices were taken along
 
 SUNNYBROOK = "sunnybrook"
@@ -240,16 +240,11 @@ def folder_files(folder: Path) -> dict[str, tuple[Path, Path]]:
             f"Known are {', '.join([*CATALOGUE, SUNNYBROOK, *OPEN_SETS])}; or name a folder with X.nii.gz and"
             " X_seg.nii.gz.",
         )
-    files = {}
-    for image in sorted(folder.iterdir()):
-        ending = next((end for end in ENDINGS if image.name.endswith(end)), None)
-        if ending is None:
-            continue
-        stem = image.name[: -len(ending)]
-        partners = [folder / f"{stem}_seg{other}" for other in (ending, *ENDINGS)]
-        partner = next((path for path in partners if path.is_file()), None)
-        if partner is not None:
-            files[stem] = (image, partner)
+    files = {
+        volume.stem.name: (volume.path, volume.labels)
+        for volume in volumes_in(folder)
+        if volume.labels is not None
+    }
     if not files:
         raise DatasetError(
             f"The folder '{folder}' holds no labelled study.",

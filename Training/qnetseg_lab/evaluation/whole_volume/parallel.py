@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from qnetseg.errors import Cancelled, InputError, WorkerError
 
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from ..results import RowLog
 
 Unit = dict[str, str]  # names of one piece of work, as rows name it: {"query": ...}
-Work = Callable[[Unit], dict[str, Any]]
+T = TypeVar("T")  # JSON-able
+Work = Callable[[Unit], T]
 Report = Callable[[str], None]
 
 
 def work_through(
-    units: Sequence[Unit], work: Work, log: RowLog, jobs: int = 1, report: Report = lambda line: None
-) -> list[dict[str, Any]]:
+    units: Sequence[Unit], work: Work[T], log: RowLog[T], jobs: int = 1, report: Report = lambda line: None
+) -> list[T]:
     """Do the work of every unit that is not done yet, each result kept as soon as it is there.
 
     Args:
@@ -63,7 +64,7 @@ def work_through(
     return [kept for unit in units if (kept := log.get(unit)) is not None]
 
 
-def _results(left: Sequence[Unit], work: Work, jobs: int) -> Iterator[tuple[Unit, dict[str, Any]]]:
+def _results(left: Sequence[Unit], work: Work[T], jobs: int) -> Iterator[tuple[Unit, T]]:
     if jobs == 1:
         for unit in left:
             yield unit, work(unit)
@@ -72,7 +73,7 @@ def _results(left: Sequence[Unit], work: Work, jobs: int) -> Iterator[tuple[Unit
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, context, initializer=_use_threads, initargs=(threads,))
     try:
-        waiting: dict[Future[dict[str, Any]], Unit] = {pool.submit(work, unit): unit for unit in left}
+        waiting: dict[Future[T], Unit] = {pool.submit(work, unit): unit for unit in left}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
     finally:

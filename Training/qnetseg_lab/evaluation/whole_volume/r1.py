@@ -12,6 +12,7 @@ import numpy as np
 
 from qnetseg.errors import DatasetError, InputError
 
+from ..comparison import Difference
 from ..summary import summarise
 from .aggregate import average, by_method, median, paired, worst_tenth
 from .beside import rows_beside
@@ -21,9 +22,12 @@ from .kinds import kind_of
 from .methods import METHODS, draw
 from .parallel import Report, Unit
 from .reliability import reliability, summarise_reliability
-from .runner import WholeVolumeRun, answer, execute, prepared, score_structures
+from .rows import R1Figures, R1Row
+from .runner import Findings, WholeVolumeRun, answer, execute, prepared, score_structures
 from .scoring import score
 from .worst_cases import Redone
+
+Drawing = tuple[str, int | None, int]  # choice, seed, slice
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ class R1(WholeVolumeRun):
         if self.seeds < 1:
             raise InputError("The number of random slices must be at least 1.")
 
-    def drawn_slices(self, truth: np.ndarray, occupied: np.ndarray, *names: str) -> Iterator[Any]:
-        """(choice, seed, slice) of every drawing."""
+    def drawn_slices(self, truth: np.ndarray, occupied: np.ndarray, *names: str) -> Iterator[Drawing]:
+        """Every drawing."""
         if LARGEST in self.choices:
             yield LARGEST, None, largest(truth)
         for seed in range(self.seeds if RANDOM in self.choices else 0):
@@ -67,17 +71,17 @@ def run(
     beside: a result file of R1 whose other methods stand in the tables, too. Raises InputError where it does
     not fit.
     """
-    origin, rows = ({}, []) if beside is None else rows_beside(beside, run)
+    origin, rows = rows_beside(beside, run) if beside is not None else ({}, [])
     run = prepared(run)
     units: list[Unit] = [{"query": name} for name in run.collection().files]
 
-    def summarise(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
+    def summarise(rows: list[R1Row], structures: list[str]) -> dict[str, Any]:
         return {**figures(rows, structures), "beside": origin}
 
     return execute(run, units, partial(score_study, run), summarise, output, jobs, report, rows)
 
 
-def again(run: R1, row: dict[str, Any]) -> Redone:
+def again(run: R1, row: R1Row) -> Redone:
     """A row's result, made again."""
     study = run.collection().load(row["query"])
     truth = study.mask(run.collection().structures[row["structure"]])
@@ -86,13 +90,14 @@ def again(run: R1, row: dict[str, Any]) -> Redone:
     return Redone(row, task, study, truth, answer(run, row["method"], task)[0].mask)
 
 
-def score_study(run: R1, unit: Unit) -> dict[str, Any]:
+def score_study(run: R1, unit: Unit) -> Findings[R1Row]:
     """All structures, drawings and methods of one study."""
     return score_structures(run, unit, partial(_score_structure, run))
 
 
-def _score_structure(run: R1, study: Study, structure: str, truth: np.ndarray) -> list[dict[str, Any]]:
-    rows, occupied = [], occupied_slices(study, truth)
+def _score_structure(run: R1, study: Study, structure: str, truth: np.ndarray) -> list[R1Row]:
+    rows: list[R1Row] = []
+    occupied = occupied_slices(study, truth)
     usual, kind = run.usual_length(structure, study.name), kind_of(truth, study.spacing)
     for choice, seed, index in run.drawn_slices(truth, occupied, study.name, structure):
         for name in run.methods:
@@ -127,11 +132,11 @@ def _score_structure(run: R1, study: Study, structure: str, truth: np.ndarray) -
     return rows
 
 
-def figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
+def figures(rows: list[R1Row], structures: list[str]) -> dict[str, Any]:
     """summary: choice -> method -> figures by structure and further means; paired: choice -> other ->
     difference of the first method to it."""
-    summary: dict[str, Any] = {}
-    compared: dict[str, Any] = {}
+    summary: dict[str, dict[str, R1Figures]] = {}
+    compared: dict[str, dict[str, Difference]] = {}
     for choice in dict.fromkeys(row["choice"] for row in rows):
         of = by_method(row for row in rows if row["choice"] == choice)
         summary[choice] = {name: _figures(own, structures) for name, own in of.items()}
@@ -140,18 +145,16 @@ def figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]
     return {"summary": summary, "paired": compared}
 
 
-def _figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
-    """Measures as `summary.summarise` gives them; ends in slices and mm and false volume as medians over
-    rows, volume error in per cent of either sign and seconds as means over rows."""
-    ends = [{"mm": abs(mm), "slices": abs(count)} for row in rows for mm, count in _ends(row)]
+def _figures(rows: list[R1Row], structures: list[str]) -> R1Figures:
+    ends = [end for row in rows for end in _ends(row)]
     return {
         "structures": summarise(rows, structures),
         "kinds": by_kind(rows),
         "volume_error": average(
             rows, lambda row: None if row["volume_error"] is None else abs(row["volume_error"])
         ),
-        "end_error_slices": median(ends, lambda end: end["slices"]),
-        "end_error_mm": median(ends, lambda end: end["mm"]),
+        "end_error_slices": median(ends, lambda end: abs(end[1])),
+        "end_error_mm": median(ends, lambda end: abs(end[0])),
         "false_ml": median(rows, lambda row: row["false_ml"]),
         "seconds": average(rows, lambda row: row["seconds"]),
         "reliability": summarise_reliability(rows),
@@ -159,7 +162,7 @@ def _figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any
     }
 
 
-def by_kind(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def by_kind(rows: list[R1Row]) -> dict[str, dict[str, float]]:
     """kind -> how many rows, mean Dice and that of the worst tenth, per cent."""
     found = {}
     for kind in sorted({row["kind"] for row in rows}):
@@ -169,7 +172,5 @@ def by_kind(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _ends(row: dict[str, Any]) -> list[tuple[float, int]]:
-    if row["end_error_mm"] is None:
-        return []
-    return list(zip(row["end_error_mm"], row["end_error_slices"], strict=True))
+def _ends(row: R1Row) -> list[tuple[float, int]]:
+    return list(zip(row["end_error_mm"] or [], row["end_error_slices"] or [], strict=True))

@@ -10,20 +10,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from qnetseg.errors import InputError
 
+from ..comparison import Difference
 from ..metrics import dice
-from ..summary import summarise
+from ..summary import Row, Summary, summarise
 from .aggregate import by_method, paired
 from .collections import Study
 from .drawn_slices import largest, occupied_slices
 from .methods import Answer, draw
 from .parallel import Report, Unit
-from .runner import WholeVolumeRun, answer, execute, prepared, score_structures
+from .rows import Flag, Headlines, R2Row
+from .runner import Findings, WholeVolumeRun, answer, execute, prepared, score_structures
 from .scoring import WORST_FEW, score, slice_dice
 
 WORST, FLAG = "worst", "flag"
@@ -61,25 +63,26 @@ def run(run: R2, output: Path | None = None, jobs: int = 1, report: Report = pri
     return execute(run, units, partial(score_study, run), summary, output, jobs, report)
 
 
-def score_study(run: R2, unit: Unit) -> dict[str, Any]:
+def score_study(run: R2, unit: Unit) -> Findings[R2Row]:
     """All structures, picks, rounds and methods of one study."""
 
-    def rows(study: Study, structure: str, truth: np.ndarray) -> Iterator[dict[str, Any]]:
+    def rows(study: Study, structure: str, truth: np.ndarray) -> Iterator[R2Row]:
         for pick in run.picks:
             yield from _correct(run, study, structure, truth, pick)
 
     return score_structures(run, unit, rows)
 
 
-def _correct(run: R2, study: Study, structure: str, truth: np.ndarray, pick: str) -> list[dict[str, Any]]:
+def _correct(run: R2, study: Study, structure: str, truth: np.ndarray, pick: str) -> list[R2Row]:
     """All rounds of one simulated user. It ends early when no slice with the structure is left to score."""
     occupied = occupied_slices(study, truth)
-    rows, drawn = [], [largest(truth)]
+    rows: list[R2Row] = []
+    drawn = [largest(truth)]
     while len(drawn) <= run.rounds and set(occupied) - set(drawn):
         task = draw(study, truth, structure, sorted(drawn))
-        flagged: dict[str, Any] = {}
         following = None
         for name in run.methods:
+            flagged: Flag = {}
             found, seconds = answer(run, name, task)
             if name == run.methods[0]:
                 following, flagged = _next_slice(found, truth, study.labelled, drawn, pick)
@@ -94,7 +97,7 @@ def _correct(run: R2, study: Study, structure: str, truth: np.ndarray, pick: str
                     **score(found.mask, truth, study.spacing, drawn, study.labelled),
                     "dice_with_drawn": dice(found.mask[study.labelled], truth[study.labelled]),
                     "seconds": seconds,
-                    **(flagged if name == run.methods[0] else {}),
+                    **flagged,
                 }
             )
         if following is None:
@@ -105,7 +108,7 @@ def _correct(run: R2, study: Study, structure: str, truth: np.ndarray, pick: str
 
 def _next_slice(
     found: Answer, truth: np.ndarray, labelled: np.ndarray, drawn: list[int], pick: str
-) -> tuple[int | None, dict[str, Any]]:
+) -> tuple[int | None, Flag]:
     """The slice to draw next, and whether the flag points at one of the worst few.
 
     A flag on a slice that is as bad as the third worst counts. Where every slice is perfect there is nothing
@@ -129,61 +132,65 @@ def _next_slice(
     return flag if pick == FLAG else worst, {"flag": flag, "flag_hit": hit}
 
 
-def figures(rows: list[dict[str, Any]], structures: list[str], rounds: int) -> dict[str, Any]:
+def figures(rows: list[R2Row], structures: list[str], rounds: int) -> dict[str, Any]:
     """curves: pick -> method -> measures by structure (see `summary.summarise`) for 1, 2, ... drawn slices,
     of all cases: one that has ended keeps its last value; "dice" of the slices that nobody drew,
     "dice_with_drawn" of all; headlines: pick -> method -> what the curve comes to; paired: pick -> other ->
     round -> difference of the first method to it."""
-    found: dict[str, Any] = {"curves": {}, "headlines": {}, "paired": {}}
+    curves: dict[str, dict[str, dict[str, list[Summary]]]] = {}
+    headlines: dict[str, dict[str, Headlines]] = {}
+    compared: dict[str, dict[str, list[Difference]]] = {}
     for pick in dict.fromkeys(row["pick"] for row in rows):
-        of = {
-            name: _carried_on(own, rounds)
-            for name, own in by_method(row for row in rows if row["pick"] == pick).items()
-        }
-        found["curves"][pick] = {
+        picked = by_method(row for row in rows if row["pick"] == pick)
+        of = {name: _carried_on(own, rounds) for name, own in picked.items()}
+        curves[pick] = {
             name: {
                 "dice": [summarise(drawn, structures) for drawn in own.values()],
                 "dice_with_drawn": [summarise(_with_drawn(drawn), structures) for drawn in own.values()],
             }
             for name, own in of.items()
         }
-        found["headlines"][pick] = {name: _headlines(own, rounds) for name, own in of.items()}
+        headlines[pick] = {name: _headlines(own) for name, own in of.items()}
         first, *others = of
-        found["paired"][pick] = {
+        compared[pick] = {
             name: [paired(of[first][n], of[name][n], structures) for n in of[name]] for name in others
         }
-    return found
+    return {"curves": curves, "headlines": headlines, "paired": compared}
 
 
-def _with_drawn(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_drawn(rows: list[R2Row]) -> list[Row]:
     """Rows with the Dice of all slices, and without measures of the slices that nobody drew."""
     return [
         {"query": row["query"], "structure": row["structure"], "dice": row["dice_with_drawn"]} for row in rows
     ]
 
 
-def _carried_on(rows: list[dict[str, Any]], rounds: int) -> dict[int, list[dict[str, Any]]]:
+def _carried_on(rows: list[R2Row], rounds: int) -> dict[int, list[R2Row]]:
     """round -> a row for every case."""
-    cases: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    cases: dict[tuple[str, str], dict[int, R2Row]] = {}
     for row in rows:
         cases.setdefault((row["query"], row["structure"]), {})[row["round"]] = row
     return {n: [case[min(n, max(case))] for case in cases.values()] for n in range(1, rounds + 1)}
 
 
-def _headlines(own: dict[int, list[dict[str, Any]]], rounds: int) -> dict[str, Any]:
-    """Median number of drawn slices until the goal (None: more than there were rounds), share of cases that
-    reach it, and how often the flag was right."""
-    asked = [row for n in own for row in own[n] if row["round"] == n and row.get("flag_hit") is not None]
-    headlines: dict[str, Any] = {
-        "flag_hit": 100 * float(np.mean([row["flag_hit"] for row in asked])) if asked else None,
-        "flags": len(asked),
+def _headlines(own: dict[int, list[R2Row]]) -> Headlines:
+    asked = [row.get("flag_hit") for n in own for row in own[n] if row["round"] == n]
+    hits = [hit for hit in asked if hit is not None]
+    needed, reached = _goal(own, "dice")
+    needed_with, reached_with = _goal(own, "dice_with_drawn")
+    return {
+        "flag_hit": 100 * float(np.mean(hits)) if hits else None,
+        "flags": len(hits),
+        "slices_for_goal": needed,
+        "reached": reached,
+        "slices_for_goal_with_drawn": needed_with,
+        "reached_with_drawn": reached_with,
     }
-    for key, suffix in (("dice", ""), ("dice_with_drawn", "_with_drawn")):
-        needed = []
-        for curve in zip(*(own[n] for n in range(1, rounds + 1)), strict=True):
-            reached = [n for n, row in enumerate(curve, 1) if row[key] >= GOAL]
-            needed.append(reached[0] if reached else np.inf)
-        middle = float(np.median(needed))
-        headlines[f"slices_for_goal{suffix}"] = middle if np.isfinite(middle) else None
-        headlines[f"reached{suffix}"] = 100 * float(np.mean(np.isfinite(needed)))
-    return headlines
+
+
+def _goal(own: dict[int, list[R2Row]], key: Literal["dice", "dice_with_drawn"]) -> tuple[float | None, float]:
+    """Median number of drawn slices until the goal, and the share in per cent of cases that reach it."""
+    curves = zip(*own.values(), strict=True)
+    needed = [next((n for n, row in enumerate(curve, 1) if row[key] >= GOAL), np.inf) for curve in curves]
+    middle = float(np.median(needed))
+    return middle if np.isfinite(middle) else None, 100 * float(np.mean(np.isfinite(needed)))

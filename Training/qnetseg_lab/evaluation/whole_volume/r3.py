@@ -18,6 +18,7 @@ from .drawn_slices import largest, pairs
 from .methods import METHODS, Answer, Task, draw
 from .methods.transfer import transferred
 from .parallel import Report, Unit
+from .rows import AbsentFigures, R3Figures, R3Row, Score
 from .runner import Findings, WholeVolumeRun, answer, execute, loaded_study, prepared
 from .scoring import score
 from .worst_cases import Redone
@@ -82,13 +83,14 @@ def run(run: R3, output: Path | None = None, jobs: int = 1, report: Report = pri
     return execute(run, units, partial(score_pair, run), summary, output, jobs, report)
 
 
-def score_pair(run: R3, unit: Unit) -> dict[str, Any]:
+def score_pair(run: R3, unit: Unit) -> Findings[R3Row]:
     """All structures and methods of one (support, query)."""
-    found, supports, queries = Findings(), run.supports(), run.collection()
+    found: Findings[R3Row] = Findings()
+    supports, queries = run.supports(), run.collection()
     support = loaded_study(supports, unit["support"], found)
     query = loaded_study(queries, unit["query"], found) if support is not None else None
     if support is None or query is None:
-        return found.to_dict()
+        return found
     for structure, label in queries.structures.items():
         if structure not in supports.structures:
             continue
@@ -100,7 +102,7 @@ def score_pair(run: R3, unit: Unit) -> dict[str, Any]:
             found.rows += _score_structure(run, structure, (support, source), asked, asked.mask(label))
         except QNetSegmentError as error:
             found.skipped.append(f"{query.name}, {structure}: {error}")
-    return found.to_dict()
+    return found
 
 
 def without(query: Study, truth: np.ndarray) -> Study:
@@ -120,8 +122,8 @@ def without(query: Study, truth: np.ndarray) -> Study:
 
 def _score_structure(
     run: R3, structure: str, support: tuple[Study, np.ndarray], query: Study, truth: np.ndarray
-) -> list[dict[str, Any]]:
-    rows = []
+) -> list[R3Row]:
+    rows: list[R3Row] = []
     for name in run.methods:
         found, seconds = _answered(run, structure, support, query, truth, name)
         rows.append(
@@ -155,7 +157,7 @@ def _drawing(structure: str, study: Study, source: np.ndarray) -> Task:
     return draw(study, source, structure, [largest(source)])
 
 
-def again(run: R3, row: dict[str, Any]) -> Redone:
+def again(run: R3, row: R3Row) -> Redone:
     """A row's result, made again."""
     supports, queries, structure = run.supports(), run.collection(), row["structure"]
     support, query = supports.load(row["support"]), queries.load(row["query"])
@@ -168,19 +170,17 @@ def again(run: R3, row: dict[str, Any]) -> Redone:
     return Redone(row, _drawing(structure, support, source), query, truth, found.mask)
 
 
-def _measured(mask: np.ndarray, truth: np.ndarray, query: Study, absent: bool) -> dict[str, Any]:
+def _measured(mask: np.ndarray, truth: np.ndarray, query: Study, absent: bool) -> Score:
     if absent:
         voxel_ml = float(np.prod(query.spacing)) / 1000
         return {"slices": len(mask), "false_ml": int(mask.sum()) * voxel_ml}
     return score(mask, truth, query.spacing, (), query.labelled)
 
 
-def figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
-    """summary: method -> measures by structure (`summary.summarise`; a patient's supports averaged), and over
-    all pairs: median, worst tenth, spread over supports, the share in per cent of results that the method
-    doubts itself and the mean Dice of those; paired: other -> difference of the first to it."""
+def figures(rows: list[R3Row], structures: list[str]) -> dict[str, Any]:
+    """summary: method -> `R3Figures`; paired: other -> difference of the first to it."""
     of = by_method(rows)
-    summary = {}
+    summary: dict[str, R3Figures] = {}
     for name, own in of.items():
         dice = [100 * row["dice"] for row in own]
         summary[name] = {
@@ -199,7 +199,7 @@ def figures(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]
     return {"summary": summary, "paired": {name: paired(of[first], of[name], structures) for name in others}}
 
 
-def _spread(rows: list[dict[str, Any]]) -> float | None:
+def _spread(rows: list[R3Row]) -> float | None:
     """Mean standard deviation in points of Dice over the supports of one patient's structure."""
     cases: dict[tuple[str, str], list[float]] = {}
     for row in rows:
@@ -208,10 +208,9 @@ def _spread(rows: list[dict[str, Any]]) -> float | None:
     return float(np.mean(several)) if several else None
 
 
-def figures_absent(rows: list[dict[str, Any]], structures: list[str]) -> dict[str, Any]:
-    """summary: method -> false volume in ml: median, mean, and median by structure; share of queries in per
-    cent that are left empty, and that are so or doubted by the method itself."""
-    summary = {}
+def figures_absent(rows: list[R3Row], structures: list[str]) -> dict[str, Any]:
+    """summary: method -> `AbsentFigures`."""
+    summary: dict[str, AbsentFigures] = {}
     for name, own in by_method(rows).items():
         by_structure = {
             structure: median((row for row in own if row["structure"] == structure), _false_ml)
@@ -229,6 +228,5 @@ def figures_absent(rows: list[dict[str, Any]], structures: list[str]) -> dict[st
     return {"summary": summary}
 
 
-def _false_ml(row: dict[str, Any]) -> float | None:
-    value: float | None = row["false_ml"]
-    return value
+def _false_ml(row: R3Row) -> float | None:
+    return row["false_ml"]

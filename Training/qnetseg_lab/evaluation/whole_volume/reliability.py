@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from .rows import R1Row, Reliability, ReliabilityFigures
 from .scoring import WORST_FEW, slice_dice
 
 BINS = 10
 FAINT = 0.02  # voxels below it are the background that nobody doubts: they would drown all others
-
-Row = dict[str, Any]
 
 
 def reliability(
@@ -21,7 +19,7 @@ def reliability(
     truth: np.ndarray,
     confidence: dict[int, float],
     scored: np.ndarray,
-) -> Row:
+) -> Reliability:
     """What a result file keeps of one result.
 
     Args:
@@ -29,10 +27,6 @@ def reliability(
         mask, truth: (S, H, W) bool.
         confidence: slice -> Dice that the method expects.
         scored: (S,) bool, slices that count.
-
-    Returns:
-        voxels: [how many, how many of the structure] for each of `BINS` equal bins of probability; slices:
-        [expected, true Dice] of each slice that is occupied in either mask.
     """
     asked = probability[scored]
     seen = asked > FAINT
@@ -47,16 +41,9 @@ def reliability(
     return {"voxels": voxels, "slices": slices}
 
 
-def summarise_reliability(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Over all rows that have it (None where none has).
-
-    Returns:
-        voxels: as in the rows, summed; voxel_error: expected calibration error (Naeini et al. 2015), the mean
-        distance of probability and frequency over voxels; slices: how many; slice_error: mean distance of
-        expected and true Dice; correlation: of the two (None where either does not vary); least_sure_hits:
-        per cent of the results whose least certain slice is one of its `WORST_FEW` worst.
-    """
-    own = [row["reliability"] for row in rows if row.get("reliability")]
+def summarise_reliability(rows: Sequence[R1Row]) -> ReliabilityFigures | None:
+    """Over all rows that have it (None where none has)."""
+    own = [entry for row in rows if (entry := row.get("reliability"))]
     pairs = np.array([pair for entry in own for pair in entry["slices"]]).reshape(-1, 2)
     if not len(pairs):
         return None

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from ..results import RowLog, describe_run, has_seen, run_name, sha256, write_js
 from .collections import Collection, Study, collection
 from .methods import METHODS, Answer, Task, chosen_methods, needs_model, run_method
 from .parallel import Report, Unit, work_through
+from .rows import MethodRow
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ class WholeVolumeRun:
 
 
 Run = TypeVar("Run", bound=WholeVolumeRun)
+Own = TypeVar("Own", bound=MethodRow)
 
 
 @lru_cache(maxsize=1)
@@ -151,18 +153,19 @@ def answer(run: WholeVolumeRun, name: str, task: Task) -> tuple[Answer, float]:
 
 
 @dataclass
-class Findings:
+class Findings(Generic[Own]):
     """Rows of one unit of work, and what had to be left out with a sentence why."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Own] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
-    def to_dict(self) -> dict[str, Any]:
-        """For result files."""
-        return {"rows": self.rows, "skipped": self.skipped}
+
+def _kept(work: Callable[[Unit], Findings[Own]], unit: Unit) -> dict[str, Any]:
+    """What a log keeps of a unit."""
+    return vars(work(unit))
 
 
-def loaded_study(studies: Collection, name: str, found: Findings) -> Study | None:
+def loaded_study(studies: Collection, name: str, found: Findings[Own]) -> Study | None:
     """Read a study; None, and a sentence among the findings, for a bad one."""
     try:
         return studies.load(name)
@@ -172,16 +175,17 @@ def loaded_study(studies: Collection, name: str, found: Findings) -> Study | Non
 
 
 def score_structures(
-    run: WholeVolumeRun, unit: Unit, rows_of: Callable[[Study, str, np.ndarray], Iterable[dict[str, Any]]]
-) -> dict[str, Any]:
+    run: WholeVolumeRun, unit: Unit, rows_of: Callable[[Study, str, np.ndarray], Iterable[Own]]
+) -> Findings[Own]:
     """`Findings` of a unit of one study: rows of each structure, or the sentence why one has none.
 
     rows_of: gives the rows of a study's structure, with its name and its mask of the study's shape.
     """
-    found, studies = Findings(), run.collection()
+    found: Findings[Own] = Findings()
+    studies = run.collection()
     study = loaded_study(studies, unit["query"], found)
     if study is None:
-        return found.to_dict()
+        return found
     for structure, label in studies.structures.items():
         truth = study.mask(label)
         if not truth.any():
@@ -190,25 +194,25 @@ def score_structures(
             found.rows += rows_of(studies.scored(study, structure), structure, truth)
         except QNetSegmentError as error:
             found.skipped.append(f"{study.name}, {structure}: {error}")
-    return found.to_dict()
+    return found
 
 
 def execute(
     run: WholeVolumeRun,
     units: Sequence[Unit],
-    work: Callable[[Unit], dict[str, Any]],
-    summarise: Callable[[list[dict[str, Any]], list[str]], dict[str, Any]],
+    work: Callable[[Unit], Findings[Own]],
+    summarise: Callable[[list[Own], list[str]], dict[str, Any]],
     output: Path | None,
     jobs: int,
     report: Report,
-    beside: Sequence[dict[str, Any]] = (),
+    beside: Sequence[Own] = (),
 ) -> dict[str, Any]:
     """Do a run's work, go on where an identical one stopped, and write its result file.
 
     Args:
         run: what is scored.
         units: its pieces of work.
-        work: picklable; gives the `Findings` of a unit as a dictionary.
+        work: picklable; gives the `Findings` of a unit.
         summarise: (rows, structures) -> entries of the result file.
         output: the result file; None writes none.
         jobs: processes.
@@ -226,10 +230,11 @@ def execute(
     origin = {**run.described(), **describe_run(files[0] if files else None, device)}
     origin["further_weights"] = {run_name(path): sha256(path) for path in files[1:]}
     folder = {"folder": str(Path(run.dataset).resolve())}  # two folders may share their bare name
-    log = RowLog(output, {**origin, **folder})
-    results = work_through(units, work, log, jobs, report)
-    rows = [row for result in results for row in result["rows"]]
-    skipped = list(dict.fromkeys(sentence for result in results for sentence in result["skipped"]))
+    log: RowLog[dict[str, Any]] = RowLog(output, {**origin, **folder})
+    kept = work_through(units, partial(_kept, work), log, jobs, report)
+    results = [Findings[Own](**entry) for entry in kept]
+    rows = [row for result in results for row in result.rows]
+    skipped = list(dict.fromkeys(sentence for result in results for sentence in result.skipped))
     for sentence in skipped:
         report(f"left out   {sentence}")
     if not rows:

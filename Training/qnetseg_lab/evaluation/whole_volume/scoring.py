@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
 from ..metrics import measures
+from .rows import Score
 
 WORST_FEW = 3  # a flag, or the least certain slice, is right when it is one of so many
 
@@ -19,7 +19,7 @@ def score(
     spacing: tuple[float, float, float],
     drawn: Iterable[int] = (),
     labelled: np.ndarray | None = None,
-) -> dict[str, Any]:
+) -> Score:
     """Figures of a result on the slices that nobody drew.
 
     Drawn slices and those that no expert has labelled are cut out of both masks before they are compared;
@@ -30,11 +30,6 @@ def score(
         spacing: mm along (S, H, W).
         drawn: slices that are not scored.
         labelled: (S,) bool; None for all.
-
-    Returns:
-        What `metrics.measures` gives; volume_error in per cent, positive for too much;
-        end_error_slices and end_error_mm, each [low end, high end], positive where the result runs past the
-        end and negative where it stops short; false_ml, outside the structure's range. None where undefined.
     """
     labelled = np.ones(len(target), bool) if labelled is None else labelled
     kept = labelled.copy()

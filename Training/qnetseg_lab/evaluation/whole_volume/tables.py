@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..comparison import Difference
+from ..summary import Summary
 from .drawn_slices import LARGEST, RANDOM
 from .methods import METHODS
+from .rows import AbsentFigures, Headlines, R1Figures, R3Figures
 
 CHOICE_TITLES = {LARGEST: "largest area", RANDOM: "random, middle half"}
 PICK_TITLES = {"worst": "the worst slice next", "flag": "the flagged slice next"}
@@ -49,14 +52,16 @@ def _r1(result: dict[str, Any]) -> Iterator[Table]:
         *("method", "drawn", *shown, "mean", "interval", "difference", "surface Dice", "HD95 mm"),
         *("volume error %", "end error slices", "end error mm", "false ml", "s"),
     ]
-    for choice, methods in result["summary"].items():
+    summary: dict[str, dict[str, R1Figures]] = result["summary"]
+    for choice, methods in summary.items():
         rows = []
         for name, figures in methods.items():
             row = [*_named(name), *_dice_cells(figures["structures"], shown)]
             row.append(_difference(result["paired"][choice].get(name)))
             row += _surface_cells(figures["structures"])
-            keys = ("volume_error", "end_error_slices", "end_error_mm", "false_ml")
-            rows.append([*row, *(_number(figures[key]) for key in keys), _number(figures["seconds"], 2)])
+            row += map(_number, (figures["volume_error"], figures["end_error_slices"]))
+            row += map(_number, (figures["end_error_mm"], figures["false_ml"]))
+            rows.append([*row, _number(figures["seconds"], 2)])
         yield f"Drawn slice: {CHOICE_TITLES[choice]}", columns, rows
         if not shown:
             each = [_dice_cells(figures["structures"], structures)[:-2] for figures in methods.values()]
@@ -78,7 +83,7 @@ def _r2(result: dict[str, Any]) -> Iterator[Table]:
     for pick, methods in result["curves"].items():
         rows = []
         for name, curves in methods.items():
-            headline = result["headlines"][pick][name]
+            headline: Headlines = result["headlines"][pick][name]
             needed = headline["slices_for_goal"]
             rows.append(
                 [
@@ -99,12 +104,13 @@ def _r3(result: dict[str, Any]) -> Table:
         *("method", *structures, "mean", "interval", "difference", "median", "worst tenth", "spread"),
         *("doubted %", "their Dice", "surface Dice", "HD95 mm", "false ml", "s"),
     ]
+    summary: dict[str, R3Figures] = result["summary"]
     rows = []
-    for name, figures in result["summary"].items():
+    for name, figures in summary.items():
         row = [_named(name)[0], *_dice_cells(figures["structures"], structures)]
         row.append(_difference(result["paired"].get(name)))
-        row += [_number(figures[key]) for key in ("median", "worst_tenth", "spread_over_supports")]
-        row += [_number(figures[key]) for key in ("doubted", "dice_doubted")]
+        row += map(_number, (figures["median"], figures["worst_tenth"], figures["spread_over_supports"]))
+        row += map(_number, (figures["doubted"], figures["dice_doubted"]))
         row += [*_surface_cells(figures["structures"]), _number(figures["false_ml"])]
         rows.append([*row, _number(figures["seconds"], 2)])
     return "Structure present", columns, rows
@@ -113,10 +119,12 @@ def _r3(result: dict[str, Any]) -> Table:
 def _absent(result: dict[str, Any]) -> Table:
     structures = result["structures"]
     columns = ["method", *structures, "median ml", "mean ml", "left empty %", "or doubted %", "s"]
+    summary: dict[str, AbsentFigures] = result["summary"]
     rows = []
-    for name, figures in result["summary"].items():
+    for name, figures in summary.items():
         cells = [_number(figures["structures"][structure]) for structure in structures]
-        cells += [_number(figures[key]) for key in ("false_ml", "false_ml_mean", "left_empty", "doubted")]
+        cells += map(_number, (figures["false_ml"], figures["false_ml_mean"]))
+        cells += map(_number, (figures["left_empty"], figures["doubted"]))
         rows.append([_named(name)[0], *cells, _number(figures["seconds"], 2)])
     return "Structure absent: false volume", columns, rows
 
@@ -126,19 +134,19 @@ def _named(name: str) -> tuple[str, str]:
     return (METHODS[name].title, METHODS[name].given) if name in METHODS else (name, "")
 
 
-def _dice_cells(entries: dict[str, Any], structures: Sequence[str]) -> list[str]:
+def _dice_cells(entries: Summary, structures: Sequence[str]) -> list[str]:
     """Dice of each structure, their mean, and its interval."""
     cells = [_number(entries[name]["dice"] if name in entries else None) for name in structures]
     low, high = entries["mean"]["interval"]
     return [*cells, _number(entries["mean"]["dice"]), f"{low:.1f} to {high:.1f}"]
 
 
-def _surface_cells(entries: dict[str, Any]) -> list[str]:
+def _surface_cells(entries: Summary) -> list[str]:
     """Mean surface Dice and HD95."""
-    return [_number(entries["mean"][key]) for key in ("surface_dice", "hd95")]
+    return [_number(entries["mean"]["surface_dice"]), _number(entries["mean"]["hd95"])]
 
 
-def _difference(entry: dict[str, Any] | None) -> str:
+def _difference(entry: Difference | None) -> str:
     if not entry:
         return ""
     low, high = entry["interval"]

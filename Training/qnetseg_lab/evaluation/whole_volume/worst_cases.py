@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,12 +14,13 @@ from qnetseg.cli.pictures import plain, save
 from ..gallery import CELL, DPI, DRAWN_COLOR, FOUND_COLOR, MARGIN, TRUE_COLOR
 from .collections import Study
 from .methods import Task
+from .rows import MethodRow
 from .scoring import slice_dice
 
 WORST = 10
 SLICES = 3  # of the volume, at equal shares of where the structure is or was found
 
-Row = dict[str, Any]
+Shown = TypeVar("Shown", bound=MethodRow)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,29 +34,29 @@ class Redone:
         truth, found: (S, H, W) bool.
     """
 
-    row: Row
+    row: MethodRow
     drawing: Task
     study: Study
     truth: np.ndarray
     found: np.ndarray
 
 
-def worst(rows: list[Row], method: str, count: int = WORST) -> list[Row]:
+def worst(rows: list[Shown], method: str, count: int = WORST) -> list[Shown]:
     """Rows of a method with the lowest Dice, or with the most false volume where the structure is absent; of
     several drawings on one patient's structure the worst only."""
 
-    def badness(row: Row) -> float:
-        return float(row["false_ml"]) if "dice" not in row else -float(row["dice"])
+    def badness(row: Shown) -> float:
+        return row["false_ml"] or 0 if "dice" not in row else -row["dice"]
 
-    chosen: dict[tuple[str, ...], Row] = {}
+    chosen: dict[tuple[object, ...], Shown] = {}
     for row in sorted((row for row in rows if row["method"] == method), key=badness, reverse=True):
         chosen.setdefault((row["query"], row["structure"], row.get("support", "")), row)
     return list(chosen.values())[:count]
 
 
 def gallery(
-    content: dict[str, Any], redo: Callable[[Row], Redone], path: str | os.PathLike[str]
-) -> list[Row]:
+    content: dict[str, Any], redo: Callable[[Shown], Redone], path: str | os.PathLike[str]
+) -> list[Shown]:
     """Draw a PNG of the first method's worst results, which are made again one by one.
 
     Args:
@@ -68,7 +69,8 @@ def gallery(
     """
     from matplotlib.figure import Figure
 
-    rows = worst(content["rows"], content["methods"][0])
+    every: list[Shown] = content["rows"]
+    rows = worst(every, content["methods"][0])
     figure = Figure(figsize=(CELL * (SLICES + 1), CELL * len(rows) + 0.6), dpi=DPI, layout="constrained")
     grid = figure.subplots(len(rows), SLICES + 1, squeeze=False)
     for line, row in zip(grid, rows, strict=True):
