@@ -41,7 +41,9 @@ def body(first, size, scale=1.0):
 def test_a_body_is_found_where_it_lies(first, scale):
     query, support = body(first, (8, CELLS, CELLS), scale), body((0.0, 0.0, 0.0), (16, 40, 40))
     support = Body(support.places[:, :, :CELLS, :CELLS], support.inside[:, :8, :8], 1)
-    positions = align(query, support)
+    found = align(query, support)
+    positions = found.positions
+    assert found.covered == pytest.approx((first[0], first[0] + 7 * scale), abs=1.0)
     own = torch.stack(
         torch.meshgrid(*(torch.arange(n).float() for n in (8, CELLS, CELLS)), indexing="ij"), -1
     )
@@ -63,6 +65,14 @@ def test_a_body_is_found_where_it_lies(first, scale):
         max(0, int(lo[1])) : round(float(lo[1]) + hi),
     ] = True
     assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.7
+
+
+@pytest.mark.parametrize("planes", [1, 2])
+def test_a_few_planes_are_laid_into_a_body(planes):
+    support = body((0.0, 0.0, 0.0), (16, CELLS, CELLS))
+    found = align(body((6.0, 0.0, 0.0), (planes, CELLS, CELLS)), support)
+    assert found.covered[0] == pytest.approx(6.0, abs=1.0)
+    assert found.positions.shape == (planes, CELLS, CELLS, 3) and bool(torch.isfinite(found.positions).all())
 
 
 def test_planes_lie_five_millimetres_apart_at_least():

@@ -37,7 +37,7 @@ class FakeRun:
     trouble: ClassVar[dict] = {}
     started: ClassVar[list] = []
 
-    def __init__(self, worker, supports, query, *, model=None, options=None, device="auto"):
+    def __init__(self, worker, supports, query, drawn_on=None, *, model=None, options=None, device="auto"):
         self.progress, self.finished, self.failed = Signal(), Signal(), Signal()
         self.supports, self.settings = supports, (model, options, device)
         self.query = volume_of(query)

@@ -30,8 +30,8 @@ geometry. Finished cases are kept in a .part.jsonl file beside the result; after
 command goes on there."""
 
 METHODS = """
-Methods: qnet (this software: the propagation network, and Q-Net for another patient), qnet-slices (Q-Net
-slice by slice), copy, ellipsoid, interpolation, growcut and growcut-ends (Slicer's own; needs slicer-core),
+Methods: qnet (this software: the propagation network, and Q-Net for another patient), qnet-alone (the same
+without the volume that was drawn on), qnet-slices (Q-Net slice by slice), copy, ellipsoid, interpolation, growcut and growcut-ends (Slicer's own; needs slicer-core),
 random-walker, or all."""
 
 
@@ -94,6 +94,13 @@ def _add_r3(protocols: Any) -> None:
     )
     parser.add_argument(
         "--absent", action="store_true", help="crop queries to slices without the structure: false volume"
+    )
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=1,
+        metavar="N",
+        help="patients drawn on for a query (default: 1)",
     )
     _add_gallery(parser)
     parser.set_defaults(run=run_r3)
@@ -194,10 +201,12 @@ def run_r3(arguments: argparse.Namespace) -> int:
         pairs=arguments.pairs,
         seed=arguments.seed,
         absent=arguments.absent,
+        examples=arguments.examples,
     )
     parts = [f"from-{Path(arguments.support_dataset).name}"] if arguments.support_dataset else []
     parts += [f"pairs{arguments.pairs}-seed{arguments.seed}"] if arguments.pairs else []
     parts += ["absent"] if arguments.absent else []
+    parts += [f"examples{arguments.examples}"] if arguments.examples > 1 else []
     return _execute(arguments, r3, run, parts)
 
 

@@ -78,7 +78,8 @@ class Batch:
         **how: Any,
     ) -> None:
         """
-        drawn_on: of examples that are drawings; they are packed up once, before the first study.
+        drawn_on: of examples that are drawings. It is laid over each study; and packed up with them once,
+            before the first study, so that reports can tell what they were made from.
         output: folder of the results, made when needed; None for beside each image. Gives the studies their
             targets and, where two would write the same file, distinct names.
         redo: run studies again that an earlier batch has finished.
@@ -208,7 +209,7 @@ class Batch:
         for path in (self.studies[self._index].target, self.studies[self._index].report):
             if path is not None:
                 replaceable(path)  # or the work would be lost
-        self._run = run = self._make_run(self._worker, self._supports, query, **self._how)
+        self._run = run = self._make_run(self._worker, self._examples, query, self._drawn_on, **self._how)
         index = self._index  # and not the run itself: in a cycle with its slots it would keep the image
 
         def heard(slot: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -233,12 +234,7 @@ class Batch:
             study_files.save_results(study, grid, results, self._recipe)
         if self._on_result is not None and not study.is_file:
             self._on_result(study.source, results)
-        volumes = [
-            _("{structure} {volume:.1f} ml").format(
-                structure=result.example.name, volume=result.report.volume_ml
-            )
-            for result in results
-        ]
+        volumes = [_found_text(result) for result in results]
         warnings = [
             _("{structure}: {warning}").format(structure=result.example.name, warning=warning)
             for result in results
@@ -298,3 +294,14 @@ def _unexpected(error: Exception) -> str:
     return _("The study failed inside the program ({reason}).").format(
         reason=f"{type(error).__name__}: {error}"[:200]
     )
+
+
+def _found_text(result: StructureResult) -> str:
+    """One structure in a study's line."""
+    report = result.report
+    texts = {
+        "found": _("{structure} {volume:.1f} ml"),
+        "doubtful": _("{structure} {volume:.1f} ml, doubtful"),
+        "not here": _("{structure} not here"),
+    }
+    return texts[report.outcome].format(structure=result.example.name, volume=report.volume_ml)

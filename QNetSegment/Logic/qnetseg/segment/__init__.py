@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .engine import segment_volume
+    from .example import Example
     from .job import Job
     from .options import SegmentOptions
     from .query import Query
     from .result import Report, Segmentation, SliceReport
 
 _HOMES = {
+    "Example": "example",
     "Job": "job",
     "Query": "query",
     "Report": "result",
@@ -26,7 +28,16 @@ _HOMES = {
     "segment_volume": "engine",
 }
 
-__all__ = ["Job", "Query", "Report", "Segmentation", "SegmentOptions", "SliceReport", "segment_volume"]
+__all__ = [
+    "Example",
+    "Job",
+    "Query",
+    "Report",
+    "Segmentation",
+    "SegmentOptions",
+    "SliceReport",
+    "segment_volume",
+]
 
 
 def __getattr__(name: str) -> Any:

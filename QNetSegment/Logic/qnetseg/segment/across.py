@@ -2,9 +2,9 @@
 
 Ways to a first slice: Q-Net and the similarity of each place to the drawn ones; and, where the whole volume
 that was drawn on is known, Q-Net near the place that an alignment of both bodies gives, and that place
-itself. Each is propagated and judged by the way back (Valindria et al. 2017,
-https://arxiv.org/abs/1702.03407): the drawn slice is found again from the result. What the ways of all
-examples agree on is drawn on up to three slices, and propagated once more.
+itself. Each is propagated and judged by that place; where only the drawn slices are known, by the way back
+(Valindria et al. 2017, https://arxiv.org/abs/1702.03407): the drawn slice is found again from the result.
+What the ways of all examples agree on is drawn on up to three slices, and propagated once more.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from .job import Job
 from .options import SegmentOptions
 from .overlap import dice
 from .presence import Signs, presence_probability
-from .presence import Signs, presence_probability
 from .propagator import Propagator
 from .query import Query, Stack
 from .scenes import Known
@@ -45,7 +44,7 @@ SIMILARITY = 0.05  # of a whole slice to the drawn one, over which its confidenc
 BLUR = 10.0  # mm by which the place of an alignment is uncertain in the plane; 8 mm across planes
 NOWHERE, SURE = 0.01, 0.9  # probability of an aligned place, at least and at most
 OUTSIDE = 1.0  # log-odds added to it, so that its rim counts as even
-TRUST = 4.0  # a way's weight grows by a factor e with each 1 / TRUST of Dice on the way back
+TRUST = 8.0  # a way's weight grows by a factor e with each 1 / TRUST of that Dice
 BACK = 3  # slices of a result, the largest, from which the drawn one is found again
 LARGE = 0.3  # of the largest slice's area: smaller slices are not drawn on
 DRAWN = 3  # slices at most that are drawn on what the ways agree on
@@ -148,7 +147,11 @@ class _Seen:
 
 @dataclass(frozen=True, eq=False)
 class _Way:
-    """A result and how far to trust it: mask (S, H, W) bool; the Dice of the way back and of the place."""
+    """A result and how far to trust it.
+
+    mask: (S, H, W) bool. trust: its Dice with the place of the alignment or, where that is not known, that of
+    the way back.
+    """
 
     mask: np.ndarray
     trust: float
@@ -210,8 +213,9 @@ class _Search:
         drawn = np.zeros(probability.shape, bool)
         drawn[seed.index] = seed.mask
         mask = connected_parts(probability, drawn)
-        back = _way_back(seen.described, mask, self.grid)
-        return _Way(mask, back + (back if seen.place is None else dice(mask, seen.place.there > 0.5)))
+        if seen.place is not None:
+            return _Way(mask, dice(mask, seen.place.there > 0.5))
+        return _Way(mask, _way_back(seen.described, mask, self.grid))
 
     def adopted(self, way: _Way, search: _Search) -> _Way:
         """A way of another example, on this one's slices."""
@@ -258,7 +262,7 @@ class _Search:
             confidence=0.0 if seen.first is None else seen.first.confidence,
             back=_way_back(seen.described, mask, self.grid),
             agreement=float(np.mean(pairs)) if pairs else 1.0,
-            place=float("nan") if place is None else dice(mask, place.there > 0.5),
+            place=None if place is None else dice(mask, place.there > 0.5),
             share=1.0 if place is None else place.share,
             size=abs(float(np.log(max(size, 1e-3) / max(usual, 1e-3)))),
         )

@@ -213,9 +213,12 @@ def _sampled(volume: Tensor, positions: Tensor) -> Tensor:
 
 
 def _smoothed(volumes: Tensor) -> Tensor:
-    """(C, P, h, w) averaged over SMOOTH cells along each axis, twice."""
+    """(C, P, h, w) averaged over SMOOTH cells along each axis that has as many, twice."""
+    cells = [SMOOTH if size >= SMOOTH else 1 for size in volumes.shape[1:]]
     for _ in range(2):
-        volumes = F.avg_pool3d(volumes[None], SMOOTH, 1, SMOOTH // 2, count_include_pad=False)[0]
+        volumes = F.avg_pool3d(
+            volumes[None], cells, 1, [count // 2 for count in cells], count_include_pad=False
+        )[0]
     return volumes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from .images import model_grid
 from .inference import Runner
 from .job import Job
 from .options import SegmentOptions
+from .presence import ABSENT, DOUBTFUL, presence_probability
 from .propagator import Propagator
 from .query import Query, Stack
 from .result import Report, Segmentation, SliceReport
@@ -31,7 +32,6 @@ from .slice_by_slice import Prediction, predict
 
 SMALL_PIXELS = 12  # drawn pixels below which a structure is hard to follow
 COARSE = 1.5  # times Q-Net's own spacing; beyond it organs look much smaller than in its training
-VAGUE = 0.75  # confidence of another patient's best slice; chosen on CHAOST2, CMR and Sunnybrook queries
 OBLIQUE_DEGREES = 20.0  # beyond it the drawn plane and the query's slices are different sections
 GUESSED = 0.5  # highest score of a slice that was put together from strips: it has to be looked at
 SMALL_SLICE = 0.08  # of the largest drawing's pixels; a lonely slice with less may be a click
@@ -105,6 +105,11 @@ def segment_volume(
     else:
         examples = [Example(support, other), *further]
         ran = _by_qnet(networks, query, stack, examples, looked_at, options, job)
+    presence = None if ran.predicted.signs is None else presence_probability(ran.predicted.signs)
+    if presence is not None and presence < ABSENT:
+        # At most even odds: nothing is found, and the slices on which it might be are those to check.
+        even = np.minimum(ran.predicted.probability, 0.5)
+        ran = replace(ran, predicted=replace(ran.predicted, probability=even))
     mask, probability = decided(ran.predicted, known if stack.same_volume else None, options.clean_up)
     if known.others is not None:
         mask &= ~known.others
@@ -117,8 +122,10 @@ def segment_volume(
         volume_ml=float(mask.sum()) * _voxel_ml(query),
         plane=support.plane,
         threshold_offset=ran.predicted.threshold_offset,
-        warnings=(*_warnings(support, query, stack, mask, ran.predicted.presence), *ran.warnings),
+        warnings=(*_warnings(support, query, stack, mask, presence), *ran.warnings),
         slices=_slice_reports(ran.predicted, mask, looked_at, support, stack),
+        presence=None if presence is None else round(presence, 4),
+        signs=None if ran.predicted.signs is None else asdict(ran.predicted.signs),
     )
     return Segmentation(stack.native(mask.astype(np.uint8)), stack.native(probability), report)
 
@@ -218,12 +225,12 @@ def _slice_reports(
 
 
 def _warnings(
-    support: SupportSet, query: Query, stack: Stack, mask: np.ndarray, presence: float
+    support: SupportSet, query: Query, stack: Stack, mask: np.ndarray, presence: float | None
 ) -> list[str]:
     found = []
     if not mask.any():
         found.append(NOT_FOUND)
-    elif presence < VAGUE:
+    elif presence is not None and presence < DOUBTFUL:
         found.append(FOUND_VAGUELY)
     if max(int(part.mask.sum()) for part in support.filled) < SMALL_PIXELS:
         found.append("The drawn structure is very small; check every slice.")

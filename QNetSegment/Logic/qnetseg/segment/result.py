@@ -9,6 +9,7 @@ import numpy as np
 
 from ..boxes import Box
 from ..parsing import number, short_text, whole
+from .presence import DOUBTFUL
 
 _MOST = 1e12  # of any figure in an account
 
@@ -50,6 +51,9 @@ class Report:
         threshold_offset: what calibration on the drawn slices added to the threshold.
         slices: one entry for every slice that was looked at.
         warnings: sentences for the user.
+        presence: probability that the structure is in another patient's volume; None for the volume that was
+            drawn on, and where nothing was found that could be judged.
+        signs: what speaks for it or against it, see `presence.Signs`; None likewise.
     """
 
     structure: str
@@ -62,6 +66,15 @@ class Report:
     threshold_offset: float
     slices: tuple[SliceReport, ...]
     warnings: tuple[str, ...]
+    presence: float | None = None
+    signs: dict[str, float | None] | None = None
+
+    @property
+    def outcome(self) -> str:
+        """ "found", "doubtful" or "not here"."""
+        if self.volume_ml == 0:
+            return "not here"
+        return "doubtful" if self.presence is not None and self.presence < DOUBTFUL else "found"
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -82,6 +95,12 @@ class Report:
             short_text(text)
         for value in (report.seconds, report.volume_ml, report.threshold_offset):
             number(value, -_MOST, _MOST)
+        if report.presence is not None:
+            number(report.presence, 0, 1)
+        for name, sign in (report.signs or {}).items():
+            short_text(name)
+            if sign is not None:
+                number(sign, -_MOST, _MOST)
         for part in report.slices:
             whole(part.index, 0, int(_MOST))
             whole(part.support_index, 0, int(_MOST))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +38,7 @@ class R3(WholeVolumeRun):
         pairs: size of the stratified subset of ordered pairs; None for all.
         seed: of the subset.
         absent: crop every query to the slices without the structure: all that is found is false.
+        examples: patients that are drawn on for each query: that of the pair, and others by the seed.
         sources: what `supports` gives, found once.
     """
 
@@ -44,6 +47,7 @@ class R3(WholeVolumeRun):
     pairs: int | None = None
     seed: int = 0
     absent: bool = False
+    examples: int = 1
     sources: Collection | None = None
 
     protocol = "r3"
@@ -52,6 +56,8 @@ class R3(WholeVolumeRun):
         super().__post_init__()
         if self.pairs is not None and self.pairs < 1:
             raise InputError("The number of pairs must be at least 1.")
+        if self.examples < 1:
+            raise InputError("The number of examples must be at least 1.")
 
     def supports(self) -> Collection:
         """The studies that are drawn on, with the structures that the queries have, too."""
@@ -97,9 +103,10 @@ def score_pair(run: R3, unit: Unit) -> Findings[R3Row]:
         source, truth = support.mask(supports.structures[structure]), query.mask(label)
         if not source.any() or not (truth.any() or run.absent):
             continue
+        drawings = (_drawing(structure, support, source), *_further(run, unit, structure))
         try:
             asked = without(query, truth) if run.absent else query
-            found.rows += _score_structure(run, structure, (support, source), asked, asked.mask(label))
+            found.rows += _score_structure(run, structure, drawings, asked, asked.mask(label))
         except QNetSegmentError as error:
             found.skipped.append(f"{query.name}, {structure}: {error}")
     return found
@@ -121,19 +128,21 @@ def without(query: Study, truth: np.ndarray) -> Study:
 
 
 def _score_structure(
-    run: R3, structure: str, support: tuple[Study, np.ndarray], query: Study, truth: np.ndarray
+    run: R3, structure: str, drawings: tuple[Task, ...], query: Study, truth: np.ndarray
 ) -> list[R3Row]:
     rows: list[R3Row] = []
     for name in run.methods:
-        found, seconds = _answered(run, structure, support, query, truth, name)
+        found, seconds = _answered(run, structure, drawings, query, truth, name)
         rows.append(
             {
                 "query": query.name,
-                "support": support[0].name,
+                "support": drawings[0].study.name,
                 "structure": structure,
                 "method": name,
                 **_measured(found.mask, truth, query, run.absent),
                 "doubted": found.doubted,
+                "presence": found.presence,
+                "signs": found.signs,
                 "seconds": seconds,
             }
         )
@@ -141,16 +150,31 @@ def _score_structure(
 
 
 def _answered(
-    run: R3, structure: str, support: tuple[Study, np.ndarray], query: Study, truth: np.ndarray, name: str
+    run: R3, structure: str, drawings: tuple[Task, ...], query: Study, truth: np.ndarray, name: str
 ) -> tuple[Answer, float]:
     """What a method finds in the query, with a mask of the query's own (S, H, W), and its seconds."""
-    drawing = _drawing(structure, *support)
     usual = run.usual_length(structure, query.name)
-    task = Task(query, structure, np.zeros_like(truth), (), usual, drawing)
+    task = Task(query, structure, np.zeros_like(truth), (), usual, drawings[0], drawings[1:])
     if METHODS[name].options is None:  # what does not look at the image gets the drawing put in place
         task = transferred(task)
     found, seconds = answer(run, name, task)
     return replace(found, mask=query.stack(task.study.native(found.mask))), seconds
+
+
+def _further(run: R3, unit: Unit, structure: str) -> Iterator[Task]:
+    """Drawings on further patients that have the structure."""
+    supports = run.supports()
+    others = [name for name in supports.files if name not in (unit["support"], unit["query"])]
+    random.Random(f"{run.seed} {unit['support']} {unit['query']}").shuffle(others)
+    wanted = run.examples - 1
+    for name in others if wanted else []:
+        study = supports.load(name)
+        source = study.mask(supports.structures[structure])
+        if source.any():
+            yield _drawing(structure, study, source)
+            wanted -= 1
+        if not wanted:
+            return
 
 
 def _drawing(structure: str, study: Study, source: np.ndarray) -> Task:
@@ -166,8 +190,10 @@ def again(run: R3, row: R3Row) -> Redone:
     if run.absent:
         query = without(query, truth)
         truth = query.mask(queries.structures[structure])
-    found, _ = _answered(run, structure, (support, source), query, truth, row["method"])
-    return Redone(row, _drawing(structure, support, source), query, truth, found.mask)
+    unit = {"support": row["support"], "query": row["query"]}
+    drawings = (_drawing(structure, support, source), *_further(run, unit, structure))
+    found, _ = _answered(run, structure, drawings, query, truth, row["method"])
+    return Redone(row, drawings[0], query, truth, found.mask)
 
 
 def _measured(mask: np.ndarray, truth: np.ndarray, query: Study, absent: bool) -> Score:

@@ -53,6 +53,8 @@ class R2Row(MethodRow, Flag):
 class R3Row(MethodRow):
     support: str
     doubted: bool  # the method warns of its own result
+    presence: float | None  # see `qnetseg.segment.Report`
+    signs: dict[str, float | None] | None
 
 
 class ReliabilityFigures(TypedDict):

@@ -76,6 +76,9 @@ class Method:
 ONE = "one slice"
 METHODS: dict[str, Method] = {
     "qnet": Method("QNetSegment", ONE, ("r1", "r2", "r3"), "ours:segment", options={}),
+    "qnet-alone": Method(
+        "QNetSegment, of the drawn patient one slice", ONE, ("r3",), "ours:segment_alone", options={}
+    ),
     "qnet-slices": Method(
         "Q-Net, slice by slice",
         ONE,

@@ -7,26 +7,32 @@ from functools import lru_cache
 import numpy as np
 
 from qnetseg.model import Networks
-from qnetseg.segment import Query, SegmentOptions, segment_volume
-from qnetseg.segment.engine import FOUND_VAGUELY, NOT_FOUND
+from qnetseg.segment import Example, Query, SegmentOptions, segment_volume
 from qnetseg.volume import Drawing, SupportSet
 
 from .task import Answer, Task
 
 # A process scores one drawing after another on the same volume, as a user draws them.
-_prepared = lru_cache(maxsize=2)(Query.of)
+_prepared = lru_cache(maxsize=4)(Query.of)
 
 
-def segment(task: Task, networks: Networks, options: SegmentOptions) -> Answer:
+def segment(task: Task, networks: Networks, options: SegmentOptions, whole: bool = True) -> Answer:
     """`segment_volume` on the whole native volume."""
     support = drawing(task.support or task)
     query = _prepared(task.study.volume)
-    example = None if task.support is None else _prepared(task.support.study.volume)
-    result = segment_volume(support, query, networks, options, drawn_on=example)
+    example = None if task.support is None or not whole else _prepared(task.support.study.volume)
+    further = [Example(drawing(one), _prepared(one.study.volume) if whole else None) for one in task.further]
+    result = segment_volume(support, query, networks, options, drawn_on=example, further=further)
     mask = task.as_drawn(np.asarray(task.study.stack(result.mask) > 0))
     confidence = {entry.index: entry.score for entry in result.report.slices}
-    doubted = bool({NOT_FOUND, FOUND_VAGUELY} & set(result.report.warnings))
-    return Answer(mask, confidence, task.study.stack(result.confidence), doubted)
+    report = result.report
+    probability = task.study.stack(result.confidence)
+    return Answer(mask, confidence, probability, report.outcome != "found", report.presence, report.signs)
+
+
+def segment_alone(task: Task, networks: Networks, options: SegmentOptions) -> Answer:
+    """The same where only the drawn slices are at hand, not the volume that they belong to."""
+    return segment(task, networks, options, whole=False)
 
 
 def drawing(task: Task) -> SupportSet:

@@ -21,6 +21,7 @@ class Task:
             user says that the structure is not there.
         usual_length: mm that the structure measures along the normal in other patients, if that is known.
         support: the drawing on another patient, when nothing is drawn on this volume.
+        further: drawings of the same structure on further patients.
     """
 
     study: Study
@@ -29,6 +30,7 @@ class Task:
     slices: tuple[int, ...]
     usual_length: float | None = None
     support: Task | None = None
+    further: tuple[Task, ...] = ()
 
     @property
     def image(self) -> np.ndarray:
@@ -72,9 +74,12 @@ class Answer:
             not say.
         probability: (S, H, W) float32 of the structure; None if the method does not say.
         doubted: whether the method says itself that the structure may not be there.
+        presence, signs: see `qnetseg.segment.Report`.
     """
 
     mask: np.ndarray
     confidence: dict[int, float] = field(default_factory=dict)
     probability: np.ndarray | None = None
     doubted: bool = False
+    presence: float | None = None
+    signs: dict[str, float | None] | None = None
