@@ -34,13 +34,14 @@ def body(first, size, scale=1.0):
     features = F.grid_sample(landscape(), at, align_corners=True)[0].movedim(0, 1)
     around = torch.zeros(size[0], 9, *size[1:])
     around[:, 4] = 1.0  # all of it is body
-    return Body.of(Descriptors(F.normalize(features, dim=1), 0.2 * around), gap=5.0)
+    return Body.of(Descriptors(F.normalize(features, dim=1), 0.2 * around), 5.0 * scale, 5.0 * scale)
 
 
+# Of 5 mm cells, or of smaller ones.
 @pytest.mark.parametrize(("first", "scale"), [((3.0, 4.0, 6.0), 1.0), ((2.0, 3.0, 2.0), 0.9)])
 def test_a_body_is_found_where_it_lies(first, scale):
     query, support = body(first, (8, CELLS, CELLS), scale), body((0.0, 0.0, 0.0), (16, 40, 40))
-    support = Body(support.places[:, :, :CELLS, :CELLS], support.inside[:, :8, :8], 1)
+    support = Body(support.places[:, :, :CELLS, :CELLS], support.inside[:, :8, :8], 1, (5.0, 5.0, 5.0))
     found = align(query, support)
     positions = found.positions
     assert found.covered == pytest.approx((first[0], first[0] + 7 * scale), abs=1.0)
@@ -77,8 +78,9 @@ def test_a_few_planes_are_laid_into_a_body(planes):
 
 def test_planes_lie_five_millimetres_apart_at_least():
     thin = Descriptors(F.normalize(torch.randn(20, 8, 16, 16), dim=1), torch.zeros(20, 9, 16, 16))
-    assert (Body.of(thin, 1.0).step, len(Body.of(thin, 1.0).places)) == (5, 4)
-    assert (Body.of(thin, 8.0).step, len(Body.of(thin, 8.0).places)) == (1, 20)
+    close, apart = Body.of(thin, 1.0, 5.0), Body.of(thin, 8.0, 5.0)
+    assert (close.step, len(close.places), close.spacing) == (5, 4, (5.0, 5.0, 5.0))
+    assert (apart.step, len(apart.places), apart.spacing) == (1, 20, (8.0, 5.0, 5.0))
 
 
 @pytest.fixture(scope="module")

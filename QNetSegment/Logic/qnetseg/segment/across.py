@@ -193,7 +193,7 @@ class _Search:
         query, other = self.searcher.query, self.example.volume
         assert other is not None
         key = ("aligned", other.fingerprint, self.example.support.plane, self.grid, anatomy.grid)
-        aligned = query.remember(key, lambda: anatomy.aligned(described.query, self.stack, self.searcher.job))
+        aligned = query.remember(key, lambda: anatomy.aligned(described.query, self.stack, self.grid, self.searcher.job))
         there = anatomy.moved(own, aligned, self.grid, len(self.stack.slices))
         return _Place(there, _volume_ml(own > 0.5, anatomy.stack), aligned.share(own))
 

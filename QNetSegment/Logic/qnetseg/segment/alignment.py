@@ -27,7 +27,7 @@ COARSE, FINE = (2, 3, 3), (1, 2, 2)  # largest displacements in (planes, rows, c
 STIFFNESS = (0.002, 0.006, 0.02, 0.06, 0.2)  # similarity that a squared cell off the smooth choice costs
 SMOOTH = 3  # cells that similarities and displacements are averaged over, twice
 SHRINK = 5.0  # weight of a scale of 1, as a share of all matches
-SPREAD = (6.0, 5.0, 5.0)  # cells off the fit at which a match loses most of its weight
+SPREAD = (45.0, 110.0, 110.0)  # mm off the fit at which a match loses most of its weight
 ROUNDS = 30  # of the fit
 MATCH = 0.05  # similarity over which a match gains a factor e of weight
 
@@ -40,19 +40,23 @@ class Body:
         places: (P, D, h, w) float32, unit vectors.
         inside: (P, h / 4, w / 4) bool, where the body is.
         step: slices from one plane to the next; the first slice is a plane.
+        spacing: mm from plane to plane, row to row and column to column.
     """
 
     places: Tensor
     inside: Tensor
     step: int
+    spacing: tuple[float, float, float]
 
     @classmethod
-    def of(cls, described: Descriptors, gap: float) -> Body:
-        """described: of all slices, along axes that both bodies share; gap: mm from slice to slice."""
+    def of(cls, described: Descriptors, gap: float, cell: float) -> Body:
+        """described: of all slices, along axes that both bodies share; gap: mm from slice to slice; cell: mm
+        from place to place in a slice."""
         step = max(1, round(LEAST_GAP / gap))
         features, around = described.features[::step, -AXES:], described.intensities[::step]
         inside = F.avg_pool2d(around[:, around.shape[1] // 2, None], 4)[:, 0] > AIR
-        return cls(_unit(torch.cat([_unit(features), CLOSE * around], dim=1)), inside, step)
+        places = _unit(torch.cat([_unit(features), CLOSE * around], dim=1))
+        return cls(places, inside, step, (gap * step, cell, cell))
 
     def pooled(self, cells: int) -> Tensor:
         """(P, D, h / cells, w / cells) float32, unit vectors."""
@@ -122,20 +126,23 @@ def _affine(query: Body, support: Body) -> tuple[Tensor, Tensor]:
         body.pooled(4).movedim(1, -1)[body.inside] if body.inside.any() else body.pooled(4).movedim(1, -1)[:0]
         for body in (query, support)
     )
+    # Fours of cells in mm: bodies are about as large as each other, whatever their slices are.
+    own, other = (torch.tensor(body.spacing) * torch.tensor([1.0, 4.0, 4.0]) for body in (query, support))
     scale, shift = torch.ones(3), torch.zeros(3)
     if len(here) and len(there):
         alike = here @ there.T
         best, partner = alike.max(dim=1)
         mutual = alike.argmax(dim=0)[partner] == torch.arange(len(here))
         first, second = torch.nonzero(query.inside)[mutual].float(), torch.nonzero(support.inside).float()
-        scale, shift = _fitted(first, second[partner[mutual]], (best[mutual] / MATCH).exp())
+        scale, shift = _fitted(first * own, second[partner[mutual]] * other, (best[mutual] / MATCH).exp())
+    scale, shift = scale * own / other, shift / other
     # Fours of cells to pairs of them, whose middles lie elsewhere.
     shift[1:] = 2 * shift[1:] + 0.5 - 0.5 * scale[1:]
     return scale, shift
 
 
 def _fitted(first: Tensor, second: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale and shift of each axis from (n, 3) places to (n, 3) others, by weighted rounds that let go of
+    """Scale and shift in mm of each axis from (n, 3) places to (n, 3) others, by weighted rounds that let go of
     those far off."""
     scale, shift = torch.ones(3), (second - first).median(dim=0).values
     for _ in range(ROUNDS):

@@ -97,9 +97,9 @@ class Anatomy:
             own[index] = mask
         return own
 
-    def aligned(self, places: Descriptors, stack: Stack, job: Job) -> Aligned:
-        """Another patient, described along the same axes, laid over this one."""
-        query, own = Body.of(places, stack.spacing[0]), Body.of(self.places, self.stack.spacing[0])
+    def aligned(self, places: Descriptors, stack: Stack, grid: InPlaneGrid, job: Job) -> Aligned:
+        """Another patient, described along the same axes on the cells of its own grid, laid over this one."""
+        query, own = _body(places, stack, grid), _body(self.places, self.stack, self.grid)
         return Aligned(align(query, own, job.check), query.step, own.step)
 
     def moved(self, structure: np.ndarray, aligned: Aligned, grid: InPlaneGrid, count: int) -> np.ndarray:
@@ -124,6 +124,10 @@ class Aligned:
         reach = self.own_step / 2
         at = np.arange(len(areas))
         return float(areas[(at >= low - reach) & (at <= high + reach)].sum() / max(areas.sum(), 1e-6))
+
+
+def _body(places: Descriptors, stack: Stack, grid: InPlaneGrid) -> Body:
+    return Body.of(places, stack.spacing[0], grid.spacing * grid.size / places.size[0])
 
 
 def _between_planes(volume: np.ndarray, step: int, count: int) -> np.ndarray:
