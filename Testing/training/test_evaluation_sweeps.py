@@ -227,8 +227,8 @@ def test_an_official_checkpoint_is_converted_and_scored(chaos_like, tmp_path, mo
     }
     checkpoint, converted = tmp_path / "official.pth", tmp_path / "official.safetensors"
     torch.save(official, checkpoint)
-    from qnetseg.model.convert import convert_official
-    from qnetseg.model.storage import read_state_dict
+    from qnetseg_lab.weights.convert import convert_official
+    from qnetseg_lab.weights.pickles import read_state_dict
 
     network = convert_official(read_state_dict(checkpoint), small)
     save_model(converted, network, {"source": "official Q-Net checkpoint"})

@@ -17,7 +17,6 @@ from ..errors import WeightsError
 from ..parsing import parse_json, parsing
 from ..tensor_file import MODEL_FORMAT, checksum, parsing_safetensors, read_header, require_checksum
 from .base import Network
-from .pickles import read_pickle
 from .propagation import PropagationNet
 from .qnet import QNet
 
@@ -106,12 +105,6 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     metadata = read_header(path).metadata
     with parsing_safetensors(path):
         return load_file(path), metadata
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors file or of a pickled state dict, see `read_pickle`. Raises `WeightsError`."""
-    path = Path(path)
-    return read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pickle(path)
 
 
 def lineage(provenance: dict[str, Any]) -> list[dict[str, Any] | None]:
