@@ -15,10 +15,10 @@ from qnetseg.model import (
     QNetConfig,
     load_model,
     load_propagation,
-    save_model,
 )
 from qnetseg.model.propagation import CHANNELS
 from qnetseg.model.storage import read_safetensors
+from qnetseg_lab.weights.writing import save_model
 
 CONFIG = PropagationConfig((8, 8, 16, 8, 8))
 PROVENANCE = {"recipe": {"method": "propagation"}, "licence": "CC BY 4.0"}

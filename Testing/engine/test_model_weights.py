@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import save_file
 
 from qnetseg.errors import OutputError, WeightsError
-from qnetseg.model import QNet, QNetConfig, load_model, save_model
+from qnetseg.model import QNet, QNetConfig, load_model
 from qnetseg.model import storage as weights_module
 from qnetseg.model.propagation import PropagationConfig, PropagationNet
 from qnetseg.model.storage import read_safetensors
 from qnetseg.models import sha256
 from qnetseg.tensor_file import read_header, require_checksum
+from qnetseg_lab.weights.writing import save_model
 
 CONFIG = QNetConfig(feature_channels=4, threshold_hidden=3, alpha=0.8, input_scale=0.2, input_shift=0.15)
 PROVENANCE = {"recipe": {"steps": 7}, "licence": "research use only", "scores": {"chaos": 70.4}}

@@ -16,8 +16,9 @@ from safetensors.numpy import save_file
 from qnetseg import models
 from qnetseg.catalogue import Catalogue
 from qnetseg.errors import InputError, OutputError, WeightsError
-from qnetseg.model import PropagationConfig, PropagationNet, QNet, save_model
+from qnetseg.model import PropagationConfig, PropagationNet, QNet
 from qnetseg.models import PROPAGATION, QNET
+from qnetseg_lab.weights.writing import save_model
 from support.cli_bed import entry_of, write_manifest, write_model
 from support.intensity_model import CONFIG
 

@@ -13,10 +13,10 @@ from qnetseg.model import (
     load_model,
     load_network,
     load_propagation,
-    save_model,
 )
 from qnetseg.models import sha256
 from qnetseg_lab.weights import convert
+from qnetseg_lab.weights.writing import save_model
 from support.cli_bed import bed_with_catalogue, write_model
 
 

@@ -66,10 +66,11 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
 def run_convert(arguments: argparse.Namespace) -> int:
     """Official checkpoint, or a model of ours, to a file of the chosen storage."""
     require_writable(arguments.output, (".safetensors",))
-    from qnetseg.model import Network, load_network, save_model
+    from qnetseg.model import Network, load_network
 
     from ..weights.convert import convert_official
     from ..weights.pickles import read_state_dict
+    from ..weights.writing import save_model
 
     network: Network
     if arguments.checkpoint.suffix == ".safetensors":
@@ -87,10 +88,11 @@ def run_convert(arguments: argparse.Namespace) -> int:
 def run_average(arguments: argparse.Namespace) -> int:
     """Write the mean of several models; its provenance is the last one's and names all."""
     require_writable(arguments.output, (".safetensors",))
-    from qnetseg.model import load_network, save_model
-    from qnetseg.model.storage import lineage
+    from qnetseg.model import load_network
 
+    from ..provenance import lineage
     from ..weights.average import average
+    from ..weights.writing import save_model
 
     parts = [load_network(path) for path in arguments.models]
     model = average(parts)
