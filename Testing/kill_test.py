@@ -55,9 +55,8 @@ from qnetseg.volume import (  # noqa: E402
     write_labelmap,
     write_volume,
 )
-from qnetseg.worker import exchange, server  # noqa: E402
+from qnetseg.worker import WorkerClient, exchange, process, server  # noqa: E402
 from qnetseg_lab.weights.writing import save_model  # noqa: E402
-from support import worker_client  # noqa: E402
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT")
 VICTIMS = ("client", "worker", "both", "group")
@@ -187,10 +186,10 @@ class Bed:
         if not forked:  # the command line
             environment = os.environ | {"PYTHONPATH": str(ROOT / "QNetSegment" / "Logic")}
             os.execve(sys.executable, [sys.executable, "-m", "qnetseg", *self.arguments], environment)
-        worker_client.subprocess.Popen = ForkedWorker  # type: ignore[misc, assignment]
+        process.subprocess.Popen = ForkedWorker  # type: ignore[misc, assignment]
         if dies_at is not None:
             _die_at(dies_at)
-        with worker_client.WorkerClient() as client:
+        with WorkerClient() as client:
             compute.engine = partial(through, client, self.folder / "scan.mha")  # type: ignore[assignment]
             code = main(self.arguments)
         os._exit(code)
@@ -204,7 +203,7 @@ class Bed:
 
 
 def through(
-    client: worker_client.WorkerClient, path: Path, model: str, device: str, options: dict[str, Any]
+    client: WorkerClient, path: Path, model: str, device: str, options: dict[str, Any]
 ) -> Callable[..., Segmentation]:
     """In the place of `compute.engine`: the command is a client of a worker."""
     scan = client.open(path)

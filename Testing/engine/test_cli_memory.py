@@ -38,7 +38,7 @@ CLIENT = f"""
     from qnetseg.boxes import Box
     from qnetseg.segment.overlap import share_voxels
     from qnetseg.volume import Drawing, Volume
-    from support.worker_client import WorkerClient
+    from qnetseg.worker import WorkerClient
 
     array = np.zeros({SHAPE}, np.float32)
     array[10:90, 20:140:2, 20:60] = 1000

@@ -19,13 +19,13 @@ from qnetseg import errors
 from qnetseg.segment import Job
 from qnetseg.volume import normalise
 from qnetseg.worker import exchange, protocol
+from qnetseg.worker.client import WorkerClient
 from qnetseg.worker.failures import InternalError, ProtocolError, WorkerFailure
 from qnetseg.worker.fields import BoxFile
-from qnetseg.worker.process import _reason
+from qnetseg.worker.process import _reason, default_command, running
 from qnetseg.worker.protocol import FOLDER_PREFIX, VERSION
 from support.fake_engine import BRIGHT
-from support.worker_bed import FAKE, LOGIC, PATIENCE, REPORT, TESTING, sample, speaking
-from support.worker_client import WorkerClient
+from support.worker_bed import FAKE, LOGIC, PATIENCE, REPORT, sample, speaking
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -295,7 +295,7 @@ def test_a_worker_that_closes_stdout_but_stays_is_killed(temporary):
 def test_a_client_that_is_killed_leaves_neither_process_nor_folder(temporary):
     code = f"""
         import os, signal
-        from support.worker_client import WorkerClient
+        from qnetseg.worker.client import WorkerClient
         client = WorkerClient({FAKE!r})
         client.start()
         print(client.pid, client.folder, flush=True)
@@ -304,7 +304,7 @@ def test_a_client_that_is_killed_leaves_neither_process_nor_folder(temporary):
     """
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)],
-        env={**os.environ, "PYTHONPATH": f"{LOGIC}{os.pathsep}{TESTING}", "TMPDIR": str(temporary)},
+        env={**os.environ, "PYTHONPATH": str(LOGIC), "TMPDIR": str(temporary)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
@@ -333,10 +333,11 @@ def test_control_c_stops_the_work_and_not_the_worker(client):
 
 
 def test_a_client_loads_no_torch_even_for_a_result(temporary):
-    code = """
+    code = f"""
         import sys
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from support.worker_bed import FAKE, sample
-        from support.worker_client import WorkerClient
+        from qnetseg.worker.client import WorkerClient
         with WorkerClient(FAKE) as client:
             support, volume = sample()
             client.segment(support, client.open(volume), device="cpu")
@@ -344,7 +345,7 @@ def test_a_client_loads_no_torch_even_for_a_result(temporary):
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        env={**os.environ, "PYTHONPATH": f"{LOGIC}{os.pathsep}{TESTING}", "TMPDIR": str(temporary)},
+        env={**os.environ, "PYTHONPATH": str(LOGIC), "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
         check=True,
@@ -377,3 +378,4 @@ def test_pickles_are_never_opened(tmp_path):
 
 def test_reasons():
     assert _reason(3) == "exit code 3" and _reason(-11) == "signal SIGSEGV" and _reason(-250) == "signal 250"
+    assert default_command() == [sys.executable, *running("qnetseg.worker")]

@@ -19,10 +19,10 @@ from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig
 from qnetseg.models import load_networks
 from qnetseg.segment import Job, SegmentOptions, device, segment_volume
 from qnetseg.worker.backend import Backend, auto_device, check_engine
+from qnetseg.worker.client import WorkerClient
 from qnetseg_lab.weights.writing import save_model
 from support.cli_bed import entry_of, write_manifest
 from support.worker_bed import LOGIC, sample
-from support.worker_client import WorkerClient
 
 OPTIONS = SegmentOptions(device="cpu", precision="fp32")
 

@@ -9,10 +9,10 @@ from qnetseg import errors
 from qnetseg.segment import Query
 from qnetseg.volume import Drawing, Volume, read_volume, volume_id, write_volume
 from qnetseg.worker import exchange
+from qnetseg.worker.client import WorkerClient
 from qnetseg.worker.failures import NotOpen
 from qnetseg.worker.held import Held
 from support.worker_bed import FAKE, sample
-from support.worker_client import WorkerClient
 
 
 @pytest.fixture

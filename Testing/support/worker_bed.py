@@ -19,7 +19,6 @@ from qnetseg.worker.protocol import VERSION
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
 LOGIC = Path(__file__).resolve().parents[2] / "QNetSegment" / "Logic"
-TESTING = Path(__file__).resolve().parents[1]
 LAB = Path(__file__).resolve().parents[2] / "Training"
 REPORT = {
     "structure": "box",
@@ -59,7 +58,7 @@ sys.stdin.read()
 
 
 class RawWorker:
-    """A worker process spoken to in lines, without a client's help."""
+    """A worker process spoken to in lines, without the client's help."""
 
     def __init__(self, command: list[str] = FAKE, env: dict[str, str] | None = None) -> None:
         self.folder = make_folder()

@@ -1,16 +1,145 @@
-"""How a worker process is run, and what is said of one that failed."""
+"""One worker process seen from the client: its pipes, its log, its exchange folder, its end."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import WorkerError
-from .failures import WorkerFailure
+from ..errors import WorkerError, why
+from . import exchange, protocol
+from .failures import ProtocolError, WorkerFailure
 
 TAIL_BYTES = 16 << 10
 KILL_GRACE = 1.0  # seconds between terminate and kill
+CHUNK = 1 << 16
+
+
+class WorkerProcess:
+    """A running worker and everything that must go when it ends.
+
+    Two threads drain its stdout (into events) and stderr (into `tail`), so that it never blocks.
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        """Start it. Raises WorkerError when the command cannot be run, OutputError without a folder."""
+        self.folder = exchange.make_folder()
+        try:
+            self._popen = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_environment(env),
+                bufsize=0,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except OSError as error:
+            exchange.remove_folder(self.folder)
+            raise start_failure(command[0], why(error)) from error
+        self._events: queue.Queue[protocol.Event | ProtocolError | None] = queue.Queue()
+        self._log = Tail()
+        self._drains = [
+            threading.Thread(target=drain, name=f"worker {name}", daemon=True)
+            for name, drain in (("stdout", self._read_events), ("stderr", self._read_log))
+        ]
+        for thread in self._drains:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    @property
+    def tail(self) -> str:
+        """The last lines that the worker wrote to stderr."""
+        return self._log.text
+
+    def send(self, request: protocol.Request) -> None:
+        """Send a request; when the worker is gone, `receive` tells."""
+        line = protocol.encode(request)
+        assert self._popen.stdin is not None
+        with contextlib.suppress(OSError, ValueError):  # ValueError: we closed it
+            exchange.write_all(self._popen.stdin, line)
+
+    def receive(self, timeout: float) -> protocol.Event | None:
+        """The next event, None when there was none within `timeout` seconds.
+
+        Raises WorkerFailure when the worker ended, or wrote something that is not the protocol.
+        """
+        try:
+            event = self._events.get(timeout=max(timeout, 0.0))
+        except queue.Empty:
+            return None
+        if isinstance(event, ProtocolError):
+            event.details = self.tail
+            raise event
+        if event is None:
+            self._events.put(None)  # it stays ended
+            raise self._crash()
+        return event
+
+    def end(self, patience: float) -> None:
+        """Ask it to end, wait `patience` seconds, terminate, kill; then remove the folder."""
+        self.send(protocol.Shutdown("end"))
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+        if not self._ended_within(patience):
+            self._popen.terminate()
+            if not self._ended_within(KILL_GRACE):
+                self._popen.kill()
+                self._popen.wait()
+        self._join()
+        exchange.remove_folder(self.folder)
+
+    def _crash(self) -> WorkerFailure:
+        if not self._ended_within(KILL_GRACE):  # it closed stdout and stays
+            self._popen.kill()
+            self._popen.wait()
+        self._join()
+        return crash(self._popen.returncode, self.tail)
+
+    def _ended_within(self, seconds: float) -> bool:
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _join(self) -> None:
+        """Let the drains reach the end; a grandchild may hold the pipes open, hence not for ever."""
+        for thread in self._drains:
+            thread.join(KILL_GRACE)
+
+    def _read_events(self) -> None:
+        stream = self._popen.stdout
+        assert stream is not None
+        buffer = protocol.LineBuffer()
+        with stream:
+            while chunk := stream.read(CHUNK):
+                for line in buffer.feed(chunk):
+                    try:
+                        self._events.put(protocol.decode_event(line))
+                    except ProtocolError as error:
+                        self._events.put(error)
+        self._events.put(None)
+
+    def _read_log(self) -> None:
+        stream = self._popen.stderr
+        assert stream is not None
+        with stream:
+            while chunk := stream.read(CHUNK):
+                self._log.feed(chunk)
 
 
 class Tail:
@@ -58,6 +187,11 @@ def _reason(code: int) -> str:
         return f"signal {-code}"
 
 
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    full = dict(os.environ if env is None else env)
+    return {**full, **python_paths(full.get("PYTHONPATH"))}
+
+
 def python_paths(inherited: str | None) -> dict[str, str]:
     """Variables with which the worker finds this very qnetseg and nothing in the working folder.
 
@@ -78,3 +212,8 @@ def running(module: str) -> list[str]:
         "import sys; sys.path[:] = filter(None, sys.path); import runpy; "
         f"runpy.run_module('{module}', run_name='__main__', alter_sys=True)",
     ]
+
+
+def default_command() -> list[str]:
+    """Runs the worker with this Python."""
+    return [sys.executable, *running("qnetseg.worker")]

@@ -1,41 +1,37 @@
-"""A client of the worker process in Python, in the place of Slicer's, which needs Qt.
+"""The Python client of the worker process: segmentations in a process that may crash, or be stopped.
 
-with WorkerClient() as client:
-    scan = client.open("scan.nii.gz")
-    found = [client.segment(drawing, scan) for drawing in drawings]
+It holds one warm worker, which keeps torch, the last model and the open volumes. Imports no torch.
+
+    with WorkerClient() as client:
+        scan = client.open("scan.nii.gz")
+        found = [client.segment(drawing, scan) for drawing in drawings]
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import queue
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qnetseg.errors import Cancelled, why
-from qnetseg.worker import exchange, protocol, requests
-from qnetseg.worker.failures import ProtocolError, WorkerFailure
-from qnetseg.worker.process import KILL_GRACE, Tail, crash, python_paths, running, start_failure, too_slow
-from qnetseg.worker.source import Source
+from ..errors import Cancelled
+from . import exchange, protocol, requests
+from .failures import WorkerFailure
+from .process import WorkerProcess, default_command, too_slow
+from .source import Source
 
 if TYPE_CHECKING:
-    from qnetseg.boxes import Box
-    from qnetseg.segment import Job, SegmentOptions
-    from qnetseg.segment.result import Found
-    from qnetseg.volume import Drawing, SupportSet, Volume
+    from ..boxes import Box
+    from ..segment import Job, SegmentOptions
+    from ..segment.result import Found
+    from ..volume import Drawing, SupportSet, Volume
 
 _Request = TypeVar("_Request", bound=protocol.Request)
 _Answer = TypeVar("_Answer")
 
-CHUNK = 1 << 16
 POLL = 0.05  # seconds between two looks at `cancel`
 
 
@@ -241,134 +237,3 @@ class WorkerClient:
             answer = None
         if answer is None:
             self._end(0.0)
-
-
-class WorkerProcess:
-    """A running worker and everything that must go when it ends.
-
-    Two threads drain its stdout (into events) and stderr (into `tail`), so that it never blocks.
-    """
-
-    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        """Start it. Raises WorkerError when the command cannot be run, OutputError without a folder."""
-        self.folder = exchange.make_folder()
-        try:
-            self._popen = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=_environment(env),
-                bufsize=0,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )
-        except OSError as error:
-            exchange.remove_folder(self.folder)
-            raise start_failure(command[0], why(error)) from error
-        self._events: queue.Queue[protocol.Event | ProtocolError | None] = queue.Queue()
-        self._log = Tail()
-        self._drains = [
-            threading.Thread(target=drain, name=f"worker {name}", daemon=True)
-            for name, drain in (("stdout", self._read_events), ("stderr", self._read_log))
-        ]
-        for thread in self._drains:
-            thread.start()
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._popen.poll() is None
-
-    @property
-    def tail(self) -> str:
-        """The last lines that the worker wrote to stderr."""
-        return self._log.text
-
-    def send(self, request: protocol.Request) -> None:
-        """Send a request; when the worker is gone, `receive` tells."""
-        line = protocol.encode(request)
-        assert self._popen.stdin is not None
-        with contextlib.suppress(OSError, ValueError):  # ValueError: we closed it
-            exchange.write_all(self._popen.stdin, line)
-
-    def receive(self, timeout: float) -> protocol.Event | None:
-        """The next event, None when there was none within `timeout` seconds.
-
-        Raises WorkerFailure when the worker ended, or wrote something that is not the protocol.
-        """
-        try:
-            event = self._events.get(timeout=max(timeout, 0.0))
-        except queue.Empty:
-            return None
-        if isinstance(event, ProtocolError):
-            event.details = self.tail
-            raise event
-        if event is None:
-            self._events.put(None)  # it stays ended
-            raise self._crash()
-        return event
-
-    def end(self, patience: float) -> None:
-        """Ask it to end, wait `patience` seconds, terminate, kill; then remove the folder."""
-        self.send(protocol.Shutdown("end"))
-        assert self._popen.stdin is not None
-        self._popen.stdin.close()
-        if not self._ended_within(patience):
-            self._popen.terminate()
-            if not self._ended_within(KILL_GRACE):
-                self._popen.kill()
-                self._popen.wait()
-        self._join()
-        exchange.remove_folder(self.folder)
-
-    def _crash(self) -> WorkerFailure:
-        if not self._ended_within(KILL_GRACE):  # it closed stdout and stays
-            self._popen.kill()
-            self._popen.wait()
-        self._join()
-        return crash(self._popen.returncode, self.tail)
-
-    def _ended_within(self, seconds: float) -> bool:
-        try:
-            self._popen.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
-    def _join(self) -> None:
-        """Let the drains reach the end; a grandchild may hold the pipes open, hence not for ever."""
-        for thread in self._drains:
-            thread.join(KILL_GRACE)
-
-    def _read_events(self) -> None:
-        stream = self._popen.stdout
-        assert stream is not None
-        buffer = protocol.LineBuffer()
-        with stream:
-            while chunk := stream.read(CHUNK):
-                for line in buffer.feed(chunk):
-                    try:
-                        self._events.put(protocol.decode_event(line))
-                    except ProtocolError as error:
-                        self._events.put(error)
-        self._events.put(None)
-
-    def _read_log(self) -> None:
-        stream = self._popen.stderr
-        assert stream is not None
-        with stream:
-            while chunk := stream.read(CHUNK):
-                self._log.feed(chunk)
-
-
-def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
-    full = dict(os.environ if env is None else env)
-    return {**full, **python_paths(full.get("PYTHONPATH"))}
-
-
-def default_command() -> list[str]:
-    """Runs the worker with this Python."""
-    return [sys.executable, *running("qnetseg.worker")]
