@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "QNetSegment" / "Logic"), str(ROOT / "Testing")]
+sys.path[:0] = [str(ROOT / "QNetSegment" / "Logic"), str(ROOT / "Testing"), str(ROOT / "Training")]
 
 from qnetseg.cores import let_waiting_threads_sleep  # noqa: E402
 
@@ -44,7 +44,6 @@ import torch  # noqa: E402
 from qnetseg import atomic, segment  # noqa: E402, F401 - loaded once, for all processes
 from qnetseg.boxes import Box  # noqa: E402
 from qnetseg.cli import compute, main  # noqa: E402
-from qnetseg.model import save_model  # noqa: E402
 from qnetseg.model.propagation import PropagationConfig, PropagationNet  # noqa: E402
 from qnetseg.segment import Query, Segmentation  # noqa: E402
 from qnetseg.volume import (  # noqa: E402
@@ -57,6 +56,7 @@ from qnetseg.volume import (  # noqa: E402
     write_volume,
 )
 from qnetseg.worker import WorkerClient, exchange, process, server  # noqa: E402
+from qnetseg_lab.weights.writing import save_model  # noqa: E402
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT")
 VICTIMS = ("client", "worker", "both", "group")

@@ -23,7 +23,7 @@ ROOMS = {
         *("compat", "timers", "signals"),
     ),
     "Training/qnetseg_lab": (
-        *("commands", "report", "training", "evaluation", "data", "baselines"),
+        *("commands", "report", "training", "evaluation", "data", "baselines", "weights"),
         *("provenance", "toml"),
     ),
 }

@@ -50,13 +50,16 @@ def test_every_command_has_help_that_ends_with_an_example(capsys):
 
 def test_a_command_of_the_laboratory_says_where_it_comes_from(monkeypatch, capsys):
     project = (LAB / "pyproject.toml").read_text(encoding="utf-8")
-    names = sorted(parse_toml(project)["project"]["entry-points"]["qnetseg.commands"])
-    assert sorted(OF_THE_LABORATORY) == names
-    monkeypatch.setattr("qnetseg.cli.entry_points", lambda group: [])
-    for name in names:
-        assert main([name, "some", "--output", "where"]) == 2
+    points = parse_toml(project)["project"]["entry-points"]
+    groups = {"qnetseg": "qnetseg.commands", "qnetseg weights": "qnetseg.weights"}
+    assert {before: sorted(points[group]) for before, group in groups.items()} == {
+        before: sorted(names) for before, names in OF_THE_LABORATORY.items()
+    }
+    monkeypatch.setattr("qnetseg.cli.parser.entry_points", lambda group: [])
+    for before, name in [(each, name) for each, names in OF_THE_LABORATORY.items() for name in names]:
+        assert main([*before.split()[1:], name, "some", "--output", "where"]) == 2
         told = capsys.readouterr().err
-        assert told.startswith(f"qnetseg: The command '{name}' belongs to qnetseg-lab: install that with ")
+        assert told.startswith(f"{before}: The command '{name}' belongs to qnetseg-lab: install that with ")
         assert told.endswith("`pip install ./Training` from the repository.\n") and told.count("\n") == 1
     assert main(["weights", "train"]) == 2 and "qnetseg-lab" not in capsys.readouterr().err
 
@@ -124,61 +127,6 @@ def test_weights_verify_finds_damage(bed, capsys):
     bed.qnet.unlink()
     assert main(["weights", "verify"]) == 2
     assert "No model of the catalogue" in capsys.readouterr().err
-
-
-def test_weights_register(bed, capsys):
-    write_model(bed.model, "renewed")
-    assert main(["weights", "verify"]) == 2
-    assert main(["weights", "register", str(bed.model)]) == 0
-    assert main(["weights", "verify"]) == 0
-    assert "tiny: 0.0 MB, SHA-256" in capsys.readouterr().out
-
-
-def test_weights_convert_takes_an_official_checkpoint(bed, capsys, monkeypatch):
-    from qnetseg import models
-    from qnetseg.model import QNet, QNetConfig, convert, load_model
-
-    checkpoint, output = bed.folder / "official.pth", bed.results / "official.safetensors"
-    checkpoint.write_bytes(b"a checkpoint")
-    network = QNet(QNetConfig(feature_channels=8, threshold_hidden=8))
-    monkeypatch.setattr("qnetseg.model.storage.read_state_dict", lambda path: {"from": path})
-    monkeypatch.setattr(
-        convert, "convert_official", lambda state: network if state["from"] == checkpoint else None
-    )
-    assert main(["weights", "convert", str(checkpoint), str(output), "--storage", "bf16"]) == 0
-    assert load_model(output).provenance["converted_from_sha256"] == models.sha256(checkpoint)
-    small = bed.results / "small.safetensors"
-    assert main(["weights", "convert", str(output), str(small), "--storage", "int8"]) == 0
-    assert (
-        small.stat().st_size < 0.6 * output.stat().st_size
-        and load_model(small).network.config == network.config
-    )
-    assert main(["weights", "convert", str(checkpoint), str(bed.results / "official.pth")]) == 2
-    assert "Use .safetensors" in capsys.readouterr().err
-
-
-def test_weights_average_writes_the_mean_and_names_its_parts(bed, capsys):
-    from qnetseg import models
-    from qnetseg.model import QNet, QNetConfig, load_model, save_model
-
-    parts = [bed.results / "a.safetensors", bed.results / "b.safetensors"]
-    parts[0].parent.mkdir(parents=True, exist_ok=True)
-    network = QNet(QNetConfig(feature_channels=4, threshold_hidden=3))
-    for path in parts:
-        save_model(path, network, {"steps": 1}, "bf16")
-    output = bed.results / "mean.safetensors"
-    assert main(["weights", "average", *map(str, parts), "--output", str(output), "--storage", "int8"]) == 0
-    assert load_model(output).provenance["mean_of_sha256"] == [models.sha256(path) for path in parts]
-    assert str(output) in capsys.readouterr().out
-    assert main(["weights", "average", str(parts[0]), "--output", str(output)]) == 2
-
-
-def test_weights_convert_refuses_what_is_no_checkpoint(bed, capsys):
-    checkpoint = bed.folder / "official.pth"
-    checkpoint.write_bytes(b"no checkpoint")
-    assert main(["weights", "convert", str(checkpoint), str(bed.results / "a.safetensors")]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "Traceback" not in told and list(bed.results.iterdir()) == []
 
 
 class FakeTrainer:

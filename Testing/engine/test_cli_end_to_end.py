@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig, save_model
+from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig
 from qnetseg.volume import read_labelmap, read_volume
+from qnetseg_lab.weights.writing import save_model
 from support.cli_bed import Bed, drawing_array
 
 NETWORKS = {

@@ -7,7 +7,6 @@ import json
 import pytest
 import torch
 
-from qnetseg.cli import main
 from qnetseg.errors import WeightsError
 from qnetseg.model import (
     PropagationConfig,
@@ -15,12 +14,11 @@ from qnetseg.model import (
     QNet,
     QNetConfig,
     load_model,
-    load_network,
     load_propagation,
-    save_model,
 )
 from qnetseg.model.propagation import CHANNELS
 from qnetseg.model.storage import read_safetensors
+from qnetseg_lab.weights.writing import save_model
 
 CONFIG = PropagationConfig((8, 8, 16, 8, 8))
 PROVENANCE = {"recipe": {"method": "propagation"}, "licence": "CC BY 4.0"}
@@ -108,11 +106,3 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     save_model(path, network, {})
     with pytest.raises(WeightsError, match=r"not finite, the first in outline\.weight"):
         load_propagation(path)
-
-
-def test_weights_can_be_stored_otherwise_and_averaged(written, tmp_path):
-    small, mean = tmp_path / "small.safetensors", tmp_path / "mean.safetensors"
-    assert main(["weights", "convert", str(written), str(small), "--storage", "int8"]) == 0
-    assert load_propagation(small).provenance["licence"] == "CC BY 4.0"
-    assert main(["weights", "average", str(written), str(written), "--output", str(mean)]) == 0
-    assert isinstance(load_network(mean).network, PropagationNet)

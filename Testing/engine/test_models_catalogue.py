@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import json
 import subprocess
 import sys
 import threading
@@ -17,8 +16,9 @@ from safetensors.numpy import save_file
 from qnetseg import models
 from qnetseg.catalogue import Catalogue
 from qnetseg.errors import InputError, OutputError, WeightsError
-from qnetseg.model import PropagationConfig, PropagationNet, QNet, save_model
+from qnetseg.model import PropagationConfig, PropagationNet, QNet
 from qnetseg.models import PROPAGATION, QNET
+from qnetseg_lab.weights.writing import save_model
 from support.cli_bed import entry_of, write_manifest, write_model
 from support.intensity_model import CONFIG
 
@@ -240,34 +240,6 @@ def test_a_model_without_file_and_address_is_missing(house, shipped):
     assert models.state(entry) == models.MISSING
     with pytest.raises(WeightsError, match="not on this machine"):
         models.resolve_model()
-
-
-def manifest(house):
-    return json.loads((house / "resources" / "Models" / "manifest.json").read_text(encoding="utf-8"))
-
-
-def test_register_brings_the_manifest_up_to_date(house, shipped):
-    write_model(shipped, "changed")
-    second = write_model(shipped.with_name("second.safetensors"), method=QNET)
-    assert models.register(shipped).description == "A test model."
-    assert models.register(second).licence == "test licence"
-    assert models.resolve_model("tiny") == shipped and models.resolve_model("second") == second
-    assert manifest(house)["defaults"] == {PROPAGATION: "tiny", QNET: "tiny-qnet"}
-    assert [entry["method"] for entry in manifest(house)["models"]] == [PROPAGATION, QNET, QNET]
-    with pytest.raises(WeightsError, match="not one of the shipped models"):
-        models.register(write_model(house / "elsewhere.safetensors"))
-    with pytest.raises(WeightsError, match="segments no volumes"):
-        models.register(write_model(shipped.with_name("rival.safetensors"), method="panet"))
-
-
-def test_the_first_registered_model_of_a_kind_becomes_its_default(house, shipped, qnet):
-    (shipped.parent / "manifest.json").unlink()
-    models.register(qnet)
-    assert manifest(house)["defaults"] == {PROPAGATION: "", QNET: "tiny-qnet"}
-    with pytest.raises(WeightsError, match="no default model"):
-        models.resolve_model()
-    models.register(shipped)
-    assert models.resolve_model() == shipped and models.resolve_model(None, QNET) == qnet
 
 
 def test_a_weights_file_says_what_it_is_for(house, shipped, qnet):

@@ -108,16 +108,6 @@ def test_a_disc_returns_to_where_it_was():
     assert dice > 0.97
 
 
-@given(st.integers(1, 700), st.integers(1, 700), spacings, spacings)
-@settings(max_examples=60)
-def test_fitting_holds_the_whole_field(height, width, row_mm, column_mm):
-    grid = InPlaneGrid.fitting((height, width), (row_mm, column_mm), spacing=1.25, size=256)
-    assert grid.spacing >= 1.25
-    assert max(height * row_mm, width * column_mm) <= grid.size * grid.spacing * (1 + 1e-9)
-    if max(height * row_mm, width * column_mm) <= 256 * 1.25:
-        assert grid.spacing == 1.25
-
-
 def test_views_and_other_types_are_taken():
     stack = stack_of((32, 24)).transpose(0, 2, 1)[:, ::-1]
     grid = InPlaneGrid((24, 32), (1.0, 1.3), spacing=1.5, size=20)

@@ -15,11 +15,12 @@ import torch
 from qnetseg import errors
 from qnetseg.boxes import Box
 from qnetseg.cores import SPINS
-from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig, save_model
+from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig
 from qnetseg.models import load_networks
 from qnetseg.segment import Job, SegmentOptions, device, segment_volume
 from qnetseg.worker.backend import Backend, auto_device, check_engine
 from qnetseg.worker.client import WorkerClient
+from qnetseg_lab.weights.writing import save_model
 from support.cli_bed import entry_of, write_manifest
 from support.worker_bed import LOGIC, sample
 

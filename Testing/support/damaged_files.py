@@ -123,7 +123,8 @@ def _odd_header(luck: random.Random, good: bytes, checksum: Callable[[dict, dict
 
 
 def weights(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read]:
-    from qnetseg.model import PropagationConfig, PropagationNet, load_propagation, save_model
+    from qnetseg.model import PropagationConfig, PropagationNet, load_propagation
+    from qnetseg_lab.weights.writing import save_model
     from QNetSegmentLib.setup.weights_file import use_weights_file
 
     path = folder / "good.safetensors"
@@ -142,7 +143,7 @@ def _checksum_of(good: Path) -> Callable[[dict, dict], str]:
     """Checksums of files with the tensors of a good one and other metadata."""
     from safetensors.torch import load_file
 
-    from qnetseg.model.storage import checksum_of
+    from qnetseg_lab.weights.writing import checksum_of
 
     tensors = load_file(good)
     return lambda metadata, header: checksum_of(tensors, metadata)

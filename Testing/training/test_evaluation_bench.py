@@ -9,11 +9,12 @@ from importlib.util import find_spec
 
 import torch
 
-from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig, save_model
+from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig
 from qnetseg.segment import SegmentOptions
 from qnetseg_lab import report
 from qnetseg_lab.evaluation import speed as bench
 from qnetseg_lab.report.benchmarks import correction, inference
+from qnetseg_lab.weights.writing import save_model
 
 
 def test_bench_reports_ratios_of_one_run_and_peak_memory(tmp_path):

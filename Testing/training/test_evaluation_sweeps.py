@@ -11,11 +11,12 @@ import torchvision
 
 from qnetseg.cli import main
 from qnetseg.errors import InputError
-from qnetseg.model import Refinement, load_model, save_model
+from qnetseg.model import Refinement, load_model
 from qnetseg_lab.baselines import build_method
 from qnetseg_lab.commands import evaluate
 from qnetseg_lab.evaluation import gallery, protocol_p, sweeps
 from qnetseg_lab.evaluation.protocol_p import ProtocolP
+from qnetseg_lab.weights.writing import save_model
 from support.cli_bed import write_model
 from support.evaluation_bed import write_chaos_like
 from support.intensity_model import CONFIG, intensity_model
@@ -227,8 +228,8 @@ def test_an_official_checkpoint_is_converted_and_scored(chaos_like, tmp_path, mo
     }
     checkpoint, converted = tmp_path / "official.pth", tmp_path / "official.safetensors"
     torch.save(official, checkpoint)
-    from qnetseg.model.convert import convert_official
-    from qnetseg.model.storage import read_state_dict
+    from qnetseg_lab.weights.convert import convert_official
+    from qnetseg_lab.weights.pickles import read_state_dict
 
     network = convert_official(read_state_dict(checkpoint), small)
     save_model(converted, network, {"source": "official Q-Net checkpoint"})

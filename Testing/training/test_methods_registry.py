@@ -7,12 +7,13 @@ import torch
 from safetensors.torch import save_file
 
 from qnetseg.errors import RecipeError, WeightsError
-from qnetseg.model import FewShotMethod, QNetConfig, load_model, save_model
+from qnetseg.model import FewShotMethod, QNetConfig, load_model
 from qnetseg.model.storage import read_safetensors
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.options import SegmentOptions
 from qnetseg_lab.baselines import METHODS, build_method, load_method
 from qnetseg_lab.training.starts import load_start
+from qnetseg_lab.weights.writing import save_model
 
 SIDE = 64
 SMALL = {"feature_channels": 8, "threshold_hidden": 4}

@@ -12,9 +12,10 @@ import torchvision
 from safetensors.torch import save_file
 
 from qnetseg.errors import WeightsError
-from qnetseg.model import QNetConfig, save_model
+from qnetseg.model import QNetConfig
 from qnetseg_lab.baselines import TrainedQNet
 from qnetseg_lab.training.starts import deflate, load_start, radiology_state, thin_blocks
+from qnetseg_lab.weights.writing import save_model
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import torch
 from golden import dataset as tiny
 from qnetseg.cli import main
 from qnetseg.errors import DatasetError, RecipeError, WeightsError
-from qnetseg.model import PropagationNet, load_propagation, save_model
+from qnetseg.model import PropagationNet, load_propagation
 from qnetseg.model.storage import read_safetensors
 from qnetseg.segment.confidence import FEATURES
 from qnetseg_lab.training import PropagationRecipe, Trainer, checkpoint, supervoxels
@@ -20,6 +20,7 @@ from qnetseg_lab.training import propagation_throughput as bench_propagation
 from qnetseg_lab.training import throughput as bench
 from qnetseg_lab.training.propagation_learner import PropagationLearner
 from qnetseg_lab.training.synthesis import load_tissues
+from qnetseg_lab.weights.writing import save_model
 from support import propagation_bed
 from support.propagation_bed import RECIPE, make, undisturbed
 from support.torchrun import torchrun

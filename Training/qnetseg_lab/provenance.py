@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import qnetseg
 
@@ -59,3 +60,8 @@ def peak_gib() -> float:
         return float("nan")
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def lineage(provenance: dict[str, Any]) -> list[dict[str, Any] | None]:
+    """Recipes of a model and of all that it came from; None stands for one that is not known."""
+    return [provenance.get("recipe"), *provenance.get("ancestors", [])]

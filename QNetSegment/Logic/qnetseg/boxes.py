@@ -156,14 +156,6 @@ class Box:
             return Box.empty()
         return Box.around(self.mask[self._slab(axis, at)], start=self._moved_start(axis, at))
 
-    def without_slice(self, axis: int, at: int) -> Box:
-        """The voxels whose index along an array axis is not `at`."""
-        if not self.start[axis] <= at < self.stop[axis]:
-            return self
-        mask = self.mask.copy()
-        mask[self._slab(axis, at)] = False
-        return Box.around(mask, start=self.start)
-
     def _slab(self, axis: int, at: int) -> tuple[slice, ...]:
         where = [slice(None)] * 3
         where[axis] = slice(at - self.start[axis], at - self.start[axis] + 1)

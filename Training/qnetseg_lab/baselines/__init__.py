@@ -30,7 +30,7 @@ def build_method(name: str, config: QNetConfig) -> TrainedMethod:
 
 
 def load_method(path: str | Path) -> Model[TrainedMethod]:
-    """Read a weights file of any method, written by `qnetseg.model.save_model`.
+    """Read a weights file of any method, written by `qnetseg_lab.weights.writing.save_model`.
 
     Raises:
         WeightsError: missing, damaged, of another format, or its tensors do not fit its configuration.

@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from qnetseg.cli.common import add_command, add_data, add_json, print_json, say
+from qnetseg.cli.common import add_command, add_json, print_json, say
 from qnetseg.cli.outputs import make_folder
 from qnetseg.errors import InputError
+
+from .common import add_data
 
 PREPARE = """
 Takes NIfTI, NRRD and MHA files and folders with a DICOM series, at any depth. Labels of X.nii.gz are

@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qnetseg.cli.common import add_command, add_data, add_device, add_json, add_precision, print_json, say
+from qnetseg.cli.common import add_command, add_device, add_json, add_precision, print_json, say
 from qnetseg.cli.outputs import make_folder, require_writable
 from qnetseg.cli.pictures import drawn_last
 from qnetseg.errors import InputError
 
 from . import evaluate_r
+from .common import add_data
 
 if TYPE_CHECKING:
     from ..evaluation.protocol_p import ProtocolP

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from qnetseg.cli.common import (
     add_command,
-    add_data,
     add_device,
     add_json,
     add_model,
@@ -19,6 +18,8 @@ from qnetseg.cli.common import (
 )
 from qnetseg.cli.outputs import make_folder, require_writable
 from qnetseg.cli.pictures import drawn_last
+
+from .common import add_data
 
 if TYPE_CHECKING:
     from ..evaluation.whole_volume.runner import WholeVolumeRun

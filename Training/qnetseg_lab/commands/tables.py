@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qnetseg.cli.common import add_command, add_data, add_device, say
+from qnetseg.cli.common import add_command, add_device, say
 from qnetseg.cli.outputs import make_folder
 from qnetseg.cli.streams import Ended, ended_by_signals
 from qnetseg.errors import Cancelled, InputError, RecipeError, TrainingError
 
+from .common import add_data
 from .evaluate import result_name
 from .train import find_recipe, start_of
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qnetseg.cli.common import add_command, add_data, add_device, say
+from qnetseg.cli.common import add_command, add_device, say
 from qnetseg.cli.outputs import make_folder
 from qnetseg.errors import RecipeError
 from qnetseg.models import PROPAGATION, read_catalogue, resolve_model
+
+from .common import add_data
 
 DETAILS = """
 The folder receives checkpoints, scalars.csv (and TensorBoard's files), of the propagation network also the

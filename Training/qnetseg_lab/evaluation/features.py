@@ -42,10 +42,12 @@ class Scorer:
         if self._runner.device.type != "cpu":
             self._runner.batch_size = GPU_BATCH
         config = network.config
-        fitting = [
-            InPlaneGrid.fitting(_plane(case), case.spacing[1:], config.spacing, config.size) for case in cases
-        ]
-        self._spacing = max(grid.spacing for grid in fitting)
+        fields = (  # a pixel that lets a whole slice fit
+            count * mm / config.size
+            for case in cases
+            for count, mm in zip(_plane(case), case.spacing[1:], strict=True)
+        )
+        self._spacing = max(config.spacing, *fields)
         self._size = config.size
         self._features: dict[str, dict[int, Any]] = {}
         self._limit = limit

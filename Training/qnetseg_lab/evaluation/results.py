@@ -14,12 +14,11 @@ import torch
 from qnetseg.atomic import replacing
 from qnetseg.errors import OutputError, why
 from qnetseg.model import Model
-from qnetseg.model.storage import lineage
 from qnetseg.models import sha256
 from qnetseg.parsing import parse_json
 
 from ..data import CATALOGUE, dataset
-from ..provenance import processor, revision
+from ..provenance import lineage, processor, revision
 
 Entry = TypeVar("Entry")  # a row, JSON-able
 

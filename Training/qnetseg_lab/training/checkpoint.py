@@ -14,9 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from qnetseg.errors import OutputError, WeightsError
-from qnetseg.model.storage import checksum_of, read_safetensors
+from qnetseg.model.storage import read_safetensors
 from qnetseg.parsing import parse_json, parsing
 from qnetseg.tensor_file import read_header, require_checksum
+
+from ..weights.writing import checksum_of
 
 NEWEST, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 _FORMAT = "qnetseg-checkpoint-1"

@@ -57,7 +57,7 @@ class Learner(ABC):
         recipe: what to train.
         network: the one that learns, on the device.
         optimiser: of its parameters.
-        ancestors: recipes that the initial weights were trained with, see `qnetseg.model.storage.lineage`.
+        ancestors: recipes that the initial weights were trained with, see `qnetseg_lab.provenance.lineage`.
         data: what it learns from, for readers of a weights file.
         licence: of the weights.
     """

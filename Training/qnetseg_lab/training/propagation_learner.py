@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qnetseg.model import PropagationNet, load_propagation
-from qnetseg.model.storage import fill, lineage
+from qnetseg.model.storage import fill
 from qnetseg.segment.drawn import SHIFT, leading
 from qnetseg.segment.evidence import FOUND, Appearance, Scene, evidence
 
+from ..provenance import lineage
 from .confidence_fit import fit_confidence
 from .distributed import Processes
 from .learner import Ahead, Learner, Place, build_optimiser, learning_rate

@@ -11,11 +11,12 @@ import torchvision
 from torch import Tensor, nn
 
 from qnetseg.errors import WeightsError
-from qnetseg.model.pickles import read_pickle, require_safe_torch
-from qnetseg.model.storage import fill, lineage, read_model, read_state_dict
+from qnetseg.model.storage import fill, read_model
 from qnetseg.tensor_file import MODEL_FORMAT, read_header
 
 from ..baselines import TrainedMethod
+from ..provenance import lineage
+from ..weights.pickles import read_pickle, read_state_dict, require_safe_torch
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _SKIPPED = re.compile(r"(^fc\.|^aux_classifier\.|^classifier\.|num_batches_tracked$)")

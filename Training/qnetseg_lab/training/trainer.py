@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from qnetseg.errors import OutputError, RecipeError, TrainingError, WeightsError, why
-from qnetseg.model import Network, save_model
+from qnetseg.model import Network
 from qnetseg.parsing import parse_json, parsing, whole
 
 from ..provenance import revision
+from ..weights.writing import save_model
 from .checkpoint import Checkpoints
 from .distributed import Processes
 from .episode_learner import EpisodeLearner

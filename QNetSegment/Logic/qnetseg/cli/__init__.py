@@ -10,7 +10,6 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 
 from .. import __version__
 from ..cores import let_waiting_threads_sleep
@@ -18,7 +17,7 @@ from ..errors import Cancelled, QNetSegmentError, is_out_of_memory, why
 from ..worker.failures import WorkerFailure
 from . import demo, doctor, segment, weights
 from .common import say
-from .parser import Parser
+from .parser import Parser, add_laboratory
 from .streams import Ended, forgiving_streams
 
 DESCRIPTION = """\
@@ -36,10 +35,6 @@ exit codes:
   130  cancelled (Ctrl-C); 128 and the signal's number where the system ended it"""
 
 
-LABORATORY = "qnetseg.commands"
-"""Group of entry points; each is a function like `segment.add`."""
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = Parser(
@@ -52,8 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (segment, demo, doctor, weights):
         module.add(commands)
-    for point in sorted(entry_points(group=LABORATORY), key=lambda point: point.name):
-        point.load()(commands)
+    add_laboratory(commands, "qnetseg.commands")
     return parser
 
 

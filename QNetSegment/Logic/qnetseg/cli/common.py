@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, heard_oddities
@@ -35,24 +33,6 @@ def add_command(
     )
     parser.add_argument("--debug", action="store_true", help="show also where in the program an error arose")
     return parser
-
-
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """The option that says where data sets lie."""
-    parser.add_argument(
-        "--data",
-        type=_data_folder,
-        metavar="FOLDER",
-        help="folder of the data sets (default: that of the environment variable QNETSEG_DATA)",
-    )
-
-
-def _data_folder(text: str) -> Path:
-    """The folder, which is from now on what the environment variable names, also for other processes."""
-    if not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder '{text}'")
-    os.environ["QNETSEG_DATA"] = os.path.abspath(text)
-    return Path(text)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

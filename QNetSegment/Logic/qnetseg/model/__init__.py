@@ -6,7 +6,7 @@ from .networks import Networks
 from .propagation import PropagationConfig, PropagationNet
 from .qnet import QNet, Scores
 from .refinement import Refinement
-from .storage import Model, load_model, load_network, load_propagation, save_model
+from .storage import Model, load_model, load_network, load_propagation
 
 __all__ = [
     "FewShotMethod",
@@ -22,5 +22,4 @@ __all__ = [
     "load_model",
     "load_network",
     "load_propagation",
-    "save_model",
 ]

@@ -1,28 +1,27 @@
-"""Weights files: `safetensors` with configuration and provenance in the metadata, never pickle."""
+"""Weights files: `safetensors` with configuration and provenance in the metadata, never pickle.
+
+The laboratory writes them, see `qnetseg_lab.weights.writing`.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ..atomic import replacing
 from ..errors import WeightsError
 from ..parsing import parse_json, parsing
-from ..tensor_file import MODEL_FORMAT, checksum, parsing_safetensors, read_header, require_checksum
+from ..tensor_file import MODEL_FORMAT, parsing_safetensors, read_header, require_checksum
 from .base import Network
-from .pickles import read_pickle
 from .propagation import PropagationNet
 from .qnet import QNet
 
-STORAGES = ("fp32", "bf16", "int8")
-_SCALE = ".int8_scale"  # suffix of the companion tensor of a weight stored as int8
+SCALE = ".int8_scale"  # suffix of the companion tensor of a weight stored as int8
 
 Kind = TypeVar("Kind", bound=Network)
 
@@ -41,63 +40,14 @@ class Model(Generic[Kind]):
     provenance: dict[str, Any]
 
 
-def save_model(path: str | Path, network: Network, provenance: dict[str, Any], storage: str = "bf16") -> None:
-    """Write a weights file; the old one stays if that fails.
-
-    path: file ending in .safetensors.
-    network: model to write.
-    provenance: JSON-able: data, recipe, revision, licence, scores.
-    storage: "fp32"; "bf16" for matrices and kernels; or "int8" for these with a scale for each output
-        channel, a quarter of fp32's size. Biases and thresholds stay fp32.
-    Raises OutputError for a file that cannot be written, WeightsError for an unknown storage.
-    """
-    path = Path(path)
-    if storage not in STORAGES:
-        raise WeightsError(f"There is no storage {storage!r}.", f"Use one of {', '.join(STORAGES)}.")
-    metadata = {
-        "format": MODEL_FORMAT,
-        "method": network.name,
-        "config": json.dumps(network.config.to_dict(), sort_keys=True),
-        "provenance": json.dumps(provenance, sort_keys=True),
-    }
-    tensors: dict[str, Tensor] = {}
-    for key, value in network.state_dict().items():
-        if not key.endswith("num_batches_tracked"):
-            tensors.update(_pack(key, value.detach().cpu(), storage))
-    metadata["sha256"] = checksum_of(tensors, metadata)
-    with replacing(path) as part:
-        part.write_bytes(save(tensors, metadata))
-
-
-def checksum_of(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> str:
-    """Checksum that a file of these contiguous tensors on the CPU gets, see `qnetseg.tensor_file`."""
-    return checksum(
-        metadata,
-        (
-            (key, str(value.dtype), tuple(value.shape), [value.reshape(-1).view(torch.uint8).numpy().data])
-            for key, value in tensors.items()
-        ),
-    )
-
-
-def _pack(key: str, value: Tensor, storage: str) -> dict[str, Tensor]:
-    if storage == "fp32" or value.dim() < 2:  # small, and a threshold of 10 would be rounded to sixteenths
-        return {key: value.float().contiguous()}
-    if storage == "int8":
-        scale = value.float().flatten(1).abs().amax(dim=1).clamp(min=1e-12) / 127
-        levels = (value.float() / scale.reshape(-1, *[1] * (value.dim() - 1))).round()
-        return {key: levels.to(torch.int8).contiguous(), key + _SCALE: scale}
-    return {key: value.to(torch.bfloat16).contiguous()}
-
-
 def _unpack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     state = {}
     for key, value in tensors.items():
-        if key.endswith(_SCALE):
+        if key.endswith(SCALE):
             continue
         state[key] = value.float()
-        if key + _SCALE in tensors:
-            state[key] *= tensors[key + _SCALE].reshape(-1, *[1] * (value.dim() - 1))
+        if key + SCALE in tensors:
+            state[key] *= tensors[key + SCALE].reshape(-1, *[1] * (value.dim() - 1))
     return state
 
 
@@ -108,19 +58,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return load_file(path), metadata
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors file or of a pickled state dict, see `read_pickle`. Raises `WeightsError`."""
-    path = Path(path)
-    return read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pickle(path)
-
-
-def lineage(provenance: dict[str, Any]) -> list[dict[str, Any] | None]:
-    """Recipes of a model and of all that it came from; None stands for one that is not known."""
-    return [provenance.get("recipe"), *provenance.get("ancestors", [])]
-
-
 def load_model(path: str | Path) -> Model[QNet]:
-    """Read a weights file of Q-Net, written by `save_model`; `load_network` reads either network's.
+    """Read a weights file of Q-Net; `load_network` reads either network's.
 
     Raises WeightsError: missing, damaged, of another format or method, its tensors are not finite or do not
     fit its configuration.
@@ -129,7 +68,7 @@ def load_model(path: str | Path) -> Model[QNet]:
 
 
 def load_propagation(path: str | Path) -> Model[PropagationNet]:
-    """Read a weights file of the propagation network, written by `save_model`. Raises as `load_model`."""
+    """Read a weights file of the propagation network. Raises as `load_model`."""
     return read_model(path, {PropagationNet.name: PropagationNet})
 
 
@@ -168,7 +107,7 @@ def read_model(path: str | Path, methods: Mapping[str, type[Kind]]) -> Model[Kin
         provenance = parse_json(metadata["provenance"])
         if not isinstance(provenance, dict):
             raise ValueError("a provenance without entries")
-    shapes = {key: each.shape for key, each in header.tensors.items() if not key.endswith(_SCALE)}
+    shapes = {key: each.shape for key, each in header.tensors.items() if not key.endswith(SCALE)}
     with torch.device("meta"):  # without memory: a file may ask for a network of any size
         _require_fit(methods[method](config), shapes, path.name)
     network, tensors = methods[method](config), read_safetensors(path)[0]

@@ -33,18 +33,6 @@ class InPlaneGrid:
         if not all(0.0 < mm < np.inf for mm in (*self.native_spacing, self.spacing)):
             raise GeometryError("Slices cannot be resampled: a pixel spacing is not a positive number.")
 
-    @classmethod
-    def fitting(
-        cls,
-        native_shape: tuple[int, int],
-        native_spacing: tuple[float, float],
-        spacing: float = 1.25,
-        size: int = 256,
-    ) -> InPlaneGrid:
-        """A grid whose `spacing` is coarsened just so far that the whole field of view fits in `size`."""
-        fields = (count * mm / size for count, mm in zip(native_shape, native_spacing, strict=True))
-        return cls(native_shape, native_spacing, max(spacing, *fields), size)
-
     def to_model(self, stack: np.ndarray, order: int = 1, fill: float = 0.0) -> np.ndarray:
         """(N, H, W) native slices -> (N, size, size) float32.
 

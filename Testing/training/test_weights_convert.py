@@ -8,8 +8,8 @@ import torchvision
 
 from qnetseg.errors import WeightsError
 from qnetseg.model import QNetConfig
-from qnetseg.model.convert import OFFICIAL, convert_official, official_name
-from qnetseg.model.storage import read_state_dict
+from qnetseg_lab.weights.convert import OFFICIAL, convert_official, official_name
+from qnetseg_lab.weights.pickles import read_state_dict
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import WeightsError
-from ..parsing import parsing
+from qnetseg.errors import WeightsError
+from qnetseg.model.storage import read_safetensors
+from qnetseg.parsing import parsing
 
 SAFE_TORCH = (2, 10)
 """The first torch that reads pickles without running code from them: before 2.6 they could run some all the
@@ -49,6 +50,12 @@ def read_pickle(path: str | Path) -> dict[str, Tensor]:
         if not all(isinstance(value, Tensor) for value in state.values()):
             raise ValueError("more than tensors")
     return state
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors file or of a pickled state dict, see `read_pickle`. Raises `WeightsError`."""
+    path = Path(path)
+    return read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pickle(path)
 
 
 def _require_not_packed(path: Path) -> None:

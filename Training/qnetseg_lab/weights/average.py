@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ..errors import WeightsError
-from .propagation import PropagationConfig, PropagationNet
-from .storage import Model
+from qnetseg.errors import WeightsError
+from qnetseg.model.propagation import PropagationConfig, PropagationNet
+from qnetseg.model.storage import Model
 
 
 def average(models: Sequence[Model[Any]]) -> Model[Any]:

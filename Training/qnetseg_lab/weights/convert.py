@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .config import QNetConfig
-from .qnet import QNet
-from .storage import fill
+from qnetseg.model.config import QNetConfig
+from qnetseg.model.qnet import QNet
+from qnetseg.model.storage import fill
 
 OFFICIAL = QNetConfig(
     depth=101, downsample_layer=4, threshold="shared", alpha=0.9, input_scale=1.0, input_shift=0.0

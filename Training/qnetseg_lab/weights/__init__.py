@@ -1,0 +1,1 @@
+"""Weights files of models and of others: converted, averaged, registered."""
