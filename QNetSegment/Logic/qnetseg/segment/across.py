@@ -32,7 +32,7 @@ from .inference import Runner
 from .job import Job
 from .options import SegmentOptions
 from .overlap import dice
-from .presence import Signs, presence_probability
+from .presence import Signs, verdict
 from .propagator import Propagator
 from .query import Query, Stack
 from .scenes import Known
@@ -80,9 +80,8 @@ def other_volume(searcher: Searcher, examples: Sequence[Example]) -> Prediction:
         for search, one, own in zip(searches, seen, ways, strict=True)
         if own
     ]
-    return replace(
-        seen[0].predicted, probability=found, trust=trust, signs=max(signs, key=presence_probability)
-    )
+    best = max(signs, key=lambda one: verdict(one).probability)
+    return replace(seen[0].predicted, probability=found, trust=trust, signs=best)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +192,9 @@ class _Search:
         query, other = self.searcher.query, self.example.volume
         assert other is not None
         key = ("aligned", other.fingerprint, self.example.support.plane, self.grid, anatomy.grid)
-        aligned = query.remember(key, lambda: anatomy.aligned(described.query, self.stack, self.grid, self.searcher.job))
+        aligned = query.remember(
+            key, lambda: anatomy.aligned(described.query, self.stack, self.grid, self.searcher.job)
+        )
         there = anatomy.moved(own, aligned, self.grid, len(self.stack.slices))
         return _Place(there, _volume_ml(own > 0.5, anatomy.stack), aligned.share(own))
 

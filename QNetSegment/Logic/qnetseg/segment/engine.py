@@ -23,7 +23,7 @@ from .images import model_grid
 from .inference import Runner
 from .job import Job
 from .options import SegmentOptions
-from .presence import ABSENT, DOUBTFUL, presence_probability
+from .presence import DOUBTFUL, FOUND, NOT_HERE, Verdict, verdict
 from .propagator import Propagator
 from .query import Query, Stack
 from .result import Report, Segmentation, SliceReport
@@ -35,11 +35,6 @@ COARSE = 1.5  # times Q-Net's own spacing; beyond it organs look much smaller th
 OBLIQUE_DEGREES = 20.0  # beyond it the drawn plane and the query's slices are different sections
 GUESSED = 0.5  # highest score of a slice that was put together from strips: it has to be looked at
 SMALL_SLICE = 0.08  # of the largest drawing's pixels; a lonely slice with less may be a click
-NOT_FOUND = "The structure was not found in this volume."
-FOUND_VAGUELY = (
-    "The structure was found only vaguely: it may not be in this volume, or look different there (another"
-    " scanner or sequence); check every slice."
-)
 
 
 @dataclass(frozen=True)
@@ -105,8 +100,9 @@ def segment_volume(
     else:
         examples = [Example(support, other), *further]
         ran = _by_qnet(networks, query, stack, examples, looked_at, options, job)
-    presence = None if ran.predicted.signs is None else presence_probability(ran.predicted.signs)
-    if presence is not None and presence < ABSENT:
+    signs = ran.predicted.signs
+    judged = None if signs is None else verdict(signs)
+    if judged is not None and judged.outcome == NOT_HERE:
         # At most even odds: nothing is found, and the slices on which it might be are those to check.
         even = np.minimum(ran.predicted.probability, 0.5)
         ran = replace(ran, predicted=replace(ran.predicted, probability=even))
@@ -122,10 +118,11 @@ def segment_volume(
         volume_ml=float(mask.sum()) * _voxel_ml(query),
         plane=support.plane,
         threshold_offset=ran.predicted.threshold_offset,
-        warnings=(*_warnings(support, query, stack, mask, presence), *ran.warnings),
+        warnings=(*_warnings(support, query, stack, mask, judged), *ran.warnings),
         slices=_slice_reports(ran.predicted, mask, looked_at, support, stack),
-        presence=None if presence is None else round(presence, 4),
-        signs=None if ran.predicted.signs is None else asdict(ran.predicted.signs),
+        outcome=_outcome(mask, judged),
+        presence=None if judged is None else round(judged.probability, 4),
+        signs=None if signs is None else asdict(signs),
     )
     return Segmentation(stack.native(mask.astype(np.uint8)), stack.native(probability), report)
 
@@ -224,14 +221,24 @@ def _slice_reports(
     )
 
 
+def _outcome(mask: np.ndarray, judged: Verdict | None) -> str:
+    if not mask.any():
+        return NOT_HERE
+    return FOUND if judged is None else judged.outcome
+
+
 def _warnings(
-    support: SupportSet, query: Query, stack: Stack, mask: np.ndarray, presence: float | None
+    support: SupportSet, query: Query, stack: Stack, mask: np.ndarray, judged: Verdict | None
 ) -> list[str]:
     found = []
     if not mask.any():
-        found.append(NOT_FOUND)
-    elif presence is not None and presence < DOUBTFUL:
-        found.append(FOUND_VAGUELY)
+        found.append(
+            "The structure was not found in this volume" + (f": {judged.reason}." if judged else ".")
+        )
+    elif judged is not None and judged.outcome == DOUBTFUL:
+        found.append(
+            f"It is doubtful whether the structure is in this volume: {judged.reason}; check every slice."
+        )
     if max(int(part.mask.sum()) for part in support.filled) < SMALL_PIXELS:
         found.append("The drawn structure is very small; check every slice.")
     slices = file_slices(query.grid, support.plane, support.axes) if stack.same_volume else None

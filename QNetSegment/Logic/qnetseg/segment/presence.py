@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass, fields
 from math import exp
 
+OUTCOMES = FOUND, DOUBTFUL, NOT_HERE = "found", "doubtful", "not here"
+MOST_MISSING = 0.5  # share of the structure
+LITTLE_ALIKE = 0.88  # similarity; about the lower tenth of structures that are there, on CHAOST2 and CMR
+
 
 @dataclass(frozen=True)
 class Signs:
@@ -32,16 +36,64 @@ class Signs:
     size: float
 
 
-def presence_probability(signs: Signs) -> float:
-    """Of the structure's presence, by logistic regression."""
-    constant, *weights = ALONE if signs.place is None else WHOLE
-    odds = constant + sum(
-        weight * (value or 0.0) for weight, value in zip(weights, astuple(signs), strict=True)
-    )
-    return 1 / (1 + exp(-odds))
-
-
 SIGNS = tuple(field.name for field in fields(Signs))
-ABSENT, DOUBTFUL = 0.0, 0.0
-WHOLE = (0.0,) * (1 + len(SIGNS))
-ALONE = (0.0,) * (1 + len(SIGNS))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A logistic regression on the signs, and what follows from the probability.
+
+    Attributes:
+        weights: the constant, and one of each sign.
+        absent: probability below which nothing counts as found.
+        doubtful: probability below which the user is warned.
+    """
+
+    weights: tuple[float, ...]
+    absent: float
+    doubtful: float
+
+    def probability(self, signs: Signs) -> float:
+        """Of the structure's presence."""
+        constant, *weights = self.weights
+        values = (value or 0.0 for value in astuple(signs))
+        odds = constant + sum(weight * value for weight, value in zip(weights, values, strict=True))
+        return 1 / (1 + exp(-max(-500.0, odds)))
+
+
+# From docs/results/presence.json, which `qnetseg evaluate presence` makes of results of R3.
+WHOLE = Judge((0.0,) * 9, 0.0, 0.0)
+"""Where the whole volume is known that was drawn on."""
+ALONE = Judge((0.0,) * 9, 0.0, 0.0)
+"""Where only the drawn slices are known."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the structure is there.
+
+    Attributes:
+        probability: of its presence.
+        outcome: one of `OUTCOMES`.
+        reason: what speaks most against it, as a part of a sentence.
+    """
+
+    probability: float
+    outcome: str
+    reason: str
+
+
+def verdict(signs: Signs) -> Verdict:
+    """Judge the signs."""
+    judge = ALONE if signs.place is None else WHOLE
+    likely = judge.probability(signs)
+    outcome = NOT_HERE if likely < judge.absent else DOUBTFUL if likely < judge.doubtful else FOUND
+    return Verdict(likely, outcome, _reason(signs))
+
+
+def _reason(signs: Signs) -> str:
+    if signs.share < MOST_MISSING:
+        return "the place where it should be lies beyond the slices of this volume"
+    if signs.alike < LITTLE_ALIKE:
+        return "nothing in this volume looks much like the drawing"
+    return "what was found does not fit the drawing well"

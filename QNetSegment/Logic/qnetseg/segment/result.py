@@ -9,7 +9,7 @@ import numpy as np
 
 from ..boxes import Box
 from ..parsing import number, short_text, whole
-from .presence import DOUBTFUL
+from .presence import FOUND, OUTCOMES
 
 _MOST = 1e12  # of any figure in an account
 
@@ -51,6 +51,7 @@ class Report:
         threshold_offset: what calibration on the drawn slices added to the threshold.
         slices: one entry for every slice that was looked at.
         warnings: sentences for the user.
+        outcome: "found", "doubtful" or "not here".
         presence: probability that the structure is in another patient's volume; None for the volume that was
             drawn on, and where nothing was found that could be judged.
         signs: what speaks for it or against it, see `presence.Signs`; None likewise.
@@ -66,15 +67,9 @@ class Report:
     threshold_offset: float
     slices: tuple[SliceReport, ...]
     warnings: tuple[str, ...]
+    outcome: str = FOUND
     presence: float | None = None
     signs: dict[str, float | None] | None = None
-
-    @property
-    def outcome(self) -> str:
-        """ "found", "doubtful" or "not here"."""
-        if self.volume_ml == 0:
-            return "not here"
-        return "doubtful" if self.presence is not None and self.presence < DOUBTFUL else "found"
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -95,6 +90,8 @@ class Report:
             short_text(text)
         for value in (report.seconds, report.volume_ml, report.threshold_offset):
             number(value, -_MOST, _MOST)
+        if report.outcome not in OUTCOMES:
+            raise ValueError("an unknown outcome")
         if report.presence is not None:
             number(report.presence, 0, 1)
         for name, sign in (report.signs or {}).items():
