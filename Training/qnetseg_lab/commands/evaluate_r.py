@@ -37,10 +37,11 @@ growcut and growcut-ends (Slicer's own; needs slicer-core), random-walker, or al
 
 
 def add(protocols: Any) -> None:
-    """Define the three protocols below `evaluate`."""
+    """Define the three protocols below `evaluate`, and what is learned from the third."""
     _add_r1(protocols)
     _add_r2(protocols)
     _add_r3(protocols)
+    _add_presence(protocols)
 
 
 def _add_r1(protocols: Any) -> None:
@@ -105,6 +106,21 @@ def _add_r3(protocols: Any) -> None:
     )
     _add_gallery(parser)
     parser.set_defaults(run=run_r3)
+
+
+def _add_presence(protocols: Any) -> None:
+    parser = add_command(
+        protocols,
+        "presence",
+        "weigh the signs that a structure is there, and measure how right that is",
+        "qnetseg evaluate presence docs/results/r3-*.json --output docs/results",
+        "The weights and limits that are printed are those for qnetseg/segment/presence.py.",
+    )
+    parser.add_argument(
+        "results", nargs="+", type=Path, metavar="FILE", help="of R3, with and without --absent"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for presence.json")
+    parser.set_defaults(run=run_presence)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -231,6 +247,22 @@ def _settings(arguments: argparse.Namespace, protocol: str) -> dict[str, Any]:
         "device": arguments.device,
         "precision": arguments.precision,
     }
+
+
+def run_presence(arguments: argparse.Namespace) -> int:
+    """Weigh the signs of presence."""
+    from ..evaluation.results import write_json
+    from ..evaluation.whole_volume import presence_fit
+
+    content = presence_fit.fitted(arguments.results)
+    for judge, own in content["judges"].items():
+        print(f"{judge}: {own['weights']}, {own['limits']}")
+        for row in own["measured"]:
+            print(f"  {row['dataset']}: {row}")
+    if arguments.output is not None:
+        make_folder(arguments.output)
+        write_json(arguments.output / "presence.json", content)
+    return 0
 
 
 def _execute(

@@ -142,8 +142,10 @@ def _affine(query: Body, support: Body) -> tuple[Tensor, Tensor]:
 
 
 def _fitted(first: Tensor, second: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale and shift in mm of each axis from (n, 3) places to (n, 3) others, by weighted rounds that let go of
-    those far off."""
+    """Scale and shift in mm of each axis from (n, 3) places to (n, 3) others.
+
+    Found in rounds, in which those far off lose their weight.
+    """
     scale, shift = torch.ones(3), (second - first).median(dim=0).values
     for _ in range(ROUNDS):
         off = (first * scale + shift - second) / torch.tensor(SPREAD)

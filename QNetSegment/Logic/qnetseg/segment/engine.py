@@ -32,6 +32,7 @@ from .slice_by_slice import Prediction, predict
 
 SMALL_PIXELS = 12  # drawn pixels below which a structure is hard to follow
 COARSE = 1.5  # times Q-Net's own spacing; beyond it organs look much smaller than in its training
+NOT_FOUND = "The structure was not found in this volume."
 OBLIQUE_DEGREES = 20.0  # beyond it the drawn plane and the query's slices are different sections
 GUESSED = 0.5  # highest score of a slice that was put together from strips: it has to be looked at
 SMALL_SLICE = 0.08  # of the largest drawing's pixels; a lonely slice with less may be a click
@@ -232,12 +233,10 @@ def _warnings(
 ) -> list[str]:
     found = []
     if not mask.any():
-        found.append(
-            "The structure was not found in this volume" + (f": {judged.reason}." if judged else ".")
-        )
+        found.append(f"The structure was not found: {judged.reason}." if judged else NOT_FOUND)
     elif judged is not None and judged.outcome == DOUBTFUL:
         found.append(
-            f"It is doubtful whether the structure is in this volume: {judged.reason}; check every slice."
+            f"It is doubtful whether the structure is in this volume: {judged.reason}. Check every slice."
         )
     if max(int(part.mask.sum()) for part in support.filled) < SMALL_PIXELS:
         found.append("The drawn structure is very small; check every slice.")

@@ -26,6 +26,7 @@ REFUSED, DOUBTED = (
     0.13,
 )  # shares of the structures that are there; the aims are 0.05 and 0.15
 BINS = 5  # of the reliability
+JUDGES = {"WHOLE": "qnet", "ALONE": "qnet-alone"}  # of `qnetseg.segment.presence`; methods of R3
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,21 @@ class Fit:
         """(n,) of the structures' presence."""
         odds = self.weights[0] + signs @ np.array(self.weights[1:])
         return np.asarray(1 / (1 + np.exp(-odds)))
+
+
+def fitted(paths: Sequence[Path]) -> dict[str, Any]:
+    """Content of presence.json: the judges, and how right they are. See `read_cases`."""
+    judges = {}
+    for judge, method in JUDGES.items():
+        cases = read_cases(paths, method)
+        used = fit(cases)
+        judges[judge] = {"weights": used.weights, "limits": used.limits, "measured": measured(cases)}
+    return {
+        "protocol": "PRESENCE",
+        "signs": list(SIGNS),
+        "judges": judges,
+        "files": sorted(path.name for path in paths),
+    }
 
 
 def read_cases(paths: Sequence[Path], method: str) -> list[Cases]:
