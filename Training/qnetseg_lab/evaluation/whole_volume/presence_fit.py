@@ -21,7 +21,9 @@ from qnetseg.segment.presence import SIGNS
 
 RIDGE = 0.02  # regularisation of the weights of standardised signs: few results, and signs that say the same
 STEPS = 60  # of L-BFGS
-REFUSED, DOUBTED = (
+REFUSED, DOUBTED = (0.04, 0.5), (0.13, 0.8)
+"""Share of the structures that are there, at most, and highest probability, of what is refused and doubted; the
+aims are shares of 0.05 and 0.15."""
     0.04,
     0.13,
 )  # shares of the structures that are there; the aims are 0.05 and 0.15
@@ -120,7 +122,9 @@ def fit(cases: Sequence[Cases]) -> Fit:
     constant = own[0] - (own[1:] * middle / spread).sum()
     rounded = tuple(round(float(value), 3) for value in (constant, *(own[1:] / spread)))
     found = Fit(rounded, (0.0, 0.0)).probability(signs)[there]
-    refused, doubted = (round(float(np.quantile(found, share)), 3) for share in (REFUSED, DOUBTED))
+    refused, doubted = (
+        round(min(float(np.quantile(found, share)), most), 3) for share, most in (REFUSED, DOUBTED)
+    )
     return Fit(rounded, (refused, doubted))
 
 
