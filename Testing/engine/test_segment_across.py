@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from qnetseg.errors import Cancelled
-from qnetseg.segment import Query, SegmentOptions, segment_volume
+from qnetseg.segment import Example, Query, SegmentOptions, segment_volume
 from qnetseg.segment.best_slice import outlined, slice_confidence
 from qnetseg.segment.correspondence import (
     CLEAREST,
@@ -24,6 +24,7 @@ from qnetseg.segment.correspondence import (
 )
 from qnetseg.segment.descriptors import Descriptors
 from qnetseg.segment.inference import Runner
+from qnetseg.segment.presence import Verdict
 from qnetseg.segment.query import MOST_SLICES
 from qnetseg.volume import support_from_mask
 from qnetseg_lab.evaluation.body_phantom import body_phantom
@@ -145,10 +146,40 @@ def test_a_volume_without_the_structure_is_left_empty(patients):
     assert any("not found" in warning for warning in found.report.warnings)
 
 
-def test_a_structure_that_looks_different_is_found_with_a_warning(patients):
+@pytest.mark.parametrize(("outcome", "said"), [("doubtful", "It is doubtful"), ("not here", "not found: ")])
+def test_a_verdict_against_the_structure_is_obeyed_and_explained(patients, monkeypatch, outcome, said):
+    support, other, _ = patients
+    before = segment_volume(support, other, simple_networks(), EXACT)
+    assert (before.report.outcome, before.report.warnings) == ("found", ())
+    against = Verdict(0.25, outcome, "it is blue")
+    monkeypatch.setattr("qnetseg.segment.engine.verdict", lambda signs: against)
+    found = segment_volume(support, other, simple_networks(), EXACT)
+    assert found.report.outcome == outcome and found.report.presence == 0.25
+    assert any(said in warning and "it is blue" in warning for warning in found.report.warnings)
+    assert found.mask.any() == (outcome == "doubtful")
+
+
+def test_the_whole_patient_is_encoded_and_laid_over_once_for_all_structures(patients, monkeypatch):
+    support, other, _ = patients
+    drawn_on, query = Query.of(body_phantom((12, 64, 60), (8.0, 4.0, 4.0))[0]), Query.of(other)
+    networks = simple_networks()
+    first = segment_volume(support, query, networks, EXACT, drawn_on=drawn_on)
+    encode, seen = Runner.encode, []
+    monkeypatch.setattr(
+        Runner, "encode", lambda self, images: seen.append(len(images)) or encode(self, images)
+    )
+    monkeypatch.setattr("qnetseg.segment.example.align", lambda *_: pytest.fail("aligned again"))
+    again = segment_volume(support, query, networks, EXACT, drawn_on=drawn_on)
+    assert seen == [1]  # the drawn slice itself
+    assert np.array_equal(again.confidence, first.confidence)
+
+
+def test_further_examples_of_other_patients_and_planes_are_heard(patients):
     support, other, truth = patients
-    assert not segment_volume(support, other, simple_networks(), EXACT).report.warnings
-    half = other.array - np.float32(150) * (truth > 0)  # of the contrast to the body around it
-    found = segment_volume(support, replace(other, array=half), simple_networks(), EXACT)
-    assert found.mask.any()
-    assert any("only vaguely" in warning for warning in found.report.warnings)
+    volume, mask = body_phantom((12, 60, 64), (8.0, 4.0, 4.0), seed=9)
+    drawn = np.zeros_like(mask)
+    middle = int(mask.sum(axis=(0, 2)).argmax())
+    drawn[:, middle] = mask[:, middle]
+    further = Example(support_from_mask(volume, drawn, plane="coronal"), Query.of(volume))
+    found = segment_volume(support, other, simple_networks(), EXACT, further=[further]).mask
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7

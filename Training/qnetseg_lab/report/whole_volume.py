@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..evaluation.whole_volume.tables import footnote, tables, where
 from .markdown import NONE, link, section, table
+from .presence import presence
 from .reliability_plot import RELIABILITY, reliability
 from .runs import Results
 
@@ -44,4 +45,5 @@ def whole_volumes(results: Results, folder: Path) -> str:
             parts.append(f"{footnote(result)} {link(result)}")
         if own:
             sections.append(section(title, *parts))
+    sections += [presence(result, folder) for result in results if result.get("protocol") == "PRESENCE"]
     return "\n\n".join(sections) or NONE

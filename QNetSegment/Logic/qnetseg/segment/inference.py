@@ -92,7 +92,7 @@ class Runner(Generic[Network]):
                     raise
                 continue
             if kept is not None and done == len(kept):
-                kept += _slice_by_slice(features)
+                kept += _slice_by_slice(features, self._dtype)
             yield part, result
             done = part.stop
             job.tell(done, total, stage)
@@ -102,7 +102,8 @@ class Runner(Generic[Network]):
         if kept is None or len(kept) < part.stop:
             return self.encode(images[part])
         slices = kept[part]
-        return type(slices[0])(*(torch.cat(values).to(self.device) for values in zip(*slices, strict=True)))
+        parts = (torch.cat(values).to(self.device, torch.float32) for values in zip(*slices, strict=True))
+        return type(slices[0])(*parts)
 
     def _shrink(self, error: Exception) -> bool:
         """Make the next attempt cheaper after running out of memory; False if that was not the reason."""
@@ -131,9 +132,9 @@ class Runner(Generic[Network]):
         return network
 
 
-def _slice_by_slice(features: Any) -> list[Any]:
-    """Features of a batch as those of its slices, on the CPU."""
-    parts = (values.cpu().split(1) for values in features)
+def _slice_by_slice(features: Any, computed: torch.dtype) -> list[Any]:
+    """Features of a batch as those of its slices, on the CPU, as precise as they were computed."""
+    parts = (values.to("cpu", computed).split(1) for values in features)
     return [type(features)(*one) for one in zip(*parts, strict=True)]
 
 

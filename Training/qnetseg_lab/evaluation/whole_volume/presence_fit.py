@@ -22,8 +22,8 @@ from qnetseg.segment.presence import SIGNS
 RIDGE = 0.02  # regularisation of the weights of standardised signs: few results, and signs that say the same
 STEPS = 60  # of L-BFGS
 REFUSED, DOUBTED = (0.04, 0.5), (0.13, 0.8)
-"""What is refused, and what is doubted: at most this share of the structures that are there (the aims are 0.05
-and 0.15), and no probability above this one."""
+"""What is refused, and what is doubted: at most this share of the structures that are there, and no
+probability above this one."""
 BINS = 5  # of the reliability
 JUDGES = {"WHOLE": "qnet", "ALONE": "qnet-alone"}  # of `qnetseg.segment.presence`; methods of R3
 
