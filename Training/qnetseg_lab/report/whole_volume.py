@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ..evaluation.whole_volume.tables import footnote, tables, where
 from .markdown import NONE, link, section, table
-from .presence import presence
 from .reliability_plot import RELIABILITY, reliability
 from .runs import Results
 
@@ -45,5 +44,5 @@ def whole_volumes(results: Results, folder: Path) -> str:
             parts.append(f"{footnote(result)} {link(result)}")
         if own:
             sections.append(section(title, *parts))
-    sections += [presence(result, folder) for result in results if result.get("protocol") == "PRESENCE"]
+    sections += [verdicts(result, folder) for result in results if result.get("protocol") == "PRESENCE"]
     return "\n\n".join(sections) or NONE

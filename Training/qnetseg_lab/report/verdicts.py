@@ -13,13 +13,13 @@ from .markdown import link, number, section, table
 
 KNOWN = {"WHOLE": "the whole volume", "ALONE": "the drawn slice"}
 EXPLANATION = (
-    "From the results of R3 with and without the structure: each data set is judged with weights and limits that"
-    " were found on the others. A result is refused (the volume stays empty), doubted (a warning with the"
+    "From the results of R3 with and without the structure: each data set is judged with weights and limits"
+    " that were found on the others. A result is refused (the volume stays empty), doubted (a warning with the"
     " reason) or neither. In the diagram the probability is right on the diagonal."
 )
 
 
-def presence(result: dict[str, Any], folder: Path) -> str:
+def verdicts(result: dict[str, Any], folder: Path) -> str:
     """A section; draws its diagram into the folder."""
     rows = []
     for judge, own in result["judges"].items():
@@ -47,11 +47,10 @@ def _draw(result: dict[str, Any], picture: Path) -> None:
     sheet = Figure(figsize=(4.2, 4), dpi=110, layout="constrained")
     axes = sheet.subplots()
     for judge, own in result["judges"].items():
-        points = [point for row in own["measured"] for point in row["reliability"]]
-        sizes = [4 * count for count, _, _ in points]
-        axes.scatter(
-            *zip(*(rest for _, *rest in points), strict=True), s=sizes, alpha=0.6, label=KNOWN[judge]
+        counts, likely, there = zip(
+            *(point for row in own["measured"] for point in row["reliability"]), strict=True
         )
+        axes.scatter(likely, there, [4 * count for count in counts], alpha=0.6, label=KNOWN[judge])
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
     axes.set(xlabel="probability of presence", ylabel="share that is there", xlim=(0, 1), ylim=(-0.03, 1.03))
     axes.legend(title="known of the drawn patient")
