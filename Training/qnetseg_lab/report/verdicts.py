@@ -14,8 +14,8 @@ from .markdown import link, number, section, table
 KNOWN = {"WHOLE": "the whole volume", "ALONE": "the drawn slice"}
 EXPLANATION = (
     "From the results of R3 with and without the structure: each data set is judged with weights and limits"
-    " that were found on the others. A result is refused (the volume stays empty), doubted (a warning with the"
-    " reason) or neither. In the diagram the probability is right on the diagonal."
+    " that were found on the others. A result is refused (the volume stays empty), doubted (a warning with"
+    " the reason) or neither. In the diagram the probability is right on the diagonal."
 )
 
 
