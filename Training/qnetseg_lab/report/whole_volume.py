@@ -8,6 +8,7 @@ from ..evaluation.whole_volume.tables import footnote, tables, where
 from .markdown import NONE, link, section, table
 from .reliability_plot import RELIABILITY, reliability
 from .runs import Results
+from .verdicts import verdicts
 
 PROTOCOL_TITLES = {
     "R1": "R1: one drawn slice, the same patient's whole volume",
