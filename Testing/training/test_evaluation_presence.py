@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from qnetseg.errors import DatasetError
-from qnetseg.segment import presence
+from qnetseg.segment import across, alignment, presence
 from qnetseg.segment.presence import SIGNS, Signs
+from qnetseg_lab.evaluation.whole_volume.methods import ABLATION, ablated
 from qnetseg_lab.evaluation.whole_volume.presence_fit import fit, fitted, measured, read_cases
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,17 @@ def test_the_sign_that_tells_is_found_and_measured_on_the_other_data_set(files):
 def test_results_of_one_kind_are_not_enough(files):
     with pytest.raises(DatasetError, match="with and without"):
         read_cases(files[:1], "qnet")
+
+
+def test_every_step_can_be_left_out():
+    assert [f"without-{step}" for step in ablated.STEPS] == list(ABLATION)
+    for name, method in ABLATION.items():
+        module, function = method.function.split(":")
+        assert module == "ablated" and callable(getattr(ablated, function)), name
+    for change in ablated.STEPS.values():
+        before = [dict(vars(module)) for module in (across._Search, across, alignment)]
+        with change():
+            assert [dict(vars(module)) for module in (across._Search, across, alignment)] != before
 
 
 def test_the_engine_judges_by_the_published_fit():

@@ -69,14 +69,18 @@ def other_volume(searcher: Searcher, examples: Sequence[Example]) -> Prediction:
     """
     searches = [_Search(searcher, example) for example in examples]
     seen = [search.look() for search in searches]
-    ways = [list(search.ways(one)) for search, one in zip(searches, seen, strict=True)]
+    ways = [search.ways(one) for search, one in zip(searches, seen, strict=True)]
     if not any(ways):
         return seen[0].predicted
     main = searches[0]
-    together = [main.adopted(way, search) for search, own in zip(searches, ways, strict=True) for way in own]
+    together = [
+        _Way(main.adopted(way.mask, search), way.trust)
+        for search, own in zip(searches, ways, strict=True)
+        for way in own
+    ]
     found, trust = main.agreed(together)
     signs = [
-        search.signs(one, own, search.adopted_probability(found, main))
+        search.signs(one, own, search.adopted(found, main))
         for search, one, own in zip(searches, seen, ways, strict=True)
         if own
     ]
@@ -198,15 +202,20 @@ class _Search:
         there = anatomy.moved(own, aligned, self.grid, len(self.stack.slices))
         return _Place(there, _volume_ml(own > 0.5, anatomy.stack), aligned.share(own))
 
-    def ways(self, seen: _Seen) -> Iterator[_Way]:
+    def ways(self, seen: _Seen) -> list[_Way]:
         """What comes out from each seed."""
-        seeds = [seen.first]
-        if seen.place is not None:
-            near = logit(np.clip(seen.by_qnet, 1e-4, 1 - 1e-4)) + _prior(seen.place.there, self.stack)
-            seeds += [_seed(expit(near).astype(np.float32), seen.usual), _seed(seen.place.there, seen.usual)]
-        for seed in seeds:
-            if seed is not None:
-                yield self.way(seen, seed)
+        return [self.way(seen, seed) for seed in self.seeds(seen).values() if seed is not None]
+
+    def seeds(self, seen: _Seen) -> dict[str, _Seed | None]:
+        """Slices to begin with: the most similar one; that of Q-Net near the place; that of the place."""
+        if seen.place is None:
+            return {"similar": seen.first}
+        near = logit(np.clip(seen.by_qnet, 1e-4, 1 - 1e-4)) + _prior(seen.place.there, self.stack)
+        return {
+            "similar": seen.first,
+            "near": _seed(expit(near).astype(np.float32), seen.usual),
+            "place": _seed(seen.place.there, seen.usual),
+        }
 
     def way(self, seen: _Seen, seed: _Seed) -> _Way:
         """Propagate from a seed, and judge what comes out."""
@@ -218,12 +227,9 @@ class _Search:
             return _Way(mask, dice(mask, seen.place.there > 0.5))
         return _Way(mask, _way_back(seen.described, mask, self.grid))
 
-    def adopted(self, way: _Way, search: _Search) -> _Way:
-        """A way of another example, on this one's slices."""
-        return way if search is self else replace(way, mask=self.stack.along(search.stack.native(way.mask)))
-
-    def adopted_probability(self, probability: np.ndarray, search: _Search) -> np.ndarray:
-        return probability if search is self else self.stack.along(search.stack.native(probability))
+    def adopted(self, array: np.ndarray, search: _Search) -> np.ndarray:
+        """An array (S', H', W') of another example's slices, on this one's."""
+        return array if search is self else self.stack.along(search.stack.native(array))
 
     def propagated(self, drawn: dict[int, np.ndarray]) -> tuple[np.ndarray, Trust | None]:
         """Probability (S, H, W) and trust from slices that stand for drawn ones."""

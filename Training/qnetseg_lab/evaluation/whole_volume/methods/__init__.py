@@ -106,6 +106,18 @@ METHODS: dict[str, Method] = {
     ),
     "random-walker": Method("random walker", ONE, ("r1", "r2"), "random_walker:walk"),
 }
+ABLATION = {
+    f"without-{step}": Method(f"without {words}", ONE, ("r3",), f"ablated:without_{step}", options={})
+    for step, words in {
+        "similar": "a first slice by similarity",
+        "near": "Q-Net near the aligned place",
+        "place": "the aligned place as a first slice",
+        "bend": "bending after shift and scale",
+        "trust": "weights of the ways",
+        "redraw": "three slices drawn on what the ways agree on",
+    }.items()
+}
+METHODS |= ABLATION
 
 
 def chosen_methods(names: Sequence[str], protocol: str) -> tuple[str, ...]:
@@ -114,7 +126,8 @@ def chosen_methods(names: Sequence[str], protocol: str) -> tuple[str, ...]:
     Raises `InputError` for an unknown name, one that cannot take part, or one whose package is missing.
     """
     able = [name for name, method in METHODS.items() if protocol in method.protocols]
-    groups = {"all": able}
+    groups = {"all": [name for name in able if name not in ABLATION]}
+    groups["ablation"] = [name for name in able if name in ABLATION]
     wanted: list[str] = []
     for name in names:
         if name not in groups and name not in METHODS:

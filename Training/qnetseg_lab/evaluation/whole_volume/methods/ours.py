@@ -13,15 +13,15 @@ from qnetseg.volume import Drawing, SupportSet
 from .task import Answer, Task
 
 # A process scores one drawing after another on the same volume, as a user draws them.
-_prepared = lru_cache(maxsize=4)(Query.of)
+prepared = lru_cache(maxsize=4)(Query.of)
 
 
 def segment(task: Task, networks: Networks, options: SegmentOptions, whole: bool = True) -> Answer:
     """`segment_volume` on the whole native volume."""
     support = drawing(task.support or task)
-    query = _prepared(task.study.volume)
-    example = None if task.support is None or not whole else _prepared(task.support.study.volume)
-    further = [Example(drawing(one), _prepared(one.study.volume) if whole else None) for one in task.further]
+    query = prepared(task.study.volume)
+    example = None if task.support is None or not whole else prepared(task.support.study.volume)
+    further = [Example(drawing(one), prepared(one.study.volume) if whole else None) for one in task.further]
     result = segment_volume(support, query, networks, options, drawn_on=example, further=further)
     mask = task.as_drawn(np.asarray(task.study.stack(result.mask) > 0))
     confidence = {entry.index: entry.score for entry in result.report.slices}
@@ -44,4 +44,4 @@ def drawing(task: Task) -> SupportSet:
         plane=task.study.plane,
         not_here=[index for index in task.slices if index not in task.filled],
     )
-    return _prepared(task.study.volume).pack(drawn)
+    return prepared(task.study.volume).pack(drawn)

@@ -1,0 +1,51 @@
+"""Our method on another patient without one of its steps: what is each of them worth?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+from qnetseg.model import Networks
+from qnetseg.segment import SegmentOptions, across, alignment
+
+from . import ours
+from .task import Answer, Task
+
+
+def _without_seed(name: str) -> Any:
+    seeds = across._Search.seeds
+    return patch.object(
+        across._Search,
+        "seeds",
+        lambda search, seen: {key: seed for key, seed in seeds(search, seen).items() if key != name},
+    )
+
+
+STEPS: dict[str, Callable[[], Any]] = {
+    "similar": partial(_without_seed, "similar"),
+    "near": partial(_without_seed, "near"),
+    "place": partial(_without_seed, "place"),
+    "bend": lambda: patch.object(alignment, "_bend", lambda query, support, positions, reach: positions),
+    "trust": lambda: patch.object(across, "TRUST", 0.0),
+    "redraw": lambda: patch.object(across, "DRAWN", 1),
+}
+"""The change of the engine that leaves a step out."""
+
+
+def segment(task: Task, networks: Networks, options: SegmentOptions, step: str) -> Answer:
+    """Ours without a step."""
+    ours.prepared.cache_clear()  # an alignment is kept with its volumes
+    with STEPS[step]():
+        answer = ours.segment(task, networks, options)
+    ours.prepared.cache_clear()
+    return answer
+
+
+def __getattr__(name: str) -> Any:
+    """`without_STEP` for each step: methods are named by functions."""
+    step = name.removeprefix("without_")
+    if step == name or step not in STEPS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return partial(segment, step=step)
