@@ -29,7 +29,7 @@ from .scalars import Scalars
 LEARNERS: dict[type, type[Learner]] = {Recipe: EpisodeLearner, PropagationRecipe: PropagationLearner}
 
 WEIGHTS = "model.safetensors"
-CHECKPOINT_SECONDS = 110.0
+CHECKPOINT_SECONDS = 55.0
 LOG_EVERY = 10
 
 
