@@ -24,7 +24,9 @@ __all__ = ["bed"]
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="a shell's redirections, and signals of POSIX")
 CODE = f"""
-import os, sys
+import os, signal, sys
+for name in ("SIGHUP", "SIGQUIT", "SIGTERM") if os.name == "posix" else ():
+    signal.signal(getattr(signal, name), signal.SIG_DFL)  # background jobs of a shell ignore some
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from qnetseg.cli import compute, main
 from support.cli_bed import fake_engine

@@ -31,6 +31,6 @@ def test_the_reason_is_what_speaks_most_against_it():
 def test_reports_carry_the_outcome_and_refuse_an_unknown_one():
     report = Report("x", "m", "cpu", "fp32", 1.0, 2.0, "axial", 0.0, (), (), "doubtful", 0.7, {"place": None})
     assert Report.from_json(report.to_json()) == report
-    for wrong in ({"outcome": "lost"}, {"presence": 1.5}, {"signs": {"place": "near"}}):
+    for wrong in ({"outcome": "lost"}, {"presence": 1.5}, {"signs": {"place": "near"}}, {"signs": [1.0]}):
         with pytest.raises((ValueError, TypeError)):
             Report.from_json(report.to_json() | wrong)

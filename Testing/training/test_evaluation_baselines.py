@@ -119,7 +119,7 @@ def test_every_method_has_its_function(name):
 def test_methods_are_named_and_know_their_protocols(monkeypatch):
     assert chosen_methods(("copy", "copy"), "r1") == ("copy",)
     monkeypatch.setattr(baselines, "find_spec", lambda name: object())
-    assert set(chosen_methods(("all",), "r3")) == {"qnet", "qnet-slices", "copy", "ellipsoid"}
+    assert set(chosen_methods(("all",), "r3")) == {"qnet", "qnet-alone", "qnet-slices", "copy", "ellipsoid"}
     with pytest.raises(InputError, match="no method 'magic'"):
         chosen_methods(("magic",), "r1")
     with pytest.raises(InputError, match="cannot take part in R3"):

@@ -94,6 +94,8 @@ class Report:
             raise ValueError("an unknown outcome")
         if report.presence is not None:
             number(report.presence, 0, 1)
+        if not isinstance(report.signs, dict | None):
+            raise ValueError("signs without names")
         for name, sign in (report.signs or {}).items():
             short_text(name)
             if sign is not None:
