@@ -33,7 +33,8 @@ command goes on there."""
 METHODS = """
 Methods: qnet (this software: the propagation network, and Q-Net for another patient), qnet-alone (the same
 without the volume that was drawn on), qnet-slices (Q-Net slice by slice), copy, ellipsoid, interpolation,
-growcut and growcut-ends (Slicer's own; needs slicer-core), random-walker, or all."""
+growcut and growcut-ends (Slicer's own; needs slicer-core), random-walker, or all; of R3 also ablation,
+ours without each of its steps."""
 
 
 def add(protocols: Any) -> None:

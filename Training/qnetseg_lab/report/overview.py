@@ -130,7 +130,7 @@ def readme(results: Results) -> str:
     if len(kinds) > 1:
         title, own = min(kinds.items(), key=lambda entry: _mean(entry[1]))
         lines.append(f"It is worst on structures that are {title}: {_cell(_mean(own), own)}.")
-    seen = {True: " (its training images)"}
+    seen = {True: " (seen in training)"}
     others = [
         f"{_drawn_on(r)} {_r3_cell(r)}{seen.get(r['trained_on_scored_cases'], '')}"
         for r in _r3(results, absent=False)

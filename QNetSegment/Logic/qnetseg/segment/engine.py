@@ -62,7 +62,7 @@ def segment_volume(
     """Segment a volume from one or more drawn slices.
 
     On the volume that was drawn on the drawing is propagated (`drawn`); in another patient's the structure is
-    found again first (`across`); `options.method` "q-net" predicts every slice on its own (`qnet`).
+    found again first (`across`); `options.method` "q-net" predicts every slice on its own (`slice_by_slice`).
 
     Args:
         example: what was drawn on this very volume, or on `drawn_on`; or drawn slices of any patient.

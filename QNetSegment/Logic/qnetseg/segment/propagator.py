@@ -1,4 +1,4 @@
-"""The propagation network on a device, as precise as the device is quick."""
+"""The propagation network on a device, in the precision that suits it."""
 
 from __future__ import annotations
 

@@ -21,8 +21,7 @@ class SliceReport:
     Attributes:
         index: slice index of the canonical volume along the plane's normal.
         occupied: whether the structure was found there.
-        score: 0 to 1, the Dice that the probabilities themselves predict for this slice's mask, less near the
-            structure's ends.
+        score: 0 to 1, the Dice to be expected of this slice's mask, see `confidence`; 1 for a drawn slice.
         support_index: index of the drawn slice that it was segmented from.
         area_mm2: area of the mask.
         drawn: whether the user drew this slice; its mask is then the drawing.
@@ -77,7 +76,7 @@ class Report:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Report:
-        """Inverse of `to_json`. Raises ValueError, TypeError or KeyError for an account that nobody gave."""
+        """Inverse of `to_json`. Raises ValueError, TypeError or KeyError for JSON that is no report."""
         report = cls(
             **{
                 **values,

@@ -1,4 +1,4 @@
-"""What requests put into the exchange folder and what is taken out of it: for both sides, every client."""
+"""Writes requests into the exchange folder, and reads answers from it: for the server and every client."""
 
 from __future__ import annotations
 
