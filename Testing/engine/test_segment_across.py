@@ -133,8 +133,8 @@ def test_another_structure_of_another_patient_needs_no_encoder_for_its_volume(pa
 
 def test_features_of_very_many_slices_are_not_kept(patients):
     query = Query.of(patients[1])
-    assert query.features(None, (1,), MOST_SLICES + 1) is None
-    assert query.features(None, (1,), MOST_SLICES) == []
+    assert query.features((1,), MOST_SLICES + 1) is None
+    assert query.features((1,), MOST_SLICES) == []
 
 
 def test_a_volume_without_the_structure_is_left_empty(patients):

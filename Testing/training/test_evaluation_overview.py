@@ -84,3 +84,12 @@ def test_the_readme_says_where_it_fails():
     assert "worst on structures that are long and thin (vessels, spinal cord): 40 (40)." in text
     assert "cardiac MR of another scanner, drawn in cardiac MR 50 (10) (its training images)." in text
     assert "25 % are left empty, 50 % are empty or come with a warning; 30 ml" in text
+    own = {
+        "dataset": "cmr to sunnybrook",
+        "present_refused": 5.0,
+        "absent_refused": 60.0,
+        "absent_doubted": 10.0,
+    }
+    elsewhere = {"protocol": "PRESENCE", "judges": {"WHOLE": {"measured": [own]}}}
+    text = readme([scored(rows), other, absent, elsewhere])  # as weights of other data sets judge
+    assert "60 % are left empty, 70 % are empty or come with a warning (of those that hold it, 5 %" in text

@@ -11,6 +11,7 @@ import numpy as np
 from ..evaluation.whole_volume.aggregate import paired, worst_tenth
 from ..evaluation.whole_volume.drawn_slices import LARGEST, RANDOM
 from ..evaluation.whole_volume.methods import METHODS
+from ..evaluation.whole_volume.presence_fit import case_name
 from ..evaluation.whole_volume.r2 import FLAG, GOAL, WORST
 from ..evaluation.whole_volume.rows import MethodRow, R1Figures, R1Row
 from ..evaluation.whole_volume.scoring import WORST_FEW
@@ -130,13 +131,13 @@ def readme(results: Results) -> str:
     if len(kinds) > 1:
         title, own = min(kinds.items(), key=lambda entry: _mean(entry[1]))
         lines.append(f"It is worst on structures that are {title}: {_cell(_mean(own), own)}.")
-    seen = {True: " (seen in training)"}
+    seen = {True: " (its training images)"}
     others = [
         f"{_drawn_on(r)} {_r3_cell(r)}{seen.get(r['trained_on_scored_cases'], '')}"
         for r in _r3(results, absent=False)
     ]
     lines += [f"In another patient's volume it fails more often: {'; '.join(others)}."] if others else []
-    lines += [_absent(r) for r in _r3(results, absent=True)]
+    lines += _absent(results)
     head = (
         *("Dice in per cent from one drawn slice (mean of the worst tenth)", METHODS[OURS].title),
         "Slicer's *Grow from seeds*, background painted beyond both ends, too",
@@ -279,7 +280,7 @@ def _failures(ours: list[Score], results: Results) -> str:
         "By shape, all data sets above together:" if shapes else "",
         table(("shape", "structures scored", "Dice"), shapes),
         table((*head, "seconds", "trained on images of these patients"), elsewhere),
-        _list(_absent(r) for r in _r3(results, absent=True)),
+        _list(_absent(results)),
     )
 
 
@@ -308,14 +309,30 @@ def _seen(r: dict[str, Any]) -> str:
     return {True: "yes", False: "no"}.get(r["trained_on_scored_cases"], "unknown")
 
 
-def _absent(r: dict[str, Any]) -> str:
-    """A sentence on volumes without the structure."""
-    figures = r["summary"][OURS]
-    return (
-        f"Another patient's volume that does not hold the structure ({_short(r['dataset'])}):"
-        f" {figures['left_empty']:.0f} % are left empty, {figures['doubted']:.0f} % are empty or come with a"
-        f" warning; {figures['false_ml']:.0f} ml are marked wrongly (median)."
-    )
+def _absent(results: Results) -> list[str]:
+    """Sentences on volumes without the structure.
+
+    The engine's weights for it were found on these very results. What is told of a data set is, where that is
+    known, what weights that were found on the others make of it.
+    """
+    judged = {
+        row["dataset"]: row
+        for result in _of(results, "PRESENCE")
+        for row in result["judges"]["WHOLE"]["measured"]
+    }
+    sentences = []
+    for r in _r3(results, absent=True):
+        figures, own = r["summary"][OURS], judged.get(case_name(r))
+        empty, warned = figures["left_empty"], figures["doubted"]
+        end = f"; {figures['false_ml']:.0f} ml are marked wrongly (median)"
+        if own:
+            empty, warned = own["absent_refused"], own["absent_refused"] + own["absent_doubted"]
+            end = f" (of those that hold it, {own['present_refused']:.0f} % are left empty)"
+        sentences.append(
+            f"Another patient's volume that does not hold the structure ({_short(r['dataset'])}):"
+            f" {empty:.0f} % are left empty, {warned:.0f} % are empty or come with a warning{end}."
+        )
+    return sentences
 
 
 def _of(results: Results, protocol: str) -> Results:

@@ -26,8 +26,10 @@ EXPLANATIONS = {
     "R3": "The range of the structure is unknown, and every slice is scored. Mean Dice in per cent with its"
     " 95 % interval over patients; the worst tenth is the mean of the worst tenth of the pairs, spread the"
     " standard deviation over the supports of one patient; doubted are the results with the warning that the"
-    " structure may not be there. Absent: the query holds no slice with the structure, so all that is found"
-    " is false. `qnetseg evaluate r3 --gallery FILE` draws the ten worst results (r1, too); none is kept"
+    " structure may not be there. The weights of that verdict were found on these very results: what it is"
+    " worth on others stands under *Is the structure there at all*. Absent: the query holds no slice with the"
+    " structure, so all that is found is false. `qnetseg evaluate r3 --gallery FILE` draws the ten worst"
+    " results (r1, too); none is kept"
     " here, because it shows patients of data sets whose licences do not allow a copy.",
 }
 

@@ -61,13 +61,14 @@ class Searcher:
     job: Job
 
 
-def other_volume(searcher: Searcher, examples: Sequence[Example]) -> Prediction:
+def other_volume(searcher: Searcher, stack: Stack, examples: Sequence[Example]) -> Prediction:
     """Find the structure in another patient's volume, after one example or several.
 
-    Slices are those of the first example's plane. Where nothing is found the prediction of Q-Net stays as it
-    is.
+    Where nothing is found the prediction of Q-Net stays as it is. stack: the volume in the plane of the first
+    example.
     """
-    searches = [_Search(searcher, example) for example in examples]
+    stacks = [stack, *(searcher.query.stack(example.support) for example in examples[1:])]
+    searches = [_Search(searcher, *each) for each in zip(examples, stacks, strict=True)]
     seen = [search.look() for search in searches]
     ways = [search.ways(one) for search, one in zip(searches, seen, strict=True)]
     if not any(ways):
@@ -161,23 +162,25 @@ class _Way:
 
 
 class _Search:
-    """One example in one volume."""
+    """One example in one volume.
 
-    def __init__(self, searcher: Searcher, example: Example) -> None:
-        self.searcher, self.example = searcher, example
-        self.stack = searcher.query.stack(example.support)
-        self.grid = model_grid(example.support, self.stack, searcher.qnet.network.config)
+    seen_as: what decides, beside Q-Net, how its encoder sees the volume.
+    """
+
+    def __init__(self, searcher: Searcher, example: Example, stack: Stack) -> None:
+        self.searcher, self.example, self.stack = searcher, example, stack
+        self.grid = model_grid(example.support, stack, searcher.qnet.network.config)
+        self.seen_as = searcher.qnet.seen_as(example.support, self.grid)
 
     def look(self) -> _Seen:
         """Compare the volume with the example."""
         searcher, stack, support, job = self.searcher, self.stack, self.example.support, self.searcher.job
         qnet, every = searcher.qnet, np.arange(len(stack.slices))
         anatomy = None if self.example.volume is None else Anatomy.of(self.example, qnet, job)
-        seen_as = (support.plane, support.axes.tobytes(), self.grid, qnet.device.type, qnet.precision)
         predicted = predict(
             *(qnet, stack, self.grid, support, every, searcher.options, job),
             described=True,
-            kept=searcher.query.features(qnet.original, seen_as, len(every)),
+            kept=searcher.query.features(self.seen_as, len(every)),
             basis=None if anatomy is None else anatomy.basis,
         )
         described, by_qnet = predicted.described, predicted.probability
@@ -195,9 +198,9 @@ class _Search:
         own = anatomy.structure(self.example.support, self.searcher.propagator, self.searcher.job)
         query, other = self.searcher.query, self.example.volume
         assert other is not None
-        key = ("aligned", other.fingerprint, self.example.support.plane, self.grid, anatomy.grid)
         aligned = query.remember(
-            key, lambda: anatomy.aligned(described.query, self.stack, self.grid, self.searcher.job)
+            ("aligned", other.fingerprint, anatomy.grid, *self.seen_as),
+            lambda: anatomy.aligned(described.query, self.stack, self.grid, self.searcher.job),
         )
         there = anatomy.moved(own, aligned, self.grid, len(self.stack.slices))
         return _Place(there, _volume_ml(own > 0.5, anatomy.stack), aligned.share(own))

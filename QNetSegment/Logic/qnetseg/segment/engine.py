@@ -162,7 +162,7 @@ def _by_qnet(
         predicted = predict(runner, stack, grid, support, looked_at, options, job)
     else:
         propagator = Propagator(networks.propagation.network, options)
-        predicted = other_volume(Searcher(runner, propagator, query, options, job), examples)
+        predicted = other_volume(Searcher(runner, propagator, query, options, job), stack, examples)
         warnings += propagator.warnings
     return _Ran(predicted, model.name, runner.device.type, runner.precision, (*warnings, *runner.warnings))
 

@@ -9,6 +9,7 @@ import torch
 
 from ..errors import InputError
 from ..model import QNet
+from ..model.encoder import Features
 from ..volume import InPlaneGrid, SupportSet
 from .alignment import Alignment, Body, align, moved
 from .descriptors import Basis, Descriptors
@@ -67,26 +68,32 @@ class Anatomy:
         assert volume is not None
         stack = volume.stack(support)
         grid = model_grid(support, stack, runner.network.config)
-        seen = ("anatomy", runner.original, support.plane, support.axes.tobytes(), grid, runner.precision)
-        return volume.remember(seen, lambda: cls._encoded(stack, grid, runner, job))
+        key = ("anatomy", *runner.seen_as(support, grid))
+        return volume.remember(key, lambda: cls._encoded(stack, grid, runner, job))
 
     @classmethod
     def _encoded(cls, stack: Stack, grid: InPlaneGrid, runner: Runner[QNet], job: Job) -> Anatomy:
         images = torch.from_numpy(grid.to_model(stack.slices, fill=stack.fill))
         sampled = np.linspace(0, len(images) - 1, min(SAMPLED, len(images))).round().astype(int)
-        finest = [
-            features.finest.cpu()
-            for _, features in runner.batches(images[sampled], lambda _, found: found, "support", job.silent)
-        ]
-        basis = Basis.of(torch.cat(finest))
-        units = [
-            part
-            for _, part in runner.batches(
-                images, lambda _, features: basis.unit(features.finest.cpu()), "support", job.silent
-            )
-        ]
-        size = (units[0].shape[-2], units[0].shape[-1])
-        return cls(stack, grid, basis, Descriptors.of(torch.cat(units), images, size))
+        finest = torch.cat(
+            [
+                features.finest.cpu()
+                for _, features in runner.batches(
+                    images[sampled], lambda _, found: found, "support", job.silent
+                )
+            ]
+        )
+        basis, others = Basis.of(finest), np.setdiff1d(np.arange(len(images)), sampled)
+
+        def unit(_: slice, features: Features) -> torch.Tensor:
+            return basis.unit(features.finest.cpu())
+
+        units = torch.empty(len(images), basis.axes.shape[1], *finest.shape[-2:])
+        units[sampled] = basis.unit(finest)
+        for part, own in runner.batches(images[others], unit, "support", job.silent):
+            units[others[part]] = own
+        size = (units.shape[-2], units.shape[-1])
+        return cls(stack, grid, basis, Descriptors.of(units, images, size))
 
     def structure(self, support: SupportSet, propagator: Propagator, job: Job) -> np.ndarray:
         """(S, H, W) float32: the whole structure of the patient, from its drawing."""

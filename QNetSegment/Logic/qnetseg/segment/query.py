@@ -22,7 +22,7 @@ from ..volume import (
 
 Kept = TypeVar("Kept")
 
-MOST_REMEMBERED = 4  # of what is made from a volume for all structures: about 1 MiB for each of its slices
+MOST_REMEMBERED = 4  # things that are made from a volume for all structures, of 1 or 2 MiB for each slice
 MOST_SLICES = 128  # of which Q-Net's whole features are kept: 10 MiB each, or 5 in bf16
 
 
@@ -96,20 +96,19 @@ class Query:
         """Let go of Q-Net's features."""
         self._features.clear()
 
-    def features(self, network: Any, seen: tuple[Any, ...], count: int) -> list[Any] | None:
+    def features(self, seen_as: tuple[Any, ...], count: int) -> list[Any] | None:
         """Q-Net's features of `count` slices from the last call, or an empty list that receives them.
 
         A further drawn slice or another structure then needs the encoder for slices only that nothing reached
-        before; the result is the same. seen: what decides the features beside the network; only the latest
-        are kept. None for a volume of too many slices.
+        before; the result is the same. seen_as: what decides the features; only the latest are kept. None for
+        a volume of too many slices.
         """
         if count > MOST_SLICES:
             return None
-        key = (network, *seen)
-        if key not in self._features:
+        if seen_as not in self._features:
             self._features.clear()  # never those of two planes in memory
-            self._features[key] = []
-        return self._features[key]
+            self._features[seen_as] = []
+        return self._features[seen_as]
 
 
 @dataclass(frozen=True, eq=False)

@@ -74,11 +74,7 @@ def read_cases(paths: Sequence[Path], method: str) -> list[Cases]:
     found: dict[str, list[tuple[list[float], bool]]] = {}
     for path in paths:
         content = parse_json(read_text(path))
-        name = (
-            content["dataset"]
-            if not content.get("support_dataset")
-            else (f"{content['support_dataset']} to {content['dataset']}")
-        )
+        name = case_name(content)
         for row in content["rows"]:
             if row["method"] == method and row.get("signs"):
                 values = [row["signs"][sign] or 0.0 for sign in SIGNS]
@@ -93,6 +89,12 @@ def read_cases(paths: Sequence[Path], method: str) -> list[Cases]:
             "Name files of `qnetseg evaluate r3`, with and without --absent.",
         )
     return cases
+
+
+def case_name(content: dict[str, Any]) -> str:
+    """What presence.json calls the data sets of a result of R3."""
+    source, query = content["support_dataset"], content["dataset"]
+    return f"{source} to {query}" if source else str(query)
 
 
 def fit(cases: Sequence[Cases]) -> Fit:
