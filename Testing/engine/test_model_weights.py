@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import pickle
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from qnetseg.model.storage import read_safetensors
 from qnetseg.models import sha256
 from qnetseg.tensor_file import read_header, require_checksum
 from qnetseg_lab.weights.writing import save_model
+from support.pickle_trap import assert_never_run
 
 CONFIG = QNetConfig(feature_channels=4, threshold_hidden=3, alpha=0.8, input_scale=0.2, input_shift=0.15)
 PROVENANCE = {"recipe": {"steps": 7}, "licence": "research use only", "scores": {"chaos": 70.4}}
@@ -147,23 +147,8 @@ def test_a_truncated_file_is_refused(intact, tmp_path, length):
         load_model(path)
 
 
-class _Trap:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
 def test_a_pickle_is_never_run(tmp_path):
-    trap, path = tmp_path / "was_run", tmp_path / "model.safetensors"
-    path.write_bytes(pickle.dumps({"state_dict": _Trap(trap)}, protocol=2))
-    with pytest.raises(WeightsError, match=r"model\.safetensors"):
-        load_model(path)
-    torch.save({"weight": _Trap(trap)}, path)
-    with pytest.raises(WeightsError, match=r"model\.safetensors"):
-        load_model(path)
-    assert not trap.exists()
+    assert_never_run(load_model, tmp_path / "model.safetensors")
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,25 +10,11 @@ from safetensors.torch import save_file
 
 from qnetseg.errors import WeightsError
 from qnetseg_lab.weights.pickles import read_state_dict
-
-
-class _Trap:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
+from support.pickle_trap import assert_never_run
 
 
 def test_a_pickle_is_never_run(tmp_path):
-    trap, path = tmp_path / "was_run", tmp_path / "model.pth"
-    path.write_bytes(pickle.dumps({"state_dict": _Trap(trap)}, protocol=2))
-    with pytest.raises(WeightsError, match=r"model\.pth"):
-        read_state_dict(path)
-    torch.save({"weight": _Trap(trap)}, path)
-    with pytest.raises(WeightsError, match=r"model\.pth"):
-        read_state_dict(path)
-    assert not trap.exists()
+    assert_never_run(read_state_dict, tmp_path / "model.pth")
 
 
 @pytest.mark.parametrize("version", ["2.5.1+cu121", "2.9.1", "1.13", "a build of one's own"])
