@@ -166,15 +166,18 @@ class Real:
         return self.batch
 
 
-def test_drawings_are_packed_once_and_serve_every_study(folder, temporary, tmp_path):
-    """The results are those of support sets: the same recipe, also of batches before."""
+def test_a_drawing_with_its_volume_is_another_recipe_than_the_saved_slice_alone(folder, temporary, tmp_path):
+    """The whole volume helps to find the place: what was found without it would be stale."""
     support, volume = sample()
     mask = np.zeros(volume.shape, np.uint8)
     mask[support.slices[0].index] = support.slices[0].mask
     drawing = Drawing.of_mask(mask, volume.shape, name="box")
     batch = Real(folder_studies(folder), [support], tmp_path / "one").run()
-    again = Real(folder_studies(folder), [drawing], tmp_path / "one", drawn_on=Source.of(volume)).run()
-    assert states(batch) == [DONE] * 3 and states(again) == [KEPT] * 3
+    again, kept = (
+        Real(folder_studies(folder), [drawing], tmp_path / "one", drawn_on=Source.of(volume)).run()
+        for _ in range(2)
+    )
+    assert states(batch) == states(again) == [DONE] * 3 and states(kept) == [KEPT] * 3
 
 
 def test_a_drawing_that_cannot_be_packed_fails_every_study(folder, temporary):

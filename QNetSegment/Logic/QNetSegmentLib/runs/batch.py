@@ -21,6 +21,7 @@ from slicer.i18n import tr as _
 
 from qnetseg.atomic import replaceable
 from qnetseg.errors import InputError, QNetSegmentError, WorkerError, is_out_of_memory
+from qnetseg.segment.presence import DOUBTFUL, FOUND, NOT_HERE
 from qnetseg.worker.protocol import Opened
 from qnetseg.worker.source import Source
 
@@ -201,8 +202,11 @@ class Batch:
         )
 
     def _segment(self, query: Source, opened: Opened) -> None:
-        model, options = self._how.get("model"), self._how.get("options")
-        self._recipe = study_files.recipe_of(opened.fingerprint, self._supports, model, options)
+        whole = [
+            example is not packed for example, packed in zip(self._examples, self._supports, strict=True)
+        ]
+        how = (self._how.get("model"), self._how.get("options"))
+        self._recipe = study_files.recipe_of(opened.fingerprint, self._supports, whole, *how)
         if kept := study_files.finished_before(self.studies[self._index], self._recipe, self._redo):
             self._end_study(StudyState.KEPT, kept)
             return
@@ -300,8 +304,8 @@ def _found_text(result: StructureResult) -> str:
     """One structure in a study's line."""
     report = result.report
     texts = {
-        "found": _("{structure} {volume:.1f} ml"),
-        "doubtful": _("{structure} {volume:.1f} ml, doubtful"),
-        "not here": _("{structure} not here"),
+        FOUND: _("{structure} {volume:.1f} ml"),
+        DOUBTFUL: _("{structure} {volume:.1f} ml, doubtful"),
+        NOT_HERE: _("{structure} not here"),
     }
     return texts[report.outcome].format(structure=result.example.name, volume=report.volume_ml)

@@ -26,17 +26,23 @@ if TYPE_CHECKING:
 
 
 def recipe_of(
-    image: str, supports: Sequence[SupportSet], model: str | None, options: dict[str, Any] | None
+    image: str,
+    supports: Sequence[SupportSet],
+    whole: Sequence[bool],
+    model: str | None,
+    options: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Everything that decides what the result is, JSON-able: two equal recipes give the same result.
 
-    image: its `volume_id`; images of different patients often have the same name.
+    image: its `volume_id`; images of different patients often have the same name. whole: for each support,
+    whether the volume that it was drawn on is at hand, which helps to find the place.
     """
     recipe = {
         "qnetseg": __version__,
         "image": image,
         "structures": [support.name for support in supports],
         "drawings": fingerprint(supports),
+        "whole": list(whole),
         "model": None if model is None else os.fspath(model),
         "weights": _weights(model),  # files are trained anew under the same name
         "options": options or {},
