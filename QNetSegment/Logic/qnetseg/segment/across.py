@@ -38,6 +38,7 @@ from .query import Query, Stack
 from .scenes import Known
 from .slice_by_slice import Described, Prediction, predict
 
+# Chosen by hand on pairs of CMR patients, and on CMR drawings in Sunnybrook.
 SIMILARITY = 0.05  # of a whole slice to the drawn one, over which its confidence falls by a factor e
 
 # Chosen by hand on pairs of CHAOST2 patients, of the development data that R3 scores, too.
@@ -164,13 +165,13 @@ class _Way:
 class _Search:
     """One example in one volume.
 
-    seen_as: what decides, beside Q-Net, how its encoder sees the volume.
+    seen_as: what decides how Q-Net's encoder sees the volume.
     """
 
     def __init__(self, searcher: Searcher, example: Example, stack: Stack) -> None:
         self.searcher, self.example, self.stack = searcher, example, stack
         self.grid = model_grid(example.support, stack, searcher.qnet.network.config)
-        self.seen_as = searcher.qnet.seen_as(example.support, self.grid)
+        self.seen_as = (*searcher.qnet.seen_as(example.support), self.grid)
 
     def look(self) -> _Seen:
         """Compare the volume with the example."""

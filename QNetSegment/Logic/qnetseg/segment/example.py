@@ -66,13 +66,12 @@ class Anatomy:
         """Encoded once for all structures and queries; kept with the volume."""
         volume, support = example.volume, example.support
         assert volume is not None
-        stack = volume.stack(support)
-        grid = model_grid(support, stack, runner.network.config)
-        key = ("anatomy", *runner.seen_as(support, grid))
-        return volume.remember(key, lambda: cls._encoded(stack, grid, runner, job))
+        key = ("anatomy", *runner.seen_as(support))
+        return volume.remember(key, lambda: cls._encoded(volume.stack(support), support, runner, job))
 
     @classmethod
-    def _encoded(cls, stack: Stack, grid: InPlaneGrid, runner: Runner[QNet], job: Job) -> Anatomy:
+    def _encoded(cls, stack: Stack, support: SupportSet, runner: Runner[QNet], job: Job) -> Anatomy:
+        grid = model_grid(support, stack, runner.network.config)
         images = torch.from_numpy(grid.to_model(stack.slices, fill=stack.fill))
         sampled = np.linspace(0, len(images) - 1, min(SAMPLED, len(images))).round().astype(int)
         finest = torch.cat(

@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import is_out_of_memory
 from ..model import FewShotMethod
-from ..volume import InPlaneGrid, SupportSet
+from ..volume import SupportSet
 from .device import choose_device, computes_bf16, require_numbers
 from .job import Job
 from .options import SegmentOptions
@@ -49,10 +49,9 @@ class Runner(Generic[Network]):
             return "bf16" if computes_bf16(self.device) else "fp32"
         return self._wanted_precision
 
-    def seen_as(self, support: SupportSet, grid: InPlaneGrid) -> tuple[Any, ...]:
-        """What decides how the encoder sees a volume: a key for what is kept of it."""
-        plane = (support.plane, support.axes.tobytes())
-        return (self.original, *plane, grid, self.device.type, self.precision)
+    def seen_as(self, support: SupportSet) -> tuple[Any, ...]:
+        """What decides, beside the grid, how the encoder sees a volume: a key for what is kept of it."""
+        return (self.original, self.device.type, self.precision, support.plane, support.axes.tobytes())
 
     def encode(self, images: Tensor) -> Any:
         """Features of (B, H, W) float32 images by the network's method, float32 on the runner's device.
