@@ -19,7 +19,7 @@ SECTIONS = ("setup", "volumes", "draw", "segment", "review", "library", "batch",
 STEP = 3  # every third sagittal slice: like a clinical scan, and a third of the time
 GAP = 16  # pixels between the panel and the slices on the cover
 
-sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "Testing" / "standins")]
+sys.path[:0] = [str(ROOT / part) for part in ("Testing", "Testing/standins", "QNetSegment/Logic")]
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
 from slicer_session import session  # noqa: E402
@@ -103,6 +103,7 @@ def main_story() -> None:
     show(panel, "library")
     panel.ui.supportNameEdit.text = "cerebellum, T1"
     click(panel.ui.saveSupportButton)
+    wait_until(lambda: panel.ui.libraryMessage.text.startswith("Saved"))
     take(panel, "library", "library")
     batch_story(panel, volume)
     panel.close()

@@ -92,3 +92,11 @@ def test_the_propagation_network_waits_for_no_torchvision():
     start = "import qnetseg.worker.server; from qnetseg.segment import segment_volume; "
     assert not imports(start + "from qnetseg.model import PropagationNet; PropagationNet()", "torchvision")
     assert imports("from qnetseg.model import QNet; QNet()", "torchvision")
+
+
+@pytest.mark.parametrize("script", ["screenshots.py", "bench_panel.py"])
+def test_scripts_find_slicer_s_side_by_themselves(script):
+    """pytest names folders to import from; make calls these without."""
+    code = f"import runpy; runpy.run_path({str(ROOT / 'Testing' / script)!r}); import QNetSegmentLib.setup"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=ROOT.parent)
