@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from qnetseg.errors import Cancelled
-from qnetseg.segment import Example, Query, SegmentOptions, segment_volume
+from qnetseg.errors import Cancelled, InputError
+from qnetseg.segment import Query, SegmentOptions, segment_volume, with_patient
 from qnetseg.segment.best_slice import outlined, slice_confidence
 from qnetseg.segment.correspondence import (
     CLEAREST,
@@ -26,7 +26,7 @@ from qnetseg.segment.descriptors import Descriptors
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.presence import Verdict
 from qnetseg.segment.query import MOST_SLICES
-from qnetseg.volume import support_from_mask
+from qnetseg.volume import SupportSet, support_from_mask
 from qnetseg_lab.evaluation.body_phantom import body_phantom
 from support.walker_network import simple_networks
 
@@ -168,7 +168,7 @@ def test_the_whole_patient_is_encoded_and_laid_over_once_for_all_structures(pati
     monkeypatch.setattr(
         Runner, "encode", lambda self, images: seen.append(len(images)) or encode(self, images)
     )
-    monkeypatch.setattr("qnetseg.segment.example.align", lambda *_: pytest.fail("aligned again"))
+    monkeypatch.setattr("qnetseg.segment.anatomy.align", lambda *_: pytest.fail("aligned again"))
     again = segment_volume(support, query, networks, EXACT, drawn_on=drawn_on)
     assert seen == [1]  # the drawn slice itself
     assert np.array_equal(again.confidence, first.confidence)
@@ -180,6 +180,25 @@ def test_further_examples_of_other_patients_and_planes_are_heard(patients):
     drawn = np.zeros_like(mask)
     middle = int(mask.sum(axis=(0, 2)).argmax())
     drawn[:, middle] = mask[:, middle]
-    further = Example(support_from_mask(volume, drawn, plane="coronal"), Query.of(volume))
-    found = segment_volume(support, other, simple_networks(), EXACT, further=[further]).mask
+    networks = simple_networks()
+    further = support_from_mask(volume, drawn, plane="coronal")
+    further = with_patient(further, Query.of(volume), networks, EXACT)
+    found = segment_volume(support, other, networks, EXACT, further=[further]).mask
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
+
+
+def test_a_saved_drawing_with_its_patient_finds_the_same_as_the_volume_itself(patients, tmp_path):
+    support, other, _ = patients
+    drawn_on, query = Query.of(body_phantom((12, 64, 60), (8.0, 4.0, 4.0))[0]), Query.of(other)
+    networks = simple_networks()
+    live = segment_volume(support, query, networks, EXACT, drawn_on=drawn_on)
+    with_patient(support, drawn_on, networks, EXACT).save(tmp_path / "s.npz")
+    saved = segment_volume(SupportSet.load(tmp_path / "s.npz"), query, networks, EXACT)
+    assert live.report.signs["place"] is not None
+    assert np.array_equal(saved.confidence, live.confidence)
+
+
+def test_a_drawing_made_on_another_volume_than_the_one_given_is_refused(patients):
+    support, other, _ = patients
+    with pytest.raises(InputError, match="was not made on the volume"):
+        segment_volume(support, other, simple_networks(), EXACT, drawn_on=other)

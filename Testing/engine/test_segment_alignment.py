@@ -117,6 +117,6 @@ def test_it_can_be_cancelled_while_bodies_are_laid_over_each_other(patients, mon
     def cancelled(*_):
         raise Cancelled("enough")
 
-    monkeypatch.setattr("qnetseg.segment.example.align", cancelled)
+    monkeypatch.setattr("qnetseg.segment.anatomy.align", cancelled)
     with pytest.raises(Cancelled):
         segment_volume(support, query, simple_networks(), EXACT, drawn_on=drawn_on)

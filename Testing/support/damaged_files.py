@@ -18,6 +18,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,16 @@ Read = Callable[[Path], Any]
 
 
 def support(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read]:
-    from qnetseg.volume import SupportSet, Volume, support_from_mask
+    from qnetseg.volume import Patient, PatientImage, SupportSet, Volume, support_from_mask
 
     image = np.random.default_rng(0).random((6, 32, 32), dtype=np.float32)
     mask = np.zeros(image.shape, np.uint8)
     mask[2:4, 4:18, 3:17] = 1
     volume = Volume.checked(image, np.diag([-2.0, -2.0, 5.0, 1.0]), "scan")
     path = folder / "good.npz"
-    support_from_mask(volume, mask, name="Liver", plane="axial").save(path)
+    drawn = support_from_mask(volume, mask, name="Liver", plane="axial")
+    patient = Patient(PatientImage.of(image, (5.0, 2.0)), mask.astype(np.uint8), 8.0)
+    replace(drawn, patient=patient).save(path)
     with np.load(path) as archive:
         arrays = dict(archive)
     header = json.loads(str(arrays["header"]))

@@ -10,15 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .anatomy import with_patient
     from .engine import segment_volume
-    from .example import Example
     from .job import Job
     from .options import SegmentOptions
     from .query import Query
     from .result import Report, Segmentation, SliceReport
 
 _HOMES = {
-    "Example": "example",
     "Job": "job",
     "Query": "query",
     "Report": "result",
@@ -26,10 +25,10 @@ _HOMES = {
     "SegmentOptions": "options",
     "SliceReport": "result",
     "segment_volume": "engine",
+    "with_patient": "anatomy",
 }
 
 __all__ = [
-    "Example",
     "Job",
     "Query",
     "Report",
@@ -37,6 +36,7 @@ __all__ = [
     "SegmentOptions",
     "SliceReport",
     "segment_volume",
+    "with_patient",
 ]
 
 

@@ -1,6 +1,6 @@
 """Another patient's volume: the structure is found there by several ways, which are judged, and propagated.
 
-Ways to a first slice: Q-Net and the similarity of each place to the drawn ones; and, where the whole volume
+Ways to a first slice: Q-Net and the similarity of each place to the drawn ones; and, where the whole patient
 that was drawn on is known, Q-Net near the place that an alignment of both bodies gives, and that place
 itself. Each is propagated and judged by that place; where only the drawn slices are known, by the way back
 (Valindria et al. 2017, https://arxiv.org/abs/1702.03407): the drawn slice is found again from the result.
@@ -20,13 +20,13 @@ from scipy import ndimage
 from scipy.special import expit, logit
 
 from ..model import QNet
-from ..volume import InPlaneGrid
+from ..volume import InPlaneGrid, Patient, SupportSet
+from .anatomy import Anatomy, volume_ml
 from .best_slice import outlined, slice_confidence, usual_area
 from .confidence import Trust, expected_overlap
 from .correspondence import Correspondence, correspond
 from .decide import connected_parts, within_reach
 from .drawn import propagate
-from .example import Anatomy, Example
 from .images import model_grid
 from .inference import Runner
 from .job import Job
@@ -62,13 +62,13 @@ class Searcher:
     job: Job
 
 
-def other_volume(searcher: Searcher, stack: Stack, examples: Sequence[Example]) -> Prediction:
+def other_volume(searcher: Searcher, stack: Stack, examples: Sequence[SupportSet]) -> Prediction:
     """Find the structure in another patient's volume, after one example or several.
 
     Where nothing is found the prediction of Q-Net stays as it is. stack: the volume in the plane of the first
     example.
     """
-    stacks = [stack, *(searcher.query.stack(example.support) for example in examples[1:])]
+    stacks = [stack, *(searcher.query.stack(example) for example in examples[1:])]
     searches = [_Search(searcher, *each) for each in zip(examples, stacks, strict=True)]
     seen = [search.look() for search in searches]
     ways = [search.ways(one) for search, one in zip(searches, seen, strict=True)]
@@ -168,16 +168,16 @@ class _Search:
     seen_as: what decides how Q-Net's encoder sees the volume.
     """
 
-    def __init__(self, searcher: Searcher, example: Example, stack: Stack) -> None:
-        self.searcher, self.example, self.stack = searcher, example, stack
-        self.grid = model_grid(example.support, stack, searcher.qnet.network.config)
-        self.seen_as = (*searcher.qnet.seen_as(example.support), self.grid)
+    def __init__(self, searcher: Searcher, support: SupportSet, stack: Stack) -> None:
+        self.searcher, self.support, self.stack = searcher, support, stack
+        self.grid = model_grid(support, stack, searcher.qnet.network.config)
+        self.seen_as = (*searcher.qnet.seen_as(support), self.grid)
 
     def look(self) -> _Seen:
         """Compare the volume with the example."""
-        searcher, stack, support, job = self.searcher, self.stack, self.example.support, self.searcher.job
-        qnet, every = searcher.qnet, np.arange(len(stack.slices))
-        anatomy = None if self.example.volume is None else Anatomy.of(self.example, qnet, job)
+        searcher, stack, support, job = self.searcher, self.stack, self.support, self.searcher.job
+        qnet, every, patient = searcher.qnet, np.arange(len(stack.slices)), support.patient
+        anatomy = None if patient is None else Anatomy.of(patient.image, support, qnet, job)
         predicted = predict(
             *(qnet, stack, self.grid, support, every, searcher.options, job),
             described=True,
@@ -191,20 +191,19 @@ class _Search:
         predicted = replace(predicted, probability=probability, described=None)
         usual = usual_area(support, stack)
         first = _seed(probability, usual, np.exp(alike.found.numpy() / SIMILARITY))
-        place = None if anatomy is None else self._place(anatomy, described)
+        place = None
+        if anatomy is not None and patient is not None:
+            place = self._place(anatomy, patient, described)
         return _Seen(predicted, by_qnet, described, alike, usual, first, place)
 
-    def _place(self, anatomy: Anatomy, described: Described) -> _Place:
-        """By the alignment of both bodies, which is found once for all structures of the example."""
-        own = anatomy.structure(self.example.support, self.searcher.propagator, self.searcher.job)
-        query, other = self.searcher.query, self.example.volume
-        assert other is not None
-        aligned = query.remember(
-            ("aligned", other.fingerprint, anatomy.grid, *self.seen_as),
+    def _place(self, anatomy: Anatomy, patient: Patient, described: Described) -> _Place:
+        """By the alignment of both bodies, which is found once for all structures of the patient."""
+        aligned = self.searcher.query.memory.get(
+            ("aligned", patient.image, *self.seen_as),
             lambda: anatomy.aligned(described.query, self.stack, self.grid, self.searcher.job),
         )
-        there = anatomy.moved(own, aligned, self.grid, len(self.stack.slices))
-        return _Place(there, _volume_ml(own > 0.5, anatomy.stack), aligned.share(own))
+        there = anatomy.moved(patient, aligned, self.grid, len(self.stack.slices))
+        return _Place(there, patient.volume_ml, aligned.share(patient.covered))
 
     def ways(self, seen: _Seen) -> list[_Way]:
         """What comes out from each seed."""
@@ -265,7 +264,7 @@ class _Search:
         if place is None:
             size, usual = float(mask.sum(axis=(1, 2)).max()), seen.usual
         else:
-            size, usual = _volume_ml(mask, self.stack), place.expected_ml
+            size, usual = volume_ml(mask, self.stack), place.expected_ml
         similar, around = float(seen.alike.found.max()), float(seen.alike.surroundings.max())
         return Signs(
             alike=similar,
@@ -277,10 +276,6 @@ class _Search:
             share=1.0 if place is None else place.share,
             size=abs(float(np.log(max(size, 1e-3) / max(usual, 1e-3)))),
         )
-
-
-def _volume_ml(mask: np.ndarray, stack: Stack) -> float:
-    return float(mask.sum()) * float(np.prod(stack.spacing)) / 1000
 
 
 def _to_draw(votes: np.ndarray, mask: np.ndarray) -> Iterator[int]:

@@ -16,9 +16,9 @@ from ..model import Networks
 from ..volume import Drawing, FileSlices, SupportSet, Volume, file_slices, obliqueness
 from . import matching
 from .across import Searcher, other_volume
+from .anatomy import with_patient
 from .decide import decided, slice_scores
 from .drawn import propagate
-from .example import Example
 from .images import model_grid
 from .inference import Runner
 from .job import Job
@@ -57,7 +57,7 @@ def segment_volume(
     job: Job | None = None,
     background: Box | None = None,
     drawn_on: Query | Volume | None = None,
-    further: Sequence[Example] = (),
+    further: Sequence[SupportSet] = (),
 ) -> Segmentation:
     """Segment a volume from one or more drawn slices.
 
@@ -75,7 +75,7 @@ def segment_volume(
         background: on the volume's own grid, where something else is known to be, such as other segments; the
             structure is never found there. None for nothing known.
         drawn_on: another patient's whole volume, whose slices were drawn on: with it the structure is found
-            in the right place more often. None where only the slices are at hand.
+            in the right place more often. None where it is not at hand, or comes with a support set.
         further: the same structure of other patients; they help to find it in one that was not drawn on.
 
     Returns:
@@ -93,14 +93,20 @@ def segment_volume(
     query = Query.of(query)
     other = None if drawn_on is None else Query.of(drawn_on)
     support = (other or query).pack(example) if isinstance(example, Drawing) else example
+    if other is not None and support.volume_id != other.fingerprint:
+        raise InputError(
+            f"The drawing was not made on the volume '{other.grid.name}'.",
+            "Give the one that it was drawn on.",
+        )
     stack = query.stack(support)
     looked_at = _slices_to_look_at(options, len(stack.slices))
     known = _known(support, stack, background, query)
     if options.method == "volume" and stack.same_volume:
         ran = _drawn_volume(networks, stack, known, options, job)
     else:
-        examples = [Example(support, other), *further]
-        ran = _by_qnet(networks, query, stack, examples, looked_at, options, job)
+        if options.method == "volume" and other is not None:
+            support = with_patient(support, other, networks, options, job)
+        ran = _by_qnet(networks, query, stack, [support, *further], looked_at, options, job)
     signs = ran.predicted.signs
     judged = None if signs is None else verdict(signs)
     if judged is not None and judged.outcome == NOT_HERE:
@@ -143,14 +149,14 @@ def _by_qnet(
     networks: Networks,
     query: Query,
     stack: Stack,
-    examples: Sequence[Example],
+    examples: Sequence[SupportSet],
     looked_at: np.ndarray,
     options: SegmentOptions,
     job: Job,
 ) -> _Ran:
     """Another patient, or slice by slice: the two ways that need Q-Net."""
     model = networks.qnet
-    support, config = examples[0].support, model.network.config
+    support, config = examples[0], model.network.config
     grid, runner = model_grid(support, stack, config), Runner(model.network, options)
     warnings: list[str] = []
     if grid.spacing > COARSE * config.spacing:

@@ -12,19 +12,23 @@ LEAST_ACROSS = 96  # network pixels along the larger edge of a field of view, at
 
 
 def model_grid(support: SupportSet, stack: Stack, config: QNetConfig) -> InPlaneGrid:
-    """The grid of Q-Net's images that the query's and all drawn slices fit in.
-
-    Its pixels are those that Q-Net was trained with; coarser for a field of view that does not fit, and finer
-    for one that would be lost in them, as of a micro-CT.
-    """
+    """The grid of Q-Net's images that the query's and all drawn slices fit in."""
     shape = stack.slices.shape[1], stack.slices.shape[2]
     fields = [
         (shape, stack.spacing[1:]),
         *(((part.mask.shape[0], part.mask.shape[1]), part.spacing) for part in support.slices),
     ]
     largest = max(count * mm for counts, spacing in fields for count, mm in zip(counts, spacing, strict=True))
-    spacing = max(min(config.spacing, largest / LEAST_ACROSS), largest / config.size)
-    return InPlaneGrid(shape, stack.spacing[1:], spacing, config.size)
+    return InPlaneGrid(shape, stack.spacing[1:], fitted_spacing(largest, config), config.size)
+
+
+def fitted_spacing(field: float, config: QNetConfig) -> float:
+    """mm of the pixels of Q-Net's images for a field of view of so many mm.
+
+    They are those that Q-Net was trained with; coarser for a field that does not fit, and finer for one that
+    would be lost in them, as of a micro-CT.
+    """
+    return max(min(config.spacing, field / LEAST_ACROSS), field / config.size)
 
 
 def support_images(support: SupportSet, grid: InPlaneGrid) -> tuple[np.ndarray, np.ndarray]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from ..memory import Memory
 from ..volume import (
     PLANES,
     Drawing,
@@ -20,9 +20,7 @@ from ..volume import (
     volume_id,
 )
 
-Kept = TypeVar("Kept")
-
-MOST_REMEMBERED = 4  # things that are made from a volume for all structures, of 1 or 2 MiB for each slice
+MOST_REMEMBERED = 4  # things that are made from a volume for all structures, of about 1 MiB for each slice
 MOST_SLICES = 128  # of which Q-Net's whole features are kept: 10 MiB each, or 5 in bf16
 
 
@@ -35,14 +33,15 @@ class Query:
         orientation: from the volume's own axes to the image's.
         grid: the volume's own grid, without its voxels.
         fingerprint: see `volume_id`.
+        memory: what is made from it for all structures.
     """
 
     image: Volume
     orientation: Orientation
     grid: Volume
     fingerprint: str
+    memory: Memory = field(default_factory=lambda: Memory(MOST_REMEMBERED), repr=False)
     _features: dict[Any, list[Any]] = field(default_factory=dict, repr=False)
-    _remembered: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, volume: Volume | Query) -> Query:
@@ -81,16 +80,6 @@ class Query:
         rows, columns = (mm for other, mm in enumerate(turned.spacing) if other != axis)
         same_volume = support.volume_id == self.fingerprint
         return Stack(slices, axis, (self.orientation, turn), (normal, rows, columns), same_volume)
-
-    def remember(self, key: Any, make: Callable[[], Kept]) -> Kept:
-        """What was made for this key, or is made now; the latest few are kept."""
-        if key not in self._remembered:
-            made = make()
-            while len(self._remembered) >= MOST_REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[key] = made
-        found: Kept = self._remembered[key]
-        return found
 
     def forget(self) -> None:
         """Let go of Q-Net's features."""

@@ -19,6 +19,7 @@ from .orientation import (
     obliqueness,
     plane_name,
 )
+from .patient import Patient, PatientImage
 from .segfile import LabelMap, SegmentInfo
 from .support import SupportSet, SupportSlice, pack, support_from_mask, volume_id
 from .volume import Volume
@@ -31,6 +32,8 @@ __all__ = [
     "InPlaneGrid",
     "LabelMap",
     "Orientation",
+    "Patient",
+    "PatientImage",
     "SegmentInfo",
     "SupportSet",
     "SupportSlice",

@@ -18,10 +18,11 @@ from .drawing import DEFAULT_COLOR, Drawing
 from .normalise import TOP_PERCENT, normalise
 from .npz import Archive, are_too_large
 from .orientation import ANATOMICAL_AXES, PLANES, Orientation, array_axes, canonical
+from .patient import Patient
 from .volume import MIN_DETERMINANT, Volume
 
 FORMAT = "qnetseg-support"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3  # of 1 the drawn slices; since 2 empty ones, too; since 3 the patient, too
 
 MOST_SLICES = 1_000_000
 FARTHEST = 1e7  # mm, ten kilometres
@@ -60,6 +61,7 @@ class SupportSet:
     axes: (3, 3) float64, rows are the RAS directions of that canonical volume's array axes; a query turned by
     `canonical(query, support.axes)` shows the structure the same way up, also between oblique volumes.
     strays: indices of slices that hold a few drawn voxels and do not count as drawn.
+    patient: who was drawn on, as a whole; None where only the drawn slices are known.
     """
 
     slices: tuple[SupportSlice, ...]
@@ -69,6 +71,7 @@ class SupportSet:
     volume_id: str = ""
     axes: np.ndarray = field(default_factory=ANATOMICAL_AXES.copy)
     strays: tuple[int, ...] = ()
+    patient: Patient | None = None
 
     def __post_init__(self) -> None:
         if not self.filled:
@@ -87,6 +90,13 @@ class SupportSet:
         """The slices' plane: "axial", "coronal" or "sagittal"."""
         return self.slices[0].plane
 
+    @property
+    def _version(self) -> int:
+        """The oldest version of the format that holds everything, so that older programs can read it."""
+        if self.patient is not None:
+            return 3
+        return 2 if len(self.filled) < len(self.slices) else 1
+
     def save(self, path: str | os.PathLike[str], mode: int | None = None) -> None:
         """Write everything to one .npz file (no pickle), whole or not at all; OutputError otherwise.
 
@@ -94,8 +104,7 @@ class SupportSet:
         """
         header = {
             "format": FORMAT,
-            # Versions before 2 knew no empty slices; a file without any is theirs, too.
-            "version": FORMAT_VERSION if len(self.filled) < len(self.slices) else 1,
+            "version": self._version,
             "name": self.name,
             "color": [float(part) for part in self.color],
             "terminology": self.terminology,
@@ -114,10 +123,14 @@ class SupportSet:
                 for part in self.slices
             ],
         }
-        arrays: dict[str, Any] = {"header": np.array(json.dumps(header))}
+        arrays: dict[str, Any] = {}
         for n, part in enumerate(self.slices):
             arrays[f"image_{n}"] = np.asarray(part.image, np.float32)
             arrays[f"mask_{n}"] = np.asarray(part.mask, np.uint8)
+        if self.patient is not None:
+            header["patient"] = self.patient.header()
+            arrays |= self.patient.arrays()
+        arrays["header"] = np.array(json.dumps(header))
         with replacing(path, ".npz", mode) as temporary:
             np.savez_compressed(temporary, **arrays)
             if are_too_large([array.nbytes for array in arrays.values()], temporary.stat().st_size):
@@ -166,6 +179,10 @@ class SupportSet:
             )
             if len({part.index for part in slices}) < len(slices):
                 raise ValueError("two slices of one index")
+            patient = None
+            if "patient" in header:
+                planes = (archive.array(f"patient_{name}") for name in ("image", "structure"))
+                patient = Patient.loaded(header["patient"], *planes)
             red, green, blue = (number(part, 0, 1) for part in header["color"])
             return cls(
                 slices,
@@ -175,6 +192,7 @@ class SupportSet:
                 short_text(header["volume_id"]),
                 _loaded_axes(header["axes"]),
                 tuple(whole(index, 0, MOST_SLICES) for index in header.get("strays", ())),
+                patient,
             )
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from qnetseg.model import Networks
-from qnetseg.segment import Example, Query, SegmentOptions, segment_volume
+from qnetseg.segment import Query, SegmentOptions, segment_volume, with_patient
 from qnetseg.volume import Drawing, SupportSet
 
 from .task import Answer, Task
@@ -18,11 +18,14 @@ prepared = lru_cache(maxsize=4)(Query.of)
 
 def segment(task: Task, networks: Networks, options: SegmentOptions, whole: bool = True) -> Answer:
     """`segment_volume` on the whole native volume."""
-    support = drawing(task.support or task)
-    query = prepared(task.study.volume)
-    example = None if task.support is None or not whole else prepared(task.support.study.volume)
-    further = [Example(drawing(one), prepared(one.study.volume) if whole else None) for one in task.further]
-    result = segment_volume(support, query, networks, options, drawn_on=example, further=further)
+    query, first = prepared(task.study.volume), task.support or task
+    support, further = drawing(first), [drawing(one) for one in task.further]
+    if whole and task.support is not None:
+        given = zip((first, *task.further), (support, *further), strict=True)
+        support, *further = (
+            with_patient(one, prepared(by.study.volume), networks, options) for by, one in given
+        )
+    result = segment_volume(support, query, networks, options, further=further)
     mask = task.as_drawn(np.asarray(task.study.stack(result.mask) > 0))
     confidence = {entry.index: entry.score for entry in result.report.slices}
     report = result.report
