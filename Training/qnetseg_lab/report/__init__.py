@@ -1,7 +1,8 @@
 """Pages from result files: the Markdown of `docs/results` and the README's key figures are written here only.
 
 `published` holds the paper's figures, `runs` puts the folds of a run together by their `recipes`, `overview`
-makes the first page; the other modules make sections, `experiments` a page of its own.
+makes the first page; `budgets` says once what rows have in common, `pairings` compares runs for `lessons`;
+the other modules make sections, `experiments` a page of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from qnetseg.errors import InputError, why
 from ..evaluation.results import write_text
 from . import experiments
 from .benchmarks import comparisons, correction, inference, result_files, supervoxels, training
+from .lessons import lessons
 from .measures import goals, measures
 from .overview import overview, readme
 from .paper_tables import table1, table2
@@ -75,12 +77,12 @@ def _pages(results: Results, folder: Path) -> dict[str, str]:
     pages: dict[str, tuple[str, ...]] = {
         "index.md": (
             *("# Results", head, overview(results), table1(results), table2(results), table3(results)),
-            *(figure3(folder), figure4(results, folder)),
+            *(lessons(results), figure3(folder), figure4(results, folder)),
         )
     }
     for (name, title), sections in zip(DETAILS.items(), details, strict=True):
         pages[name] = (f"# {title}", "Written by `qnetseg report`. [Summary](index.md)", *sections)
-    return {name: "\n\n".join(parts) + "\n" for name, parts in pages.items()}
+    return {name: "\n\n".join(filter(None, parts)) + "\n" for name, parts in pages.items()}
 
 
 def _between_markers(path: Path, text: str) -> str:

@@ -8,12 +8,14 @@ import numpy as np
 
 from ..data import CATALOGUE
 from ..data.catalogue import FOLDS
+from . import budgets
+from .budgets import Common
 from .markdown import section, table
-from .published import METHODS, TABLE1, TABLE2, TITLES
+from .published import METHODS, RECIPE, TABLE1, TABLE2, TITLES
 from .runs import Fits, Results, Run, Variant, find_runs
 
 SCHEMES = ("released", "strict")
-HEAD = ("method", "model", "scheme", "steps", "refinement", "folds", "patients")
+HEAD = ("method", "model", "run")
 QUEUE = "../../Training/GPU_QUEUE.md"
 
 INTRODUCTION = (
@@ -24,6 +26,8 @@ INTRODUCTION = (
     " authors' folds and support, as the published rows do; `strict` scores every patient once, with every"
     " support. Folds share a row only where their recipes are equal but for the fold. Models that saw scored"
     " cases in training have rows of their own and count nowhere."
+    f" Published rows: `released`, {FOLDS} folds, Q-Net after {RECIPE['steps']} steps; of the others the paper"
+    " does not say the steps."
 )
 
 
@@ -78,9 +82,9 @@ def table2(results: Results) -> str:
         parts += [f"### {title}", *_table(results, "chaos", 2, asked)]
     text = (
         "CHAOST2, Setting 2. DP: two paths; DS: the layer that halves the resolution last; TA: threshold"
-        " from the query, else one learned number; PR: refinement at test time, in the mode of its column."
+        " from the query, else one learned number; PR: refinement at test time, in the row's mode."
         " The paper prints DP twice, as such and as DS on Layer 4, with different figures; ours are the"
-        " same runs."
+        f" same runs. Published rows: `released`, {FOLDS} folds, {RECIPE['steps']} steps."
     )
     return section("Table 2: ablation", text, *parts)
 
@@ -89,19 +93,20 @@ Asked = tuple[str, tuple[str, ...], Fits]  # a row's name, its published figures
 
 
 def _table(results: Results, dataset: str, setting: int, asked: list[Asked]) -> list[str]:
-    """Published rows and ours below them, and a sentence on those that have not been run."""
+    """What the rows have in common, published rows and ours below them, and those that have not been run."""
     columns = [*CATALOGUE[dataset].labels, "mean"]
     rows: list[list[Any]] = []
     lacking: dict[str, list[str]] = {scheme: [] for scheme in SCHEMES}
-    for name, figures, fits in asked:
-        steps = "not said" if name in METHODS.values() and name != METHODS["qnet"] else 30000
-        rows.append([f"**{name}**", "published", "released", steps, "-", FOLDS, "-", *figures])
-        runs = find_runs(results, "P", dataset, setting, fits)
+    found = [find_runs(results, "P", dataset, setting, fits) for _, _, fits in asked]
+    common = Common.of(run for runs in found for run in runs)
+    for (name, figures, _), runs in zip(asked, found, strict=True):
+        rows.append([f"**{name}**", "published", "", *figures])
         for scheme, names in lacking.items():
             own = [run for run in runs if run.variant.scheme == scheme]
-            rows += [_row(run, columns) for run in own]
+            rows += [_row(run, columns, common) for run in own]
             names += [name] * (not any(run.counts() for run in own))
-    return [table((*HEAD, *columns), rows), not_run(lacking)]
+    parts = [common.sentence() if common else "", table((*HEAD, *columns), rows), not_run(lacking)]
+    return [part for part in parts if part]
 
 
 def not_run(lacking: dict[str, list[str]]) -> str:
@@ -113,9 +118,8 @@ def not_run(lacking: dict[str, list[str]]) -> str:
     return f"Not run yet, waiting in the [GPU queue]({QUEUE}): {'; '.join(parts)}." if parts else ""
 
 
-def _row(run: Run, columns: list[str]) -> list[Any]:
-    v = run.variant
-    head = ["", run.name(), v.scheme, v.steps, v.refinement(), f"{run.folds()} of {FOLDS}", run.patients()]
+def _row(run: Run, columns: list[str], common: Common | None) -> list[Any]:
+    head = ["", budgets.name(run, common), budgets.cell(run, common)]
     return [*head, *(figure(*run.across(column)) for column in columns)]
 
 

@@ -95,12 +95,18 @@ class Run:
         """Whether its figures may stand for ours: no scored case was a training case."""
         return self.variant.seen is not True
 
-    def name(self) -> str:
+    def name(self, *known: str) -> str:
         """How tables name it: its models without their folds, each with a link to its first result file,
-        which holds the recipe; and what to mind of it."""
+        which holds the recipe; and what to mind of it.
+
+        known: parts of the models' names that need not be said.
+        """
         first: dict[str, str] = {}
         for content in self.files:
-            first.setdefault(re.sub(r"-?fold\d+", "", content.get("model") or "unnamed"), content["file"])
+            model = re.sub(r"-?fold\d+", "", content.get("model") or "unnamed")
+            for part in known:
+                model = model.replace(part, "") or model
+            first.setdefault(model, content["file"])
         remarks = ["leaky filter"] * (self.variant.rule == "all") + [SEEN[self.variant.seen]]
         return ", ".join([f"[{name}]({file})" for name, file in first.items()] + list(filter(None, remarks)))
 

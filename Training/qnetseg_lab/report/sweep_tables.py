@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from qnetseg.cli.pictures import plain, save
 
 from ..data import CATALOGUE
+from .budgets import Common, cell
 from .markdown import section, table
 from .paper_tables import SCHEMES, figure, not_run, of_method
 from .published import TABLE3
@@ -38,15 +39,17 @@ def label(run: Run) -> str:
 
 def table3(results: Results) -> str:
     """Table 3 as a section: mean Dice for each alpha, both settings and schemes."""
+    lacking: dict[str, list[str]] = {scheme: [] for scheme in SCHEMES}
+    found = {setting: _runs(results, "P-alpha", setting, lacking) for setting in SETTINGS}
+    common = Common.of((run for runs in found.values() for _, run in runs), data=False)
     head = ["alpha"]
     columns: list[dict[float, str]] = []
-    lacking: dict[str, list[str]] = {scheme: [] for scheme in SCHEMES}
-    for setting in SETTINGS:
+    for setting, runs in found.items():
         head.append(f"Setting {setting}, published")
         columns.append({alpha: pair[setting - 1] for alpha, pair in TABLE3.items()})
-        for scheme, run in _runs(results, "P-alpha", setting, lacking):
-            head.append(f"Setting {setting}, ours, {scheme} ({label(run)}, {run.variant.refinement()})")
-            columns.append(_by_alpha(run))
+        for _, run in runs:
+            head.append(f"Setting {setting}, ours: {cell(run, common)}")
+            columns.append({alpha: figure(*values) for alpha, values in by_alpha(run).items()})
     alphas = sorted({alpha for column in columns for alpha in column}, reverse=True)
     rows = [[f"{a:g}", *(column.get(a) for column in columns)] for a in alphas]
     text = (
@@ -54,7 +57,9 @@ def table3(results: Results) -> str:
         " weights. Two published figures of Setting 1 cannot be read in our copy of the paper, whose text"
         " says that there a larger alpha was better. ± as in Table 1's means."
     )
-    return section("Table 3: weight of the fine path", text, table(head, rows), not_run(lacking))
+    stated = common.sentence("column") if common else ""
+    title = "Table 3: weight of the fine path"
+    return section(title, text, stated, table(head, rows), not_run(lacking))
 
 
 def _runs(
@@ -70,7 +75,8 @@ def _runs(
     return found
 
 
-def _by_alpha(run: Run) -> dict[float, str]:
+def by_alpha(run: Run) -> dict[float, tuple[list[float], list[float]]]:
+    """Means of the folds and the values of their spread for each alpha that all files have; see `across`."""
     alphas = [a for a in run.files[0]["alphas"] if all(a in content["alphas"] for content in run.files)]
 
     def pick(content: dict[str, Any]) -> Curves:
@@ -78,7 +84,7 @@ def _by_alpha(run: Run) -> dict[float, str]:
         return {name: [values[i] for i in places] for name, values in content["dice"].items()}
 
     means, curves = run.across("mean", pick)
-    return {a: figure([m[i] for m in means], [c[i] for c in curves]) for i, a in enumerate(alphas)}
+    return {a: ([m[i] for m in means], [c[i] for c in curves]) for i, a in enumerate(alphas)}
 
 
 NO_GALLERY = (

@@ -1,0 +1,176 @@
+"""What the tables teach: the paper's claims, each against the results that there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import product
+
+import numpy as np
+
+from .budgets import described, stands_on
+from .markdown import section
+from .pairings import Finding, Place, at_equal_budget, between_alphas, on_the_same_weights, where
+from .paper_tables import ABLATIONS, SCHEMES, of_method
+from .published import METHODS, RECIPE, TABLE1, TABLE3, TITLES, UNREADABLE
+from .runs import Fits, Results, Run, Variant, find_runs
+from .sweep_tables import DATASET, SETTINGS, by_alpha
+
+ABLATED: Place = ("chaos", 2)  # Table 2's
+PLAIN = ABLATIONS["DP + TA"]  # Q-Net without refinement
+MODES = {"closed_form": "", "reconstruction": "", "released": ", the step of the authors' code"}
+
+
+def lessons(results: Results) -> str:
+    """The section; "" where there is nothing to tell."""
+    recipe = _usual_recipe(results)
+    paired = [*_methods(results, recipe), *_paths(results, recipe), *_threshold(results, recipe)]
+    paired += [*_refinement(results, recipe), *_alpha(results, recipe), *_coarse_path(results, recipe)]
+    lines = [*paired, *_distances(results, recipe)]
+    if not lines:
+        return ""
+    text = (
+        "From the result files alone. Differences are of mean Dice in points, paired by patient, with 95 %"
+        " intervals; methods and parts at equal start, steps and batch, refinement and alpha on the same"
+        " weights; `strict`" + (f" and recipe `{recipe}`" if recipe else "") + " where nothing else is said."
+    )
+    return section("What the tables teach", text if paired else "", "\n".join(f"- {line}" for line in lines))
+
+
+def _usual_recipe(results: Results) -> str:
+    """The recipe that most result files of Table 1 have, which need not be named; "" where none has one."""
+    runs = (run for place in TABLE1 for run in _runs(results, place, lambda v: v.entries is not None))
+    counted = Counter(run.variant.recipe for run in runs for _ in run.files)
+    return counted.most_common(1)[0][0] if counted else ""
+
+
+def _runs(results: Results, place: Place, fits: Fits) -> list[Run]:
+    return [run for run in find_runs(results, "P", *place, fits) if run.counts()]
+
+
+def _line(question: str, found: Iterable[tuple[str, Finding]]) -> Iterator[str]:
+    """A question and its answers, where there are any."""
+    answers = [f"{name}: {finding}." for name, finding in found]
+    if answers:
+        yield f"**{question}** {' '.join(answers)}"
+
+
+def _methods(results: Results, recipe: str) -> Iterator[str]:
+    found = [f for place in TABLE1 for f in at_equal_budget(results, place, PLAIN, of_method("adnet"))]
+    yield from _line(
+        "Does Q-Net, without refinement, beat ADNet?", ((where(f.run, recipe), f) for f in found)
+    )
+
+
+def _paths(results: Results, recipe: str) -> Iterator[str]:
+    one = {"64 x 64": "the fine path alone", "32 x 32": "the coarse path alone"}
+    found = [
+        (f"Against {path} ({row}), {where(f.run, recipe)}", f)
+        for row, path in one.items()
+        for f in at_equal_budget(results, ABLATED, ABLATIONS["DP"], ABLATIONS[row])
+    ]
+    starts = sorted({described(f.run.files[0]["recipe"]).get("start", "") for _, f in found} - {""})
+    start = f", with the {' or '.join(starts)}" if starts else ""
+    yield from _line(f"What do two trained paths (DP) bring{start}?", found)
+
+
+def _threshold(results: Results, recipe: str) -> Iterator[str]:
+    found = at_equal_budget(results, ABLATED, PLAIN, ABLATIONS["DP"])
+    question = "What does the threshold from the query (TA) bring to DP?"
+    yield from _line(question, ((where(f.run, recipe), f) for f in found))
+
+
+def _refinement(results: Results, recipe: str) -> Iterator[str]:
+    """A line for each mode, of Q-Net and of the row of Table 2 that has no adapted threshold."""
+    for mode, what in MODES.items():
+        found = [
+            (where(f.run, recipe), f)
+            for place in TABLE1
+            for f in on_the_same_weights(results, place, _refined("DP + TA + PR", mode), PLAIN)
+        ]
+        on_dp = on_the_same_weights(results, ABLATED, _refined("DP + PR", mode), ABLATIONS["DP"])
+        found += [(f"DP without TA, {where(f.run, recipe)}", f) for f in on_dp]
+        yield from _line(f"Is refinement (PR) of any use, mode `{mode}`{what}?", found)
+
+
+def _refined(row: str, mode: str) -> Fits:
+    return lambda v: ABLATIONS[row](v) and v.mode == mode
+
+
+def _sweeps(results: Results) -> Iterator[Run]:
+    for setting in SETTINGS:
+        for run in find_runs(results, "P-alpha", DATASET, setting, of_method("qnet")):
+            if run.counts() and all(content.get("rows") for content in run.files):
+                yield run
+
+
+def _own_alpha(run: Run) -> float | None:
+    """The model's, where the sweep has it."""
+    alpha = (run.files[0].get("model_config") or {}).get("alpha")
+    return alpha if all(alpha in content["alphas"] for content in run.files) else None
+
+
+def _alpha(results: Results, recipe: str) -> Iterator[str]:
+    answers = []
+    for run in _sweeps(results):
+        means = {alpha: float(np.mean(folds)) for alpha, (folds, _) in by_alpha(run).items() if folds}
+        if not means:
+            continue
+        best, own = max(means, key=lambda a: means[a]), _own_alpha(run)
+        text = f"{where(run, recipe)}: {best:g} of {len(means)}"
+        if own is None or own == best:
+            text += f", the model's own ({', '.join(stands_on(run.folds(), run.patients()))})" * (own == best)
+        else:
+            text += f"; against the model's own {own:g} {between_alphas(run, best, own)}"
+        answers.append(f"{text}{_best_published(run.files[0]['setting'])}.")
+    if answers:
+        yield f"**Which alpha, the weight of the fine path, is best on these patients?** {' '.join(answers)}"
+
+
+def _best_published(setting: int) -> str:
+    column = {alpha: pair[setting - 1] for alpha, pair in TABLE3.items()}
+    if UNREADABLE in column.values():
+        return ""
+    return f"; the paper's best is {max(column, key=lambda a: float(column[a].split()[0])):g}"
+
+
+def _coarse_path(results: Results, recipe: str) -> Iterator[str]:
+    found = []
+    for run in _sweeps(results):
+        own = _own_alpha(run)
+        if own is not None and own != 1 and all(1.0 in content["alphas"] for content in run.files):
+            found.append((f"{where(run, recipe)}, alpha {own:g}", between_alphas(run, own, 1.0)))
+    yield from _line("Does the coarse path matter, against alpha 1 on the same weights?", found)
+
+
+def _distances(results: Results, recipe: str) -> Iterator[str]:
+    """Of every method from its published mean, and what the paper trained otherwise."""
+    groups: dict[str, list[str]] = {}
+    differences: dict[str, None] = {}
+    for place, scheme, method in product(TABLE1, SCHEMES, METHODS):
+        for run in _runs(results, place, partial(_usual, method, recipe, scheme)):
+            folds, _ = run.across("mean")
+            if folds:
+                away = np.mean(folds) - float(TABLE1[place][method][-1].split()[0])
+                known = [f"`{scheme}`", *stands_on(len(folds), run.patients())]
+                title = f"{TITLES[place[0]]} Setting {place[1]} ({', '.join(known)})"
+                groups.setdefault(title, []).append(f"{METHODS[method]} {away:+.1f}")
+                differences[_otherwise(run)] = None
+    if groups:
+        texts = [f"{title}: {', '.join(own)}." for title, own in groups.items()]
+        otherwise = [f"Trained otherwise than the paper's Q-Net: {text}." for text in differences if text]
+        question = "How far is each method, without refinement, from its published mean?"
+        yield f"**{question}** {' '.join([*texts, *otherwise])}"
+
+
+def _otherwise(run: Run) -> str:
+    """What a run was trained with instead of what the paper's Q-Net was; "" for nothing."""
+    ours, theirs = described(run.files[0]["recipe"]), described(RECIPE)
+    names = [name for name in theirs if name in ours and ours[name] != theirs[name]]
+    return "; ".join(f"{ours[name]} (paper: {theirs[name]})" for name in names)
+
+
+def _usual(method: str, recipe: str, scheme: str, v: Variant) -> bool:
+    own = PLAIN if method == "qnet" else of_method(method)
+    return own(v) and v.entries is not None and (v.recipe, v.scheme, v.mode) == (recipe, scheme, "none")
