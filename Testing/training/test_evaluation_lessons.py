@@ -104,7 +104,7 @@ def test_qnet_and_adnet_are_paired_at_equal_budget():
     question = "Does Q-Net, without refinement, beat ADNet?"
     ours, adnet = folds(dice=65.0), folds("adnet")
     assert line([*ours, *adnet], question).endswith(
-        "CHAOST2 (ABD) Setting 1: better, +5.0 (+5.0 to +5.0; 2 of 5 folds, 8 patients)."
+        "CHAOST2 Setting 1: better, +5.0 (+5.0 to +5.0; 2 of 5 folds, 8 patients)."
     )
     assert "recipe `tables-x` where nothing else" in lessons([*ours, *adnet])
     assert "slightly worse, -1.0 (" in line([*folds(dice=59.0), *adnet], question)
@@ -143,8 +143,8 @@ def test_parts_are_paired_in_setting_2():
         *folds("qnet", 63.0, place=place),
     ]
     paths = line(results, "What do two trained paths (DP) bring, with the start `better`?")
-    assert "Against the fine path alone (64 x 64), CHAOST2 (ABD) Setting 2: better, +4.0 (" in paths
-    assert "Against the coarse path alone (32 x 32), CHAOST2 (ABD) Setting 2: no difference shown, " in paths
+    assert "Against the fine path alone (64 x 64), CHAOST2 Setting 2: better, +4.0 (" in paths
+    assert "Against the coarse path alone (32 x 32), CHAOST2 Setting 2: no difference shown, " in paths
     assert "slightly worse, -1.0 (" in line(results, "What does the threshold from the query (TA) bring")
     assert "Against the fine path" not in line([*results[:2], *results[4:]], "What do two")
     assert not line([*results[:2], *results[6:]], "What do two") and not line(
@@ -165,8 +165,8 @@ def test_refinement_is_paired_on_the_same_weights():
     results = [*folds(), *folds(dice=63.0, mode="released"), *folds(mode="closed_form", extra=MIXED)]
     results += [result("dp", place=place), result("dp", 55.0, mode="released", place=place)]
     released = line(results, "Is refinement (PR) of any use, mode `released`, the step of the authors' code?")
-    assert "CHAOST2 (ABD) Setting 1: better, +3.0 (" in released
-    assert "DP without TA, CHAOST2 (ABD) Setting 2: too few to tell, -5.0 (" in released
+    assert "CHAOST2 Setting 1: better, +3.0 (" in released
+    assert "DP without TA, CHAOST2 Setting 2: too few to tell, -5.0 (" in released
     assert "no difference shown" in line(results, "Is refinement (PR) of any use, mode `closed_form`?")
     assert not line(results, "Is refinement (PR) of any use, mode `reconstruction`?")
     other = [*folds(), *folds(dice=63.0, mode="released", weights_sha256="other")]
@@ -183,15 +183,17 @@ def test_the_best_alpha_is_told_with_what_it_adds_to_the_models_own():
     question = "Which alpha"
     clear = [result(), *(sweep([50.0, 60.0, 65.0], fold) for fold in range(2))]
     assert line(clear, question).endswith(
-        "CHAOST2 (ABD) Setting 1: 0.8 of 3; against the model's own 0.9 better, +5.0 (+5.0 to +5.0;"
+        "CHAOST2 Setting 1: 0.8 of 3; against the model's own 0.9 better, +5.0 (+5.0 to +5.0;"
         " 2 of 5 folds, 8 patients)."
     )
     unclear = [sweep([50.0, 60.0, [70.0, 51.0, 69.0, 52.0]], fold) for fold in range(2)]
     assert "own 0.9 no difference shown, +0.5 (" in line(unclear, question)
-    own = [sweep([50.0, 60.0, 55.0], setting=2)]
+    own = [result(), sweep([50.0, 60.0, 55.0], setting=2)]
     assert line(own, question).endswith(
         "Setting 2: 0.9 of 3, the model's own (1 of 5 folds, 4 patients); the paper's best is 0.8."
     )
+    other = sweep([50.0, 55.0], alphas=[0.8, 0.6])
+    assert line([result(), other], question).endswith("Setting 1: 0.6 of 2 (1 of 5 folds, 4 patients).")
     assert not line([sweep([50.0, 60.0, 55.0], trained_on_scored_cases=True)], question)
 
 
@@ -209,12 +211,15 @@ def test_the_coarse_path_is_weighed_on_the_same_weights():
 def test_the_distance_to_the_published_mean_and_what_was_trained_otherwise_are_told():
     results = [*folds(), result("panet"), result("qnet", mode="released", dice=90.0)]
     text = line(results, "How far is each method, without refinement, from its published mean?")
-    assert "CHAOST2 (ABD) Setting 1 (`strict`, 2 of 5 folds, 8 patients): Q-Net -19.5." in text
-    assert "CHAOST2 (ABD) Setting 1 (`strict`, 1 of 5 folds, 4 patients): PANet -11.8." in text
+    assert "CHAOST2 Setting 1 (`strict`, 2 of 5 folds, 8 patients): Q-Net -19.5." in text
+    assert "CHAOST2 Setting 1 (`strict`, 1 of 5 folds, 4 patients): PANet -11.8." in text
     assert text.count("Q-Net") == 2  # the second in what is otherwise
     assert "70 steps (paper: 30000 steps)" in text
     assert "2 pairs of slices with up to 3 supervoxels each a step (paper: 1 pair of slices with 1" in text
     assert "windows of 64 x 64 pixels (paper: slices of 256 x 256 pixels)" in text
+    half = result(fold=1)
+    half["summary"] = {"liver": {"dice": 50.0}}
+    assert "(`strict`, 1 of 5 folds, 4 patients): Q-Net -19.5." in line([result(), half], "How far")
     papers = folds(recipe=RECIPE | {"name": "tables-x", "data": []})
     assert "otherwise" not in line(papers, "How far")
 
@@ -244,9 +249,9 @@ def test_a_budget_is_said_once_a_table_and_others_stay_recognisable():
     text = table1(results)
     (said,) = [x for x in text.split("\n") if x.startswith("Equal budget")]
     assert said == (
-        "Equal budget (recipe `tables-x`): start `better`, 70 steps, 2 pairs of slices with up to 3 supervoxels"
-        " each a step, windows of 64 x 64 pixels, ResNet-50, `strict`, 2 of 5 folds, 8 patients, no refinement,"
-        " where a row says nothing else; code: revision abc and def."
+        "Equal budget (recipe `tables-x`): start `better`, 70 steps, 2 pairs of slices with up to 3"
+        " supervoxels each a step, windows of 64 x 64 pixels, ResNet-50, `strict`, 2 of 5 folds, 8 patients,"
+        " no refinement, where a row says nothing else; code: revision abc and def."
     )
     assert "|  | [adnet](tables-x-adnet-strict-fold0-none.json) | equal budget | 61.5" in text
     assert "|  | [panet](tables-x-panet-strict-fold0-none.json) | equal budget, 1 of 5 folds, 4 pat" in text

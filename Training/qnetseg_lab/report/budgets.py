@@ -88,18 +88,20 @@ class Common:
         """Whether a run is of the budget."""
         return budget(run, self.data) == self.entries
 
-    def sentence(self, part: str = "row") -> str:
-        """Above the table: the budget, what else is common, and the code. part: of a table that is a run."""
+    def sentence(self, part: str = "row", more: str = "no refinement") -> str:
+        """Above the table: the budget, what else is common, and the code.
+
+        part: of the table that is a run; more: what else holds of all.
+        """
         first = self.runs[0]
         recipe = next(content["recipe"] for content in first.files)
         contents = [content for run in self.runs for content in run.files]
         revisions = sorted({str(c["revision"]) for c in contents if c.get("revision")})
         known = [*described(recipe).values(), f"`{self.scheme}`", *stands_on(self.folds, self.patients)]
+        known += [more] * bool(more)
         code = f"; code: revision {' and '.join(revisions)}" if revisions else ""
         name = f" (recipe `{first.variant.recipe}`)" if first.variant.recipe else ""
-        return (
-            f"Equal budget{name}: {', '.join(known)}, no refinement, where a {part} says nothing else{code}."
-        )
+        return f"Equal budget{name}: {', '.join(known)}, where a {part} says nothing else{code}."
 
 
 def cell(run: Run, common: Common | None) -> str:

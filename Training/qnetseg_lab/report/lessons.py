@@ -9,11 +9,12 @@ from itertools import product
 
 import numpy as np
 
+from ..data import CATALOGUE
 from .budgets import described, stands_on
 from .markdown import section
-from .pairings import Finding, Place, at_equal_budget, between_alphas, on_the_same_weights, where
+from .pairings import Finding, Place, at_equal_budget, between_alphas, on_the_same_weights, place_name, where
 from .paper_tables import ABLATIONS, SCHEMES, of_method
-from .published import METHODS, RECIPE, TABLE1, TABLE3, TITLES, UNREADABLE
+from .published import METHODS, RECIPE, TABLE1, TABLE3, UNREADABLE
 from .runs import Fits, Results, Run, Variant, find_runs
 from .sweep_tables import DATASET, SETTINGS, by_alpha
 
@@ -32,8 +33,10 @@ def lessons(results: Results) -> str:
         return ""
     text = (
         "From the result files alone. Differences are of mean Dice in points, paired by patient, with 95 %"
-        " intervals; methods and parts at equal start, steps and batch, refinement and alpha on the same"
-        " weights; `strict`" + (f" and recipe `{recipe}`" if recipe else "") + " where nothing else is said."
+        " intervals over patients, of one training a fold; methods and parts at equal start, steps and batch,"
+        " refinement and alpha on the same weights; `strict`"
+        + (f" and recipe `{recipe}`" if recipe else "")
+        + " where nothing else is said."
     )
     return section("What the tables teach", text if paired else "", "\n".join(f"- {line}" for line in lines))
 
@@ -120,7 +123,8 @@ def _alpha(results: Results, recipe: str) -> Iterator[str]:
         best, own = max(means, key=lambda a: means[a]), _own_alpha(run)
         text = f"{where(run, recipe)}: {best:g} of {len(means)}"
         if own is None or own == best:
-            text += f", the model's own ({', '.join(stands_on(run.folds(), run.patients()))})" * (own == best)
+            known = ", ".join(stands_on(run.folds(), run.patients()))
+            text += (", the model's own" if own == best else "") + f" ({known})"
         else:
             text += f"; against the model's own {own:g} {between_alphas(run, best, own)}"
         answers.append(f"{text}{_best_published(run.files[0]['setting'])}.")
@@ -153,8 +157,8 @@ def _distances(results: Results, recipe: str) -> Iterator[str]:
             folds, _ = run.across("mean")
             if folds:
                 away = np.mean(folds) - float(TABLE1[place][method][-1].split()[0])
-                known = [f"`{scheme}`", *stands_on(len(folds), run.patients())]
-                title = f"{TITLES[place[0]]} Setting {place[1]} ({', '.join(known)})"
+                known = [f"`{scheme}`", *stands_on(len(folds), _patients_of_means(run))]
+                title = f"{place_name(place)} ({', '.join(known)})"
                 groups.setdefault(title, []).append(f"{METHODS[method]} {away:+.1f}")
                 differences[_otherwise(run)] = None
     if groups:
@@ -162,6 +166,14 @@ def _distances(results: Results, recipe: str) -> Iterator[str]:
         otherwise = [f"Trained otherwise than the paper's Q-Net: {text}." for text in differences if text]
         question = "How far is each method, without refinement, from its published mean?"
         yield f"**{question}** {' '.join([*texts, *otherwise])}"
+
+
+def _patients_of_means(run: Run) -> int:
+    """Number of patients in the folds that have all structures, of which the mean over structures is made."""
+    names = CATALOGUE[run.files[0]["dataset"]].labels
+    whole = {fold for fold, _ in run.covered() if {(fold, name) for name in names} <= run.covered()}
+    rows = (row for content in run.files if content["fold"] in whole for row in content.get("rows", []))
+    return len({row["query"] for row in rows})
 
 
 def _otherwise(run: Run) -> str:

@@ -57,10 +57,15 @@ class Finding:
         return f"{self.verdict()}, {self.figures()}"
 
 
+def place_name(place: Place) -> str:
+    """A data set and setting in short."""
+    return f"{TITLES[place[0]].partition(' (')[0]} Setting {place[1]}"
+
+
 def where(run: Run, recipe: str) -> str:
     """Data set and setting of a run; its scheme and recipe where they are not `strict` and the given one."""
     first, v = run.files[0], run.variant
-    parts = [f"{TITLES[first['dataset']]} Setting {first['setting']}"]
+    parts = [place_name((first["dataset"], first["setting"]))]
     parts += [f"`{v.scheme}`"] * (v.scheme != USUAL)
     if v.recipe != recipe:
         parts.append(f"`{v.recipe}`" if v.recipe else f"model {run.name()}")

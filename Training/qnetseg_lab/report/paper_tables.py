@@ -26,8 +26,8 @@ INTRODUCTION = (
     " authors' folds and support, as the published rows do; `strict` scores every patient once, with every"
     " support. Folds share a row only where their recipes are equal but for the fold. Models that saw scored"
     " cases in training have rows of their own and count nowhere."
-    f" Published rows: `released`, {FOLDS} folds, Q-Net after {RECIPE['steps']} steps; of the others the paper"
-    " does not say the steps."
+    f" Published rows: `released`, {FOLDS} folds, Q-Net after {RECIPE['steps']} steps; those of the"
+    " others are not said."
 )
 
 

@@ -108,10 +108,12 @@ def figure4(results: Results, folder: Path) -> str:
         f" falls substantially, and the mean is best after {PEAK} iterations, the paper's choice. `released`"
         " is the step of the authors' code."
     )
-    parts = [text]
     lacking: dict[str, list[str]] = {scheme: [] for scheme in SCHEMES}
-    for setting in SETTINGS:
-        for number, (scheme, run) in enumerate(_runs(results, "P-iterations", setting, lacking), 1):
+    found = {setting: _runs(results, "P-iterations", setting, lacking) for setting in SETTINGS}
+    common = Common.of((run for runs in found.values() for _, run in runs), data=False)
+    parts = [text, common.sentence("picture", "") if common else ""]
+    for setting, runs in found.items():
+        for number, (scheme, run) in enumerate(runs, 1):
             name = f"figure4-setting{setting}-{scheme}-{number}.png"
             parts += _iterations(run, folder / name, f"Setting {setting}, {scheme}: {label(run)}")
     return section("Figure 4: refinement iterations", *parts, not_run(lacking))
