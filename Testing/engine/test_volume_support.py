@@ -16,8 +16,6 @@ from hypothesis import strategies as st
 from qnetseg.errors import InputError, MaskError, OutputError
 from qnetseg.volume import (
     PLANES,
-    Patient,
-    PatientImage,
     SupportSet,
     SupportSlice,
     Volume,
@@ -27,6 +25,7 @@ from qnetseg.volume import (
     support_from_mask,
     volume_id,
 )
+from support.support_files import rewrite
 
 SHAPE = (6, 8, 10)
 # Canonical axes (S, P, L) with the spacing (k, j, i) = (5, 2, 1.5) mm.
@@ -176,54 +175,6 @@ def saved(tmp_path, volume):
     return path
 
 
-@pytest.fixture
-def with_patient(tmp_path, volume):
-    path = tmp_path / "whole.npz"
-    planes = np.random.default_rng(2).normal(size=(3, 16, 16)).astype(np.float32)
-    structure = np.arange(3 * 16 * 16, dtype=np.uint8).reshape(3, 16, 16)
-    patient = Patient(PatientImage.of(planes, (6.0, 1.25)), structure, 12.5)
-    replace(support_from_mask(volume, drawn("axial", 1, 3)), patient=patient).save(path)
-    return path
-
-
-def test_the_patient_goes_with_the_drawing(with_patient, volume):
-    one, other = SupportSet.load(with_patient).patient, SupportSet.load(with_patient).patient
-    assert one.image is other.image  # what was made of it for one structure serves for the next
-    planes = np.random.default_rng(2).normal(size=(3, 16, 16)).astype(np.float32)
-    assert np.abs(one.image.intensities - planes).max() < np.ptp(planes) / 500
-    assert one.covered.max() == 1 and one.covered[0, 3, 3] == pytest.approx(0.2)
-    assert (one.image.spacing, one.volume_ml) == ((6.0, 1.25), 12.5)
-    with np.load(with_patient) as archive:
-        assert json.loads(str(archive["header"]))["version"] == 3
-    without = replace(SupportSet.load(with_patient), patient=None)
-    without.save(with_patient)
-    assert SupportSet.load(with_patient).patient is None
-
-
-PATIENT = {"values": [-1, 1], "spacing": [6, 1.25], "volume_ml": 12.5}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"header": {"patient": None}},
-        {"header": {"patient": {}}},
-        {"header": {"patient": PATIENT | {"values": [1, -1]}}},
-        {"header": {"patient": PATIENT | {"values": [0, float("nan")]}}},
-        {"header": {"patient": PATIENT | {"spacing": [6, 0]}}},
-        {"header": {"patient": PATIENT | {"volume_ml": -1}}},
-        {"patient_image": np.zeros((3, 16, 15), np.uint8)},
-        {"patient_image": np.zeros((0, 16, 16), np.uint8)},
-        {"patient_image": np.zeros((3, 16, 16), np.float32)},
-        {"patient_structure": np.zeros((2, 16, 16), np.uint8)},
-    ],
-)
-def test_a_patient_that_cannot_be_is_refused(with_patient, change):
-    rewrite(with_patient, **change)
-    with pytest.raises(InputError, match="not a support file"):
-        SupportSet.load(with_patient)
-
-
 def test_damage_anywhere_is_found(saved):
     """Cut or with a byte turned over, a file either still says the same or is refused in one sentence."""
     whole = saved.read_bytes()
@@ -243,14 +194,6 @@ def test_damage_anywhere_is_found(saved):
                     np.array_equal(a.image, b.image)
                     for a, b in zip(found.slices, expected.slices, strict=True)
                 )
-
-
-def rewrite(path, header=None, **arrays):
-    """The saved file with parts of its header or its arrays exchanged."""
-    with np.load(path) as archive:
-        content = dict(archive)
-    content["header"] = np.array(json.dumps(json.loads(str(content["header"])) | (header or {})))
-    np.savez(path, **(content | arrays))
 
 
 @pytest.mark.parametrize(
