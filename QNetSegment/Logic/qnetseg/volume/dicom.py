@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from .itk import DICOM, LPS_RAS, RawImage, metadata_of, quiet, read_image, requi
 from .multiframe import ordered_frames
 from .segfile import text_of
 from .stacking import Placed, Plane, even_step, positions, require_parallel
+from .volume import SourceFrame
 
 SERIES_DESCRIPTION, SERIES_NUMBER = "0008|103e", "0020|0011"
 SOP_CLASS, INSTANCE_UID, FRAMES = "0008|0016", "0008|0018", "0028|0008"
@@ -116,7 +117,8 @@ def read_series(folder: Path, series: str | None = None) -> tuple[RawImage, str]
     array = _pixels([one.file for one in slices], folder)
     if len(slices) == 1:
         _tell_single(f"The DICOM series in '{folder.name}'")
-    return RawImage(array, LPS_RAS @ slices[0].plane.matrix(step), slices[0].metadata), name
+    frames = tuple(SourceFrame(Path(one.file)) for one in slices)
+    return RawImage(array, LPS_RAS @ slices[0].plane.matrix(step), slices[0].metadata, frames), name
 
 
 def _require_plain_files(folder: Path) -> None:
@@ -137,7 +139,7 @@ def read_file(path: Path, what: str | None = None) -> RawImage:
     if len(raw.array) > 1:
         return ordered_frames(path, raw)
     _tell_single(what or f"'{path.name}'")
-    return raw
+    return replace(raw, frames=(SourceFrame(path),))
 
 
 def _tell_missing(slices: Sequence[_Slice], what: str) -> None:
