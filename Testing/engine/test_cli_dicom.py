@@ -114,10 +114,10 @@ def test_of_two_series_one_has_to_be_chosen(series, capsys):
     assert pydicom.dcmread(series.output).ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.3.9"
 
 
-def test_a_missing_package_is_named_before_anything_is_read(series, capsys, monkeypatch):
-    monkeypatch.setattr("qnetseg.volume.dicom_seg.find_spec", lambda name: None)
+def test_a_package_that_is_too_old_is_named_before_anything_is_read(series, capsys, monkeypatch):
+    monkeypatch.setattr("qnetseg.volume.dicom_seg.version", lambda name: "0.27.0")
     line = said(series, capsys, query=series.folder / "nowhere")
-    assert "highdicom, which is not installed" in line and "qnetseg[dicom]" in line
+    assert "a newer highdicom than 0.27.0" in line and "pip install --upgrade 'highdicom>=0.28'" in line
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_work(series, capsys, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pydicom
@@ -14,7 +15,7 @@ pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
 # isort: split
 from qnetseg.boxes import Box
 from qnetseg.errors import FileWarning, GeometryError, InputError, QNetSegmentError
-from qnetseg.volume import Volume, dicom_seg, read_volume, write_volume
+from qnetseg.volume import Volume, dicom_seg, read_volume, volumes_in, write_volume
 from qnetseg.volume.dicom_seg import require_segmentable, write_dicom_seg
 from qnetseg.volume.seg_source import seg_source
 from support.dicom_bed import save
@@ -160,12 +161,19 @@ def test_whatever_the_writer_refuses_is_a_sentence(tmp_path):
 
 def test_without_highdicom_it_is_said_what_to_install(tmp_path, monkeypatch):
     source = seg_source(read_volume(write_slices(tmp_path / "s", slices())))
-    monkeypatch.setattr(dicom_seg, "find_spec", lambda name: None)
+
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(dicom_seg, "version", missing)
     with pytest.raises(
-        InputError, match=r"highdicom, which is not installed. pip install 'qnetseg\[dicom\]'"
+        InputError, match=r"highdicom, which is not installed. pip install 'highdicom>=0.28'."
     ):
         write_dicom_seg(tmp_path / "out.dcm", source, [(info(), Box.empty())], WEIGHTS)
     with pytest.raises(InputError, match="highdicom"):
+        require_segmentable(source)
+    monkeypatch.setattr(dicom_seg, "version", lambda name: "0.27.0")
+    with pytest.raises(InputError, match=r"newer highdicom than 0.27.0.*--upgrade"):
         require_segmentable(source)
 
 
@@ -184,3 +192,12 @@ def test_the_series_is_read_as_before_with_its_segmentation_beside_it(tmp_path):
     write_masks(tmp_path / "s" / "out.dcm", volume, random_masks())
     assert np.array_equal(read_volume(tmp_path / "s").array, volume.array)
     assert len(frames_by_hand(tmp_path / "s" / "out.dcm")) == 8
+
+
+def test_a_folder_of_segmentations_holds_no_volume(tmp_path):
+    volume = read_volume(write_slices(tmp_path / "s", slices()))
+    (tmp_path / "results").mkdir()
+    write_masks(tmp_path / "results" / "s.seg.dcm", volume, random_masks())
+    write_masks(tmp_path / "s.seg.dcm", volume, random_masks())
+    for below in (False, True):
+        assert [one.path.name for one in volumes_in(tmp_path, below)] == ["s"]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from .segfile import SegmentInfo
 from .terminology import TermCode, terms_of
 
 DICOM_ENDING = ".dcm"
+INSTALL, OLDEST = "'highdicom>=0.28'", (0, 28)
 PROGRAM = "QNetSegment"
 LONGEST_TEXT = 64  # characters of a value of VR LO
 SERIES_NUMBER = 1000  # added to the source's, behind which programs then list the segmentation
@@ -32,10 +34,17 @@ MOST_SEGMENTS = 65535
 
 
 def require_highdicom() -> None:
-    """InputError where the package that writes DICOM segmentations is missing."""
-    if find_spec("highdicom") is None:
+    """InputError where the package that writes DICOM segmentations is missing or too old."""
+    try:
+        found = version("highdicom")
+    except PackageNotFoundError as cause:
         raise InputError(
-            "A DICOM segmentation needs highdicom, which is not installed.", "pip install 'qnetseg[dicom]'."
+            "A DICOM segmentation needs highdicom, which is not installed.", f"pip install {INSTALL}."
+        ) from cause
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < OLDEST:
+        raise InputError(
+            f"A DICOM segmentation needs a newer highdicom than {found}, which is installed.",
+            f"pip install --upgrade {INSTALL}.",
         )
 
 
