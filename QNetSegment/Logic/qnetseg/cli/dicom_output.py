@@ -34,7 +34,7 @@ class DicomOutput:
 
         Raises InputError or GeometryError for a query of which no DICOM segmentation can be made.
         """
-        from ..models import sha256
+        from ..models import digests
         from ..volume.dicom_seg import require_segmentable
         from ..volume.seg_source import seg_source
         from .common import telling_oddities
@@ -42,7 +42,7 @@ class DicomOutput:
         with telling_oddities():
             source = seg_source(volume)
         require_segmentable(source)
-        return cls(source, {path.stem: sha256(path) for path in files})
+        return cls(source, digests(files))
 
     def write(self, path: Path, structures: Sequence[Structure], found: Sequence[Found]) -> None:
         """Write the structures, each with all its voxels; they may overlap. Raises OutputError."""

@@ -108,17 +108,37 @@ def read_series(folder: Path, series: str | None = None) -> tuple[RawImage, str]
     name = chosen.description or folder.resolve().name
     if len(chosen.files) == 1 and not kind:
         return read_file(Path(chosen.files[0]), f"The DICOM series in '{folder.name}'"), name
+    slices, matrix = _stacked(chosen, kind, folder)
+    array = _pixels([one.file for one in slices], folder)
+    if len(slices) == 1:
+        _tell_single(f"The DICOM series in '{folder.name}'")
+    return RawImage(array, matrix, slices[0].metadata, _frames(slices)), name
+
+
+def source_frames(path: Path) -> tuple[SourceFrame, ...]:
+    """Where each slice of a DICOM series, a folder or a file, is read; without its voxels where these are not
+    in one file. Raises what `read_series` and `read_file` raise."""
+    if path.is_file():
+        return read_file(path).frames
+    _require_plain_files(path)
+    chosen, kind = _chosen(_series_in(path), None, path)
+    if len(chosen.files) == 1:
+        return read_file(Path(chosen.files[0])).frames
+    return _frames(_stacked(chosen, kind, path)[0])
+
+
+def _stacked(chosen: _Series, kind: str, folder: Path) -> tuple[list[_Slice], np.ndarray]:
+    """The slices of a series in their order, one at a position, and (4, 4) IJK to RAS."""
     what = f"The slices of the DICOM series in '{folder.name}'"
     slices = [_slice(file, folder) for file in chosen.files]
     _tell_missing(slices, f"The DICOM series in '{folder.name}'")
     require_parallel(slices, what)
     slices = _one_a_position(_without_copies(slices, folder), kind, folder)
-    step = even_step(slices, what)
-    array = _pixels([one.file for one in slices], folder)
-    if len(slices) == 1:
-        _tell_single(f"The DICOM series in '{folder.name}'")
-    frames = tuple(SourceFrame(Path(one.file)) for one in slices)
-    return RawImage(array, LPS_RAS @ slices[0].plane.matrix(step), slices[0].metadata, frames), name
+    return slices, LPS_RAS @ slices[0].plane.matrix(even_step(slices, what))
+
+
+def _frames(slices: Sequence[_Slice]) -> tuple[SourceFrame, ...]:
+    return tuple(SourceFrame(Path(one.file)) for one in slices)
 
 
 def _require_plain_files(folder: Path) -> None:

@@ -53,6 +53,11 @@ def volumes_in(folder: Path, below: bool = False) -> list[VolumeFile]:
     return sorted(found, key=lambda volume: (str(volume.path).casefold(), str(volume.path)))
 
 
+def is_dicom_series(path: Path) -> bool:
+    """Whether the path is a DICOM image, or a folder that directly holds one."""
+    return _holds_dicom(path) if path.is_dir() else not image_ending(path) and _is_dicom(path)
+
+
 def image_ending(path: Path) -> str:
     """Ending of an image file's name as it is written; "" of another file's and of a folder's."""
     found = next((ending for ending in FORMATS if path.name.lower().endswith(ending)), "")
