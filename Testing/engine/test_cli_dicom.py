@@ -126,6 +126,16 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(series, capsys
     assert "ending" in said(series, capsys, "--confidence", series.results / "c.dcm")
 
 
+def test_an_image_is_never_overwritten(series, capsys, monkeypatch):
+    """The file of the query that an output in its folder may hit; a segmentation there is replaced."""
+    image = series.query / "03.dcm"
+    before = image.read_bytes()
+    assert "which would be lost" in said(series, capsys, output=image)
+    assert image.read_bytes() == before
+    for _ in range(2):
+        assert series.segment(output=series.query / "seg.dcm") == 0
+
+
 def test_a_full_disk_leaves_nothing_behind(series, capsys, monkeypatch):
     from highdicom.seg import Segmentation
 

@@ -82,6 +82,18 @@ def test_a_tilted_gantry_stays_on_the_planes_of_the_source(tmp_path):
     assert shared.PixelMeasuresSequence[0].SpacingBetweenSlices == pytest.approx(3.0), "across the planes"
 
 
+def test_uneven_slices_stay_on_the_planes_of_the_source(tmp_path):
+    """A volume's grid is even; where it is not exactly so, the images' own places count."""
+    files = slices()
+    for one, mm in zip(files, (0, 0.1, 0.05, 0, 0.06, 0.04), strict=True):
+        one.ImagePositionPatient = [*one.ImagePositionPatient[:2], one.ImagePositionPatient[2] + mm]
+    volume, mask = read_volume(write_slices(tmp_path / "s", files)), np.ones(SHAPE, bool)
+    write_masks(tmp_path / "out.dcm", volume, [mask])
+    groups = pydicom.dcmread(tmp_path / "out.dcm").PerFrameFunctionalGroupsSequence
+    places = [list(group.PlanePositionSequence[0].ImagePositionPatient) for group in groups]
+    assert places == [list(one.ImagePositionPatient) for one in files]
+
+
 def test_directions_that_differ_in_the_last_digits_are_one(tmp_path):
     files = slices("oblique")
     for number, one in enumerate(files):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
     from ..segment.result import Found
     from ..volume import Volume
@@ -19,6 +21,16 @@ def is_dicom(path: Path | None) -> bool:
     from ..volume.dicom_seg import DICOM_ENDING
 
     return path is not None and path.name.lower().endswith(DICOM_ENDING)
+
+
+def require_no_image(path: Path) -> None:
+    """InputError for an output in whose place a DICOM image lies, such as one of the query's own."""
+    from ..volume.folders import is_dicom_series
+
+    if path.is_file() and is_dicom_series(path):
+        raise InputError(
+            f"The output '{path}' is a DICOM image, which would be lost.", "Choose another name for --output."
+        )
 
 
 @dataclass(frozen=True, eq=False)

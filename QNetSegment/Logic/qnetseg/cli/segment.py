@@ -23,7 +23,7 @@ from .common import (
     add_threads,
     chosen_options,
 )
-from .dicom_output import DicomOutput, is_dicom
+from .dicom_output import DicomOutput, is_dicom, require_no_image
 from .inputs import Inputs, read_inputs
 from .outputs import require_writable
 from .pictures import drawn_last
@@ -222,6 +222,7 @@ def checked_targets(arguments: argparse.Namespace) -> dict[str, Path]:
         raise InputError("A picture needs matplotlib, which is not installed.", "pip install matplotlib.")
     if is_dicom(targets["output"]):
         require_highdicom()
+        require_no_image(targets["output"])
     inputs = [path for path in (arguments.query, arguments.support, arguments.mask) if path is not None]
     taken = {path.resolve() for path in inputs}
     for name, path in targets.items():
