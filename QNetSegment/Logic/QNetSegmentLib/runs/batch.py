@@ -19,9 +19,8 @@ import numpy as np
 import qt
 from slicer.i18n import tr as _
 
-from qnetseg import models
 from qnetseg.atomic import replaceable
-from qnetseg.errors import InputError, QNetSegmentError, WorkerError, heard_oddities, is_out_of_memory
+from qnetseg.errors import InputError, QNetSegmentError, WorkerError, is_out_of_memory
 from qnetseg.segment.presence import DOUBTFUL, FOUND, NOT_HERE
 from qnetseg.worker.protocol import Opened
 from qnetseg.worker.source import Source
@@ -255,6 +254,8 @@ class Batch:
 
     def _save_dicom(self, study: Study, opened: Opened, results: list[StructureResult]) -> str:
         """Write `<name>.seg.dcm` of a study that is a DICOM series; a sentence if that did not go."""
+        from qnetseg import models
+        from qnetseg.errors import heard_oddities
         from qnetseg.volume import SegmentInfo, Volume
         from qnetseg.volume.dicom_beside import save_dicom_beside
 
