@@ -81,6 +81,7 @@ class QNetSegmentParameterNode:
     batchFolder: str = ""
     batchOutput: str = ""
     batchRedo: bool = False
+    batchDicom: bool = False  # a DICOM segmentation, too, of studies that are DICOM series
 
 
 class QNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -11,8 +11,10 @@ import pytest
 import slicer
 
 from qnetseg.volume import Volume, read_labelmap, read_volume, write_volume
+from support.dicom_bed import save
 from support.panel_bed import add_volume, click, turn_events, type_text, wait_until
 from support.panel_stories import Story, matrix_of, patient, segment_names, story
+from support.seg_bed import slices
 
 __all__ = ["story"]
 
@@ -105,6 +107,29 @@ def test_what_is_finished_is_kept(story: Story, studies: Path) -> None:
     run(story)
     assert states(story) == ["done"] * 2
     assert all(written[name] != (studies / name).stat().st_mtime_ns for name in results(studies))
+
+
+def test_a_dicom_segmentation_is_saved_where_that_is_asked_for(story: Story, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
+    image, _masks = patient(seed=3)
+    for one, pixels in zip(slices(shape=image.shape), np.rint(image).astype("<i2"), strict=True):
+        one.PixelData = pixels.tobytes()
+        save(one, tmp_path / "all" / "series" / f"{one.InstanceNumber:02d}.dcm")
+    ui = story.ui
+    story.load_and_draw()
+    choose_folder(story, tmp_path / "all")
+    assert ui.batchDicomCheckBox.enabled and not ui.batchDicomCheckBox.checked
+    click(ui.batchDicomCheckBox)
+    run(story)
+    assert states(story) == ["done"] and "series.seg.dcm" in results(tmp_path / "all")
+
+
+def test_without_the_package_no_dicom_segmentation_is_offered(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr("qnetseg.volume.dicom_seg.version", lambda name: "0.1")
+    ui = request.getfixturevalue("story").ui  # opened only now
+    assert not ui.batchDicomCheckBox.enabled and "highdicom" in ui.batchDicomCheckBox.toolTip
 
 
 def test_cancel_and_go_on(story: Story, studies: Path) -> None:

@@ -41,7 +41,7 @@ def dataset(pixels: np.ndarray, uid: str = "1.2.3.9", **tags: Any) -> Dataset:
 
 
 def save(whole: Dataset, path: Path) -> Path:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     whole.save_as(path, enforce_file_format=True)
     return path
 

@@ -165,6 +165,14 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def digests(files: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of weights files by their names. Raises WeightsError."""
+    try:
+        return {path.stem: sha256(path) for path in files}
+    except OSError as error:
+        raise WeightsError(f"The weights file cannot be read: {why(error)}.") from error
+
+
 def download(entry: ModelEntry, progress: Callable[[int, int], None] | None = None) -> Path:
     """Download a model into the user's data folder, unless it is on this machine already.
 

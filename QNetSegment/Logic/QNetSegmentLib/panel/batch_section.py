@@ -39,6 +39,9 @@ class BatchSection:
         ui.batchSection.contentsCollapsed.connect(self._later.request)
         self._say("")
         self._fill([])
+        if problem := dicom_problem():
+            ui.batchDicomCheckBox.enabled = False
+            ui.batchDicomCheckBox.toolTip = problem
         session.changed.connect(self._follow)
 
     def cleanup(self) -> None:
@@ -157,6 +160,7 @@ class BatchSection:
             options=session.options(),
             device=parameters.device,
             redo=parameters.batchRedo,
+            dicom=parameters.batchDicom and self._ui.batchDicomCheckBox.enabled,
             on_result=self._add_to_scene,
         )
         batch.changed.connect(self._follow_study)
@@ -199,6 +203,17 @@ class BatchSection:
 
     def _show_study(self, index: int, study: Any) -> None:
         fill_row(self._ui.batchTable, index, (study.name, state_text(study.state), study.detail))
+
+
+def dicom_problem() -> str:
+    """Why no DICOM segmentation can be written; empty where it can."""
+    from qnetseg.volume.dicom_seg import require_highdicom
+
+    try:
+        require_highdicom()
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _names_and_sources(studies: list[Any]) -> list[tuple[str, Any]]:

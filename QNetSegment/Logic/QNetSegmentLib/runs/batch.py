@@ -73,6 +73,7 @@ class Batch:
         *,
         drawn_on: Source | None = None,
         redo: bool = False,
+        dicom: bool = False,
         on_result: Callable[[Any, list[StructureResult]], None] | None = None,
         make_run: Callable[..., Run] = Run,
         schedule: Callable[[Callable[[], None]], None] | None = None,
@@ -84,6 +85,7 @@ class Batch:
         output: folder of the results, made when needed; None for beside each image. Gives the studies their
             targets and, where two would write the same file, distinct names.
         redo: run studies again that an earlier batch has finished.
+        dicom: write a DICOM segmentation beside the result of a study that is a DICOM series.
         on_result: called with node and results of a study of the scene, after its files were written.
         make_run: another class than `Run`, for tests.
         schedule: calls a function from the event loop, so that the panel is painted before.
@@ -94,7 +96,7 @@ class Batch:
         self._worker = worker
         self._examples, self._drawn_on = list(examples), drawn_on
         self._supports: list[SupportSet] = []
-        self._redo, self._how = redo, how
+        self._redo, self._dicom, self._how = redo, dicom, how
         self._on_result, self._make_run = on_result, make_run
         self._schedule = schedule or partial(qt.QTimer.singleShot, 0)
         self._index = -1
@@ -238,13 +240,42 @@ class Batch:
             study_files.save_results(study, grid, results, self._recipe)
         if self._on_result is not None and not study.is_file:
             self._on_result(study.source, results)
+        problem = self._save_dicom(study, opened, results) if self._dicom else ""
         volumes = [_found_text(result) for result in results]
         warnings = [
             _("{structure}: {warning}").format(structure=result.example.name, warning=warning)
             for result in results
             for warning in result.report.warnings
         ]
-        self._end_study(StudyState.DONE, " ".join([", ".join(volumes) + ".", *opened.oddities, *warnings]))
+        self._end_study(
+            StudyState.DONE,
+            " ".join([", ".join(volumes) + ".", *opened.oddities, *warnings, problem]).strip(),
+        )
+
+    def _save_dicom(self, study: Study, opened: Opened, results: list[StructureResult]) -> str:
+        """Write `<name>.seg.dcm` of a study that is a DICOM series; a sentence if that did not go."""
+        from qnetseg import models
+        from qnetseg.errors import heard_oddities
+        from qnetseg.volume import SegmentInfo, Volume
+        from qnetseg.volume.dicom_beside import save_dicom_beside
+
+        if study.target is None or not study.is_file:
+            return ""
+        grid = Volume.blank(opened.shape, np.array(opened.ijk_to_ras), opened.name)
+        kept = (result.example for result in results)
+        named = [
+            SegmentInfo(label, one.name, one.color, one.terminology) for label, one in enumerate(kept, 1)
+        ]
+        segments = [(info, result.mask) for info, result in zip(named, results, strict=True)]
+        slice_by_slice = (self._how.get("options") or {}).get("method") == "q-net"
+        kinds = [models.QNET] if slice_by_slice else [models.PROPAGATION, models.QNET]
+        try:
+            weights = models.digests(models.weights_for(kinds, self._how.get("model")))
+            with heard_oddities() as oddities:  # those of the images are known
+                save_dicom_beside(study.target, study.source, grid, segments, weights)
+        except QNetSegmentError as error:
+            return str(error)
+        return " ".join(one for one in oddities if one not in opened.oddities)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Whatever goes wrong in a study ends that study and no other."""

@@ -27,7 +27,7 @@ NEEDED = (
     "torchvision",
     "tqdm",
 )
-OPTIONAL = {"matplotlib": "demo", "nilearn": "demo"}
+OPTIONAL = {"highdicom": "dicom", "matplotlib": "demo", "nilearn": "demo"}
 LITTLE_SPACE = 1 << 30  # bytes; a large volume with its confidence passes through the temporary folder
 
 

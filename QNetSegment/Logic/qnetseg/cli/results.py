@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,14 +53,17 @@ def write_results(
     labelmap: LabelMap,
     confidence: Volume | None,
     report: dict[str, Any],
+    write_dicom: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write all files, or none. Raises OutputError."""
+    """Write all files, or none; write_dicom: writes the output instead of a label map. Raises OutputError."""
     from ..volume import write_labelmap, write_volume
     from ..volume.io import ENDINGS
 
     with appearing_together(list(targets.values()), ENDINGS) as staged:
         for name, path in zip(targets, staged, strict=True):
-            if name == "output":
+            if name == "output" and write_dicom is not None:
+                write_dicom(path)
+            elif name == "output":
                 write_labelmap(path, labelmap)
             elif name == "confidence" and confidence is not None:
                 write_volume(path, confidence)

@@ -23,6 +23,7 @@ from .common import (
     add_threads,
     chosen_options,
 )
+from .dicom_output import DicomOutput, is_dicom, require_no_image
 from .inputs import Inputs, read_inputs
 from .outputs import require_writable
 from .pictures import drawn_last
@@ -38,8 +39,9 @@ DETAILS = """
 MASK is a label image or a Slicer segmentation on the voxels of the support, drawn on one slice or
 several; every label in it becomes a segment of the output. Or it is a drawing with its image, saved by
 SupportSet.save or the panel's library (.npz). Where one of them is drawn, no other is found;
-where two segments claim another voxel, the more confident one gets it. Only .seg.nrrd keeps names, colours
-and terminology."""
+where two segments claim another voxel, the more confident one gets it. Only .seg.nrrd and .dcm keep names,
+colours and terminology. A .dcm, a DICOM SEG object, refers to the images of QUERY, which has to be a DICOM
+series; it keeps voxels that two segments claim in both."""
 
 
 def add(commands: Any) -> None:
@@ -78,7 +80,7 @@ def add(commands: Any) -> None:
         type=Path,
         required=True,
         metavar="OUT",
-        help="segmentation to write: .nii.gz, .nrrd, .mha or .seg.nrrd",
+        help="segmentation to write: .nii.gz, .nrrd, .mha, .seg.nrrd or .dcm (DICOM SEG)",
     )
     parser.add_argument(
         "--confidence", type=Path, metavar="C", help="write the confidence (0 to 1) of every voxel"
@@ -115,11 +117,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     targets, options = checked_targets(arguments), chosen_options(arguments)
     kinds = asked_networks(arguments)
-    weights_for(kinds, arguments.model)
+    weights = weights_for(kinds, arguments.model)
     inputs = read_inputs(arguments)
     grid, structures = inputs.query.grid, inputs.structures
+    dicom = DicomOutput.of(inputs.volume, weights) if is_dicom(targets["output"]) else None
     for name in ("output", "confidence"):
-        if name in targets:
+        if name in targets and not is_dicom(targets[name]):
             require_storable(targets[name], grid.ijk_to_ras)
     picture = targets.pop("picture", None)
     with ended_by_signals():
@@ -144,7 +147,8 @@ def run(arguments: argparse.Namespace) -> int:
                 for structure, one in zip(structures, found, strict=True)
             ],
         }
-        write_results(targets, labelmap, confidence, report)
+        write_dicom = None if dicom is None else partial(dicom.write, structures=structures, found=found)
+        write_results(targets, labelmap, confidence, report, write_dicom)
     if picture is not None and drawn_last(
         picture, partial(_picture, inputs.volume, found[0], structures[0].support)
     ):
@@ -203,13 +207,22 @@ def _picture(volume: Volume, found: Found, support: SupportSet, path: Path) -> N
 
 def checked_targets(arguments: argparse.Namespace) -> dict[str, Path]:
     """Output paths by the name of their option, checked before anything is computed."""
+    from ..volume.dicom_seg import DICOM_ENDING, require_highdicom
     from ..volume.io import ENDINGS, SEGMENTATION_ENDING
 
     images = tuple(ending for ending in ENDINGS if ending != SEGMENTATION_ENDING)
-    endings = {"output": ENDINGS, "confidence": images, "report": (".json",), "picture": (".png",)}
+    endings = {
+        "output": (*ENDINGS, DICOM_ENDING),
+        "confidence": images,
+        "report": (".json",),
+        "picture": (".png",),
+    }
     targets = {name: getattr(arguments, name) for name in endings if getattr(arguments, name) is not None}
     if "picture" in targets and find_spec("matplotlib") is None:
         raise InputError("A picture needs matplotlib, which is not installed.", "pip install matplotlib.")
+    if is_dicom(targets["output"]):
+        require_highdicom()
+        require_no_image(targets["output"])
     inputs = [path for path in (arguments.query, arguments.support, arguments.mask) if path is not None]
     taken = {path.resolve() for path in inputs}
     for name, path in targets.items():

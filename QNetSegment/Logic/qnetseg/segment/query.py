@@ -54,7 +54,7 @@ class Query:
         turned, orientation = canonical(volume)
         # Normalised after turning: sums depend on the axis order in their last bits.
         image = replace(turned, array=normalise(turned.array))
-        grid = Volume.blank(volume.shape, volume.ijk_to_ras, volume.name, volume.placement)
+        grid = Volume.blank(volume.shape, volume.ijk_to_ras, volume.name, volume.placement, volume.frames)
         return cls(image, orientation, grid, volume_id(volume))
 
     @property

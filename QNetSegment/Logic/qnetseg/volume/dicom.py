@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from .itk import DICOM, LPS_RAS, RawImage, metadata_of, quiet, read_image, requi
 from .multiframe import ordered_frames
 from .segfile import text_of
 from .stacking import Placed, Plane, even_step, positions, require_parallel
+from .volume import SourceFrame
 
 SERIES_DESCRIPTION, SERIES_NUMBER = "0008|103e", "0020|0011"
 SOP_CLASS, INSTANCE_UID, FRAMES = "0008|0016", "0008|0018", "0028|0008"
@@ -107,16 +108,37 @@ def read_series(folder: Path, series: str | None = None) -> tuple[RawImage, str]
     name = chosen.description or folder.resolve().name
     if len(chosen.files) == 1 and not kind:
         return read_file(Path(chosen.files[0]), f"The DICOM series in '{folder.name}'"), name
+    slices, matrix = _stacked(chosen, kind, folder)
+    array = _pixels([one.file for one in slices], folder)
+    if len(slices) == 1:
+        _tell_single(f"The DICOM series in '{folder.name}'")
+    return RawImage(array, matrix, slices[0].metadata, _frames(slices)), name
+
+
+def source_frames(path: Path) -> tuple[SourceFrame, ...]:
+    """Where each slice of a DICOM series, a folder or a file, is read; without its voxels where these are not
+    in one file. Raises what `read_series` and `read_file` raise."""
+    if path.is_file():
+        return read_file(path).frames
+    _require_plain_files(path)
+    chosen, kind = _chosen(_series_in(path), None, path)
+    if len(chosen.files) == 1:
+        return read_file(Path(chosen.files[0])).frames
+    return _frames(_stacked(chosen, kind, path)[0])
+
+
+def _stacked(chosen: _Series, kind: str, folder: Path) -> tuple[list[_Slice], np.ndarray]:
+    """The slices of a series in their order, one at a position, and (4, 4) IJK to RAS."""
     what = f"The slices of the DICOM series in '{folder.name}'"
     slices = [_slice(file, folder) for file in chosen.files]
     _tell_missing(slices, f"The DICOM series in '{folder.name}'")
     require_parallel(slices, what)
     slices = _one_a_position(_without_copies(slices, folder), kind, folder)
-    step = even_step(slices, what)
-    array = _pixels([one.file for one in slices], folder)
-    if len(slices) == 1:
-        _tell_single(f"The DICOM series in '{folder.name}'")
-    return RawImage(array, LPS_RAS @ slices[0].plane.matrix(step), slices[0].metadata), name
+    return slices, LPS_RAS @ slices[0].plane.matrix(even_step(slices, what))
+
+
+def _frames(slices: Sequence[_Slice]) -> tuple[SourceFrame, ...]:
+    return tuple(SourceFrame(Path(one.file)) for one in slices)
 
 
 def _require_plain_files(folder: Path) -> None:
@@ -137,7 +159,7 @@ def read_file(path: Path, what: str | None = None) -> RawImage:
     if len(raw.array) > 1:
         return ordered_frames(path, raw)
     _tell_single(what or f"'{path.name}'")
-    return raw
+    return replace(raw, frames=(SourceFrame(path),))
 
 
 def _tell_missing(slices: Sequence[_Slice], what: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, why
+from .dicom import META_BYTES, NOT_IMAGES
 from .io import SEGMENTATION_ENDING
 from .itk import FORMATS
 
@@ -52,6 +53,11 @@ def volumes_in(folder: Path, below: bool = False) -> list[VolumeFile]:
     return sorted(found, key=lambda volume: (str(volume.path).casefold(), str(volume.path)))
 
 
+def is_dicom_series(path: Path) -> bool:
+    """Whether the path is a DICOM image, or a folder that directly holds one."""
+    return _holds_dicom(path) if path.is_dir() else not image_ending(path) and _is_dicom(path)
+
+
 def image_ending(path: Path) -> str:
     """Ending of an image file's name as it is written; "" of another file's and of a folder's."""
     found = next((ending for ending in FORMATS if path.name.lower().endswith(ending)), "")
@@ -87,9 +93,13 @@ def _holds_dicom(folder: Path) -> bool:
 
 
 def _is_dicom(path: Path) -> bool:
-    """Whether the file starts as DICOM files do; one that cannot be opened is reported when it is read."""
+    """Whether the file starts as DICOM images do, and not as segmentations and others that refer to images.
+
+    One that cannot be opened is reported when it is read.
+    """
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            start = file.read(META_BYTES)
+        return start[128:132] == b"DICM" and not any(sop_class in start for sop_class in NOT_IMAGES)
     except OSError:
         return False

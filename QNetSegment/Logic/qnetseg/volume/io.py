@@ -40,7 +40,7 @@ def read_volume(path: PathLike, series: str | None = None) -> Volume:
     else:
         raw = read_file(path) if format_of(path, VolumeError) == DICOM else read_image(path)
         name = _stem(path)
-    return Volume.checked(raw.array, raw.ijk_to_ras, name, _placement(path, raw))
+    return Volume.checked(raw.array, raw.ijk_to_ras, name, _placement(path, raw), raw.frames)
 
 
 def read_labelmap(path: PathLike, segment: str | int | None = None, *, drawn: bool = False) -> LabelMap:

@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from ..errors import GeometryError, InputError, QNetSegmentError, VolumeError, is_out_of_memory
 from ..parsing import short_of_memory
 from .integrity import DamagedError, RefusedError, require_whole
-from .volume import axis_directions, axis_spacing
+from .volume import SourceFrame, axis_directions, axis_spacing
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -47,11 +47,12 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class RawImage:
-    """An image file as it is: array (K, J, I) or, with several components, (K, J, I, C)."""
+    """An image file as it is: array (K, J, I) or, with several components, (K, J, I, C); frames: of DICOM."""
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
     metadata: dict[str, str] = field(default_factory=dict)
+    frames: tuple[SourceFrame, ...] = ()
 
 
 def read_image(path: Path, *, labels: bool = False) -> RawImage:

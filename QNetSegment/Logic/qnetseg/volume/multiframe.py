@@ -15,12 +15,13 @@ import numpy as np
 from ..errors import VolumeError, tell_oddity
 from .itk import LPS_RAS, RawImage
 from .stacking import Placed, Plane, even_step, positions, require_parallel
+from .volume import SourceFrame
 
 WHOLE = 0.02  # by which a stored value may be off a whole number after the scaling is undone in float32
 
 
 @dataclass(frozen=True)
-class _Frame(Placed):
+class Frame(Placed):
     """Where a frame lies, and its values = slope * stored value + intercept; index: within the file."""
 
     index: int
@@ -35,7 +36,7 @@ def ordered_frames(path: Path, raw: RawImage) -> RawImage:
     that are not parallel and evenly spaced.
     """
     what = f"The DICOM file '{path.name}'"
-    frames = _frames(path, what, raw.array.shape)
+    frames = read_frames(path, what, raw.array.shape)
     if frames is None:
         tell_oddity(
             f"'{path.name}' has {len(raw.array)} frames without positions in space; they were taken in their"
@@ -53,11 +54,15 @@ def ordered_frames(path: Path, raw: RawImage) -> RawImage:
     ordered = [group[0] for group in groups]
     step = even_step(ordered, f"The frames of '{path.name}'")
     array = _scaled(raw.array, frames, what)[[frame.index for frame in ordered]]
-    return RawImage(array, LPS_RAS @ ordered[0].plane.matrix(step), raw.metadata)
+    source = tuple(SourceFrame(path, frame.index + 1) for frame in ordered)
+    return RawImage(array, LPS_RAS @ ordered[0].plane.matrix(step), raw.metadata, source)
 
 
-def _frames(path: Path, what: str, shape: tuple[int, ...]) -> list[_Frame] | None:
-    """The frames' headers; None for a file of the older kinds, which have none."""
+def read_frames(path: Path, what: str, shape: tuple[int, ...]) -> list[Frame] | None:
+    """The frames' headers; None for a file of the older kinds, which have none. VolumeError for damaged ones.
+
+    what: how a sentence about the file begins; shape: (N, rows, columns) of its pixels.
+    """
     try:
         import pydicom
     except ImportError as cause:
@@ -83,7 +88,7 @@ def _frames(path: Path, what: str, shape: tuple[int, ...]) -> list[_Frame] | Non
     return found
 
 
-def _frame(index: int, own: Any, shared: Any, shape: tuple[int, ...]) -> _Frame:
+def _frame(index: int, own: Any, shared: Any, shape: tuple[int, ...]) -> Frame:
     """The values of one frame; whatever is the same for all of them stands in the shared header."""
 
     def group(name: str) -> Any:
@@ -97,12 +102,12 @@ def _frame(index: int, own: Any, shared: Any, shape: tuple[int, ...]) -> _Frame:
         raise ValueError("impossible geometry")
     name = "PixelValueTransformationSequence"
     if not (own.get(name) or shared.get(name)):
-        return _Frame(plane, index, 1.0, 0.0)
+        return Frame(plane, index, 1.0, 0.0)
     values = group(name)
-    return _Frame(plane, index, float(values.RescaleSlope), float(values.RescaleIntercept))
+    return Frame(plane, index, float(values.RescaleSlope), float(values.RescaleIntercept))
 
 
-def _scaled(array: np.ndarray, frames: list[_Frame], what: str) -> np.ndarray:
+def _scaled(array: np.ndarray, frames: list[Frame], what: str) -> np.ndarray:
     """(N, H, W) float32 with the scaling of every frame instead of the first one's."""
     scalings = np.array([(frame.slope, frame.intercept) for frame in frames])
     if (scalings == scalings[0]).all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,14 @@ from .nifti import Placement
 MIN_DETERMINANT = 1e-3
 
 
+@dataclass(frozen=True)
+class SourceFrame:
+    """Where a slice was read: a DICOM file, and the number of the frame in it, from 1."""
+
+    path: Path
+    number: int = 1
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """An image on a regular, possibly oblique, grid.
@@ -22,6 +31,7 @@ class Volume:
     ijk_to_ras: (4, 4) float64, maps voxel centres (i, j, k, 1) to RAS in mm.
     name: what the user calls it.
     placement: of a NIfTI file that programs place differently, or None.
+    frames: of a volume from DICOM, where each of its K slices was read; else empty.
 
     The plain constructor trusts its caller; `checked` is the door for data from outside.
     """
@@ -30,6 +40,7 @@ class Volume:
     ijk_to_ras: np.ndarray
     name: str = ""
     placement: Placement | None = None
+    frames: tuple[SourceFrame, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -49,13 +60,19 @@ class Volume:
         ijk_to_ras: np.ndarray,
         name: str = "",
         placement: Placement | None = None,
+        frames: tuple[SourceFrame, ...] = (),
     ) -> Volume:
         """A grid of (K, J, I) voxels whose array occupies one number: for those who ask where voxels lie."""
-        return cls(np.broadcast_to(np.float32(0.0), shape), ijk_to_ras, name, placement)
+        return cls(np.broadcast_to(np.float32(0.0), shape), ijk_to_ras, name, placement, frames)
 
     @classmethod
     def checked(
-        cls, array: Any, ijk_to_ras: Any, name: str = "", placement: Placement | None = None
+        cls,
+        array: Any,
+        ijk_to_ras: Any,
+        name: str = "",
+        placement: Placement | None = None,
+        frames: tuple[SourceFrame, ...] = (),
     ) -> Volume:
         """Build a volume from untrusted data; any real dtype is converted to float32.
 
@@ -84,7 +101,7 @@ class Volume:
             )
         if low == high:
             raise VolumeError(f"{what} is constant: every voxel has the value {low:g}.")
-        return cls(values, checked_matrix(ijk_to_ras, what), name, placement)
+        return cls(values, checked_matrix(ijk_to_ras, what), name, placement, frames)
 
 
 def axis_spacing(ijk_to_ras: np.ndarray) -> tuple[float, float, float]:
