@@ -16,10 +16,12 @@ from slicer_session import session
 session()
 
 from qnetseg import models  # noqa: E402
+from qnetseg.batch import folder_studies  # noqa: E402
+from qnetseg.batch.finished import fingerprint  # noqa: E402
 from qnetseg.errors import InputError, OutputError  # noqa: E402
 from qnetseg.volume import read_labelmap, read_volume  # noqa: E402
-from QNetSegmentLib.runs.batch import Summary, folder_studies, scene_studies  # noqa: E402
-from QNetSegmentLib.runs.study_files import fingerprint  # noqa: E402
+from QNetSegmentLib.runs.batch import Summary  # noqa: E402
+from QNetSegmentLib.runs.scene_studies import scene_studies  # noqa: E402
 from QNetSegmentLib.sample_data import volume_node  # noqa: E402
 from support.batch_bed import (  # noqa: E402
     DONE,

@@ -1,0 +1,62 @@
+"""What is the same for every study of a batch, in a form that other processes and machines can be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..segment import Query, Segmentation
+    from ..volume import SupportSet
+
+    Segment = Callable[[Sequence["Drawn"], Query], Segmentation]
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """One example of a structure.
+
+    Attributes:
+        support: the drawn slices.
+        volume: absolute path of the whole volume that was drawn on, which helps to find the place; every
+            process reads it itself. None where only the slices are at hand.
+    """
+
+    support: SupportSet
+    volume: Path | None = None
+
+
+def real_engine(plan: Plan) -> Segment:
+    """A function that segments with the real networks, see `engine.Engine`."""
+    from .engine import Engine
+
+    return Engine(plan)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How to segment a study. It can be pickled.
+
+    Attributes:
+        structures: what to look for; of each structure all examples, which have one name.
+        model: a name of the catalogue or a path of a weights file; None for the default ones.
+        device: "auto", "cpu", "cuda" or "mps".
+        options: of `SegmentOptions`.
+        redo: whether studies are run again that an earlier batch has finished.
+        make_engine: makes of the plan the function that segments, once in each process; a function that can
+            be imported there.
+    """
+
+    structures: tuple[tuple[Drawn, ...], ...]
+    model: str | None = None
+    device: str = "auto"
+    options: dict[str, Any] = field(default_factory=dict)
+    redo: bool = False
+    make_engine: Callable[[Plan], Segment] = real_engine
+
+    @property
+    def examples(self) -> list[Drawn]:
+        """Those of all structures, one after the other."""
+        return [example for examples in self.structures for example in examples]
