@@ -11,6 +11,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,7 @@ def run_on_cluster(plan: Plan, studies: Sequence[Study], where: str) -> Endings:
         }
         try:
             for future in as_completed(list(futures), loop=client.loop):
-                error = future.exception() if future.status == "error" else None
-                if future.status == "finished":
-                    yield futures[future], future.result()
-                else:
-                    yield futures[future], Ended(StudyState.FAILED, _lost(error))
+                yield futures[future], _end_of(future)
                 future.release()
         finally:
             client.cancel(list(futures))
@@ -185,12 +182,18 @@ def _require_dask() -> None:
         raise ClusterError("A cluster needs the Python package distributed.", INSTALL) from error
 
 
-def _lost(error: BaseException | None) -> str:
-    """A sentence for a study that Dask has given up."""
+def _end_of(future: Any) -> Ended:
+    """How a study ended; waits where its worker was lost with the answer, and another one has to be asked."""
     from distributed.scheduler import KilledWorker
 
-    if isinstance(error, KilledWorker):
-        return "Several workers ended in the middle of this study, perhaps because memory ran out."
-    if isinstance(error, Exception):
-        return unexpected(error)
-    return "The cluster has called this study off."
+    try:
+        ended: Ended = future.result()
+    except KilledWorker:
+        sentence = "Several workers ended in the middle of this study, perhaps because memory ran out."
+    except CancelledError:
+        sentence = "The cluster has called this study off, perhaps because its scheduler ended."
+    except Exception as error:
+        sentence = unexpected(error)
+    else:
+        return ended
+    return Ended(StudyState.FAILED, sentence)
