@@ -1,4 +1,4 @@
-"""`qnetseg batch`: damaged studies, kills and signals, resuming, the table; engines are those of the tests."""
+"""`qnetseg batch`: damaged studies, kills and signals, resuming, the table; the engine is that of tests."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ClusterError, QNetSegmentError
+from .local_processes import deaf_to_the_terminal
 from .plan import Plan
 from .run_study import Ended, Endings, Runner, unexpected
 from .studies import Study, StudyState
@@ -125,7 +126,8 @@ def _local(workers: str) -> Any:
         raise ClusterError(f"'local:{workers}' does not say how many workers to start.", FORM)
     alone = {"threads_per_worker": 1, "processes": True}
     unwatched = {"dashboard_address": None, "memory_limit": 0}  # Dask holds no data that it could move
-    return LocalCluster(n_workers=int(workers), **alone, **unwatched, silence_logs=QUIET)
+    with deaf_to_the_terminal():
+        return LocalCluster(n_workers=int(workers), **alone, **unwatched, silence_logs=QUIET)
 
 
 def _queued(kind: str, file: Path) -> Any:

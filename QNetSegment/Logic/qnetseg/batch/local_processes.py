@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process, resource_tracker
 from typing import Any
 
 from .plan import Plan
@@ -63,7 +63,7 @@ class _Worker:
         self.answers, theirs = context.Pipe()
         self.index, self.tries = -1, 0
         self._process = context.Process(target=_serve, args=(theirs, plan), daemon=True)
-        with _deaf_to_the_terminal():
+        with deaf_to_the_terminal():
             self._process.start()
         theirs.close()  # or its end would not be heard here
 
@@ -92,11 +92,12 @@ class _Worker:
 
 
 @contextmanager
-def _deaf_to_the_terminal() -> Iterator[None]:
-    """Processes started within it do not hear Ctrl-C: the one that started them decides what to do."""
+def deaf_to_the_terminal() -> Iterator[None]:
+    """Processes and threads started within it do not hear Ctrl-C: who started them decides what to do."""
     if sys.platform == "win32":
         yield
         return
+    resource_tracker.ensure_running()  # its start would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
