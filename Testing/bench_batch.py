@@ -57,7 +57,9 @@ def seconds(folder: Path, drawing: Path, how: list[str]) -> float:
 
 def main() -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--studies", type=int, default=24)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--jobs", action="store_true")

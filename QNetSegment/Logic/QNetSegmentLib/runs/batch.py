@@ -23,10 +23,12 @@ from qnetseg.batch import (
     recipe_of,
     require_own_table,
     require_writable,
+    rows_of,
     save_results,
     write_table,
 )
-from qnetseg.errors import InputError, QNetSegmentError, WorkerError, is_out_of_memory
+from qnetseg.batch.run_study import unexpected
+from qnetseg.errors import InputError, QNetSegmentError, WorkerError
 from qnetseg.segment.presence import DOUBTFUL, FOUND, NOT_HERE
 from qnetseg.worker.protocol import Opened
 from qnetseg.worker.source import Source
@@ -261,7 +263,7 @@ class Batch:
             self._fail(error)
         except Exception as error:
             logging.exception("QNetSegment: a study of the batch failed")
-            self._end_study(StudyState.FAILED, _unexpected(error))
+            self._end_study(StudyState.FAILED, unexpected(error))
 
     def _fail(self, error: QNetSegmentError) -> None:
         self._end_study(StudyState.FAILED, str(error))
@@ -304,18 +306,10 @@ class Batch:
         if self._output is None:
             return ""
         try:
-            write_table(self._output, self.studies)
+            write_table(self._output, [row for study in self.studies for row in rows_of(study)])
         except QNetSegmentError as error:
             return str(error)
         return ""
-
-
-def _unexpected(error: Exception) -> str:
-    if is_out_of_memory(error):
-        return _("There was not enough memory for this study.")
-    return _("The study failed inside the program ({reason}).").format(
-        reason=f"{type(error).__name__}: {error}"[:200]
-    )
 
 
 def _found_text(result: StructureResult) -> str:

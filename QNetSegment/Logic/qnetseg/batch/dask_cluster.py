@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,18 +33,23 @@ _runners: dict[str, Runner] = {}  # in a worker: of each plan that it was sent
 _one_at_a_time = threading.Lock()
 
 
-def run_on_cluster(plan: Plan, studies: Sequence[Study], where: str) -> Endings:
+def run_on_cluster(
+    plan: Plan, studies: Sequence[Study], where: str, say: Callable[[str], None] = lambda line: None
+) -> Endings:
     """Run the studies on a cluster; yields the index of each that has ended, and how.
 
-    where: see FORM. Closing the generator gives the cluster back; studies that wait are called off. Raises
-    ClusterError for a cluster that cannot be reached or started.
+    where: see FORM. say: is told where the studies have to wait. Closing the generator gives the cluster
+    back; studies that wait are called off. Raises ClusterError for a cluster that cannot be reached or
+    started.
     """
     _require_dask()
     from distributed import as_completed
 
     key = uuid.uuid4().hex
     with _client(where) as client:
-        client.register_plugin(_plugin(key, plan), name=f"qnetseg-{key}")
+        _send(client, key, plan)
+        if not client.scheduler_info()["workers"]:
+            say("The cluster has no worker yet; the studies wait for one.")
         futures = {
             client.submit(
                 run_sent, key, study, key=f"qnetseg-{key}-{index}", pure=False, priority=-index
@@ -58,6 +63,17 @@ def run_on_cluster(plan: Plan, studies: Sequence[Study], where: str) -> Endings:
         finally:
             client.cancel(list(futures))
             client.unregister_worker_plugin(f"qnetseg-{key}")
+
+
+def _send(client: Any, key: str, plan: Plan) -> None:
+    """Give the plan to every worker. Raises ClusterError."""
+    try:
+        client.register_plugin(_plugin(key, plan), name=f"qnetseg-{key}")
+    except Exception as error:  # whatever a worker raises
+        raise ClusterError(
+            f"The workers of the cluster cannot load QNetSegment ({type(error).__name__}: {error}).",
+            "Install the same version of it in their Python.",
+        ) from error
 
 
 def run_sent(key: str, study: Study) -> Ended:

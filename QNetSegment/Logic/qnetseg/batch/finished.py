@@ -18,6 +18,7 @@ from .studies import Study
 if TYPE_CHECKING:
     from ..volume import SupportSet
 
+FINISHED, EDITED = "finished earlier", "finished earlier, edited since"
 HOW_FAST = ("threads",)  # options that change no result
 
 
@@ -119,7 +120,7 @@ def finished_before(study: Study, recipe: dict[str, Any], redo: bool) -> str:
     if edited and not _is_segmentation(target):
         return ""  # broken, by a full disk or a power failure
     if made_of == recipe:
-        return "finished earlier, edited since" if edited else "finished earlier"
+        return EDITED if edited else FINISHED
     if edited:
         raise OutputError(
             f"The file '{target.name}' was edited after an earlier batch with another drawing or model.",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cores import let_waiting_threads_sleep
+
 if TYPE_CHECKING:
     from ..segment import Query, Segmentation
     from ..volume import SupportSet
@@ -30,6 +32,7 @@ class Drawn:
 
 def real_engine(plan: Plan) -> Segment:
     """A function that segments with the real networks, see `engine.Engine`."""
+    let_waiting_threads_sleep()  # before torch is imported; workers of a cluster come from elsewhere
     from .engine import Engine
 
     return Engine(plan)

@@ -14,6 +14,7 @@ from .finished import finished_before, recipe_of
 from .plan import Plan
 from .saving import save_results
 from .studies import Study, StudyState
+from .table import Row, rows_of
 
 if TYPE_CHECKING:
     from ..segment import Query
@@ -23,14 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a study ended: its state, and the error's sentence or that it was finished earlier.
+    """How a study ended.
 
-    log: a traceback, of a fault of the program.
+    Attributes:
+        state: of the study.
+        detail: the error's sentence, or that it was finished earlier.
+        log: a traceback, of a fault of the program.
+        rows: of the table; empty where its process could not say.
     """
 
     state: StudyState
     detail: str = ""
     log: str = ""
+    rows: tuple[Row, ...] = ()
 
 
 Endings = Generator[tuple[int, Ended], None, None]
@@ -46,14 +52,18 @@ class Runner:
 
     def __call__(self, study: Study) -> Ended:
         """Run a study with a file and a target to its end; whatever goes wrong ends it and no other."""
+        log = ""
         try:
-            return self._run(study)
+            kept = self._run(study)
+            study.state, study.detail = (StudyState.KEPT if kept else StudyState.DONE), kept
         except QNetSegmentError as error:
-            return Ended(StudyState.FAILED, str(error))
+            study.state, study.detail = StudyState.FAILED, str(error)
         except Exception as error:
-            return Ended(StudyState.FAILED, unexpected(error), traceback.format_exc())
+            study.state, study.detail, log = StudyState.FAILED, unexpected(error), traceback.format_exc()
+        return Ended(study.state, study.detail, log, tuple(rows_of(study)))
 
-    def _run(self, study: Study) -> Ended:
+    def _run(self, study: Study) -> str:
+        """A sentence when it was finished earlier, else empty."""
         from ..segment import Query
         from ..volume import read_volume
 
@@ -62,12 +72,12 @@ class Runner:
             query = Query.of(read_volume(study.source))
         recipe = self._recipe(query.fingerprint)
         if kept := finished_before(study, recipe, self._plan.redo):
-            return Ended(StudyState.KEPT, kept)
+            return kept
         for path in (study.target, study.report):
             replaceable(path)  # or the work would be lost
         results = self._segment(query)
         save_results(study, query.grid, results, recipe, oddities)
-        return Ended(StudyState.DONE)
+        return ""
 
     def _recipe(self, image: str) -> dict[str, Any]:
         plan = self._plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from .. import __version__
 from ..atomic import replacing
 from ..errors import OutputError
 from ..parsing import parse_json, read_text
-from .finished import read_report
+from .finished import EDITED, read_report
 from .studies import Study, StudyState
 
 TABLE = "batch"  # the stem of its files
@@ -54,38 +54,39 @@ class Row:
 
 def rows_of(study: Study) -> list[Row]:
     """One row for each structure of a finished study, from its report; else one that says what happened."""
-    state = study.state.value
     finished = study.state in (StudyState.DONE, StudyState.KEPT)
     report = read_report(study.report) if finished and study.report is not None else None
     try:
-        rows = [] if report is None else [_row(study.name, state, one, report) for one in report["segments"]]
+        rows = [] if report is None else [_row(study, one, report) for one in report["segments"]]
     except (KeyError, TypeError, ValueError):  # somebody has edited the report
         rows = []
-    return rows or [Row(study.name, state, note=study.detail)]
+    return rows or [Row(study.name, study.state.value, note=study.detail)]
 
 
-def _row(study: str, state: str, segment: dict[str, Any], report: dict[str, Any]) -> Row:
+def _row(study: Study, segment: dict[str, Any], report: dict[str, Any]) -> Row:
     looked_at = segment.get("least_sure", {"plane": segment["plane"], "slices": []})
+    notes = [*report.get("oddities", ()), *segment["warnings"]]
+    if study.detail == EDITED:
+        notes.insert(0, "Edited since; this is what was found.")
     return Row(
-        study,
-        state,
+        study.name,
+        study.state.value,
         str(segment["structure"]),
         str(segment["outcome"]),
         round(float(segment["volume_ml"]), 3),
         str(looked_at["plane"]),
         tuple(int(part["index"]) for part in looked_at["slices"]),
         round(float(segment["seconds"]), 1),
-        " ".join(map(str, [*report.get("oddities", ()), *segment["warnings"]])),
+        " ".join(map(str, notes)),
     )
 
 
-def write_table(folder: Path, studies: Iterable[Study]) -> list[Path]:
+def write_table(folder: Path, rows: Sequence[Row]) -> list[Path]:
     """Write batch.csv and batch.json into the folder; their paths.
 
     Raises OutputError, also for a file of these names that no batch wrote.
     """
     require_own_table(folder)
-    rows = [row for study in studies for row in rows_of(study)]
     as_csv, as_json = _paths(folder)
     with replacing(as_csv) as staged:
         staged.write_text(_csv(rows), encoding="utf-8", newline="")
@@ -147,9 +148,8 @@ def _cells(row: Row) -> list[str]:
     return ["" if found[name] is None else str(found[name]) for name in HEADER]
 
 
-def table_text(studies: Iterable[Study]) -> str:
+def table_text(rows: Sequence[Row]) -> str:
     """The table for a terminal, its columns aligned; a note in a line of its own."""
-    rows = [row for study in studies for row in rows_of(study)]
     titles = ["study", "structure", "outcome", "ml", "look at slices", "s"]
     lines = [titles] + [_shown(row) for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
@@ -181,9 +181,8 @@ def _shown(row: Row) -> list[str]:
     return [row.study, row.structure, outcome, volume, where, seconds]
 
 
-def line_of(study: Study) -> str:
-    """A study's end in one line, for a log."""
-    rows = rows_of(study)
+def line_of(study: Study, rows: Sequence[Row]) -> str:
+    """A study's end in one line, for a log; rows: its own."""
     if not rows[0].structure:
         return f"{study.name}: {study.state.value}: {study.detail}".rstrip(": ")
     volumes = ", ".join(

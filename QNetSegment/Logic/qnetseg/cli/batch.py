@@ -7,13 +7,14 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..batch import (
     Plan,
+    Row,
     Study,
     StudyState,
     folder_studies,
@@ -125,15 +126,29 @@ def run(arguments: argparse.Namespace) -> int:
     require_own_table(arguments.output)
     examples = read_examples(arguments.support)
     plan = Plan(examples, model, arguments.device, options, arguments.redo, real_engine)
-    code = _run_all(plan, studies, arguments)
+    return _finish(studies, *_run_all(plan, studies, arguments), arguments)
+
+
+def _finish(
+    studies: Sequence[Study], code: int, rows: dict[int, Sequence[Row]], arguments: argparse.Namespace
+) -> int:
+    """Write and print the table; the exit code. rows: of the studies that have ended, by their index."""
     if code:
         for study in studies:
             if study.state is StudyState.WAITING:
                 study.state = StudyState.CANCELLED
-    _tell(studies, arguments)
-    if not code and any(study.state is StudyState.FAILED for study in studies):
-        return SOME_FAILED
-    return code
+    table = [row for index, study in enumerate(studies) for row in rows.get(index) or rows_of(study)]
+    paths = write_table(arguments.output, table)
+    if arguments.json:
+        print_json({"rows": [asdict(row) for row in table]})
+    else:
+        counts = Counter(study.state.value for study in studies)
+        summary = ", ".join(f"{count} {state}" for state, count in counts.items())
+        print_text(f"{table_text(table)}\n\n{len(studies)} studies: {summary}")
+        for path in paths:
+            print_text(str(path))
+    some_failed = any(study.state is StudyState.FAILED for study in studies)
+    return SOME_FAILED if some_failed and not code else code
 
 
 def _local_processes(arguments: argparse.Namespace) -> int:
@@ -154,65 +169,42 @@ def _checked_model(arguments: argparse.Namespace) -> str | None:
     return os.path.abspath(chosen) if chosen is not None and os.path.isfile(chosen) else chosen
 
 
-def _run_all(plan: Plan, studies: Sequence[Study], arguments: argparse.Namespace) -> int:
-    """Run the studies and follow them; 0, or the exit code where the user or the system has stopped it."""
-    progress = _Progress(len(studies))
+def _run_all(
+    plan: Plan, studies: Sequence[Study], arguments: argparse.Namespace
+) -> tuple[int, dict[int, Sequence[Row]]]:
+    """Run the studies and follow them: rows of those that have ended, and before them 0, or the exit code
+    where the user or the system has stopped it."""
+    rows: dict[int, Sequence[Row]] = {}
     try:
-        with ended_by_signals(), progress, closing(_outcomes(plan, studies, arguments)) as outcomes:
-            for index, ended in outcomes:
-                studies[index].state, studies[index].detail = ended.state, ended.detail
-                progress.show(studies[index])
+        with (
+            ended_by_signals(),
+            Bar("batch", "study", len(studies)) as bar,
+            closing(_endings(plan, studies, arguments)) as endings,
+        ):
+            for index, ended in endings:
+                study = studies[index]
+                study.state, study.detail = ended.state, ended.detail
+                rows[index] = ended.rows or rows_of(study)
                 if ended.log and arguments.debug:
                     say(ended.log)
+                if sys.stderr.isatty():
+                    bar.show(len(rows), len(studies), study.name)
+                else:  # a log
+                    say(f"{len(rows)} of {len(studies)}: {line_of(study, rows[index])}")
     except KeyboardInterrupt as stopped:
         say(
-            f"Stopped after {progress.done} of {len(studies)} studies. What is finished is kept: the same "
-            "command goes on with the rest."
+            f"Stopped after {len(rows)} of {len(studies)} studies. What is finished is kept: the same command"
+            " goes on with the rest."
         )
-        return 128 + stopped.number if isinstance(stopped, Ended) else Cancelled.exit_code
-    return 0
+        return (128 + stopped.number if isinstance(stopped, Ended) else Cancelled.exit_code), rows
+    return 0, rows
 
 
-def _outcomes(plan: Plan, studies: Sequence[Study], arguments: argparse.Namespace) -> Endings:
+def _endings(plan: Plan, studies: Sequence[Study], arguments: argparse.Namespace) -> Endings:
     if arguments.cluster:
         from ..batch.dask_cluster import run_on_cluster
 
-        return run_on_cluster(plan, studies, arguments.cluster)
+        return run_on_cluster(plan, studies, arguments.cluster, say)
     from ..batch.local_processes import run_in_processes
 
     return run_in_processes(plan, studies, arguments.jobs)
-
-
-def _tell(studies: Sequence[Study], arguments: argparse.Namespace) -> None:
-    paths = write_table(arguments.output, studies)
-    if arguments.json:
-        print_json({"rows": [asdict(row) for study in studies for row in rows_of(study)]})
-        return
-    print_text(table_text(studies))
-    counts = Counter(study.state.value for study in studies)
-    print_text(f"\n{len(studies)} studies: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
-    for path in paths:
-        print_text(str(path))
-
-
-class _Progress:
-    """A bar on a terminal; in a log one line for each study."""
-
-    def __init__(self, total: int) -> None:
-        self.done, self._total = 0, total
-        self._bar = Bar("batch", "study", total) if sys.stderr.isatty() else None
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._bar or nullcontext():
-            pass
-
-    def show(self, study: Study) -> None:
-        """Another study has ended."""
-        self.done += 1
-        if self._bar is None:
-            say(f"{self.done} of {self._total}: {line_of(study)}")
-        else:
-            self._bar.show(self.done, self._total, study.name)
