@@ -6,16 +6,18 @@ import csv
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
 from qnetseg.batch import require_own_table
 from qnetseg.cli import main
 from qnetseg.errors import OutputError
-from qnetseg.volume import SupportSet, read_labelmap, read_volume, support_from_mask
+from qnetseg.volume import SupportSet, read_labelmap, read_volume, support_from_mask, write_labelmap
 from support.batch_engine import noted
 from support.batch_studies import DAMAGE, Studies, wait_until
 from support.cli_bed import drawing_array, scan_array, write_image
+from support.dicom_series import write_series
 from support.worker_bed import PATIENCE
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="process groups and signals of POSIX")
@@ -149,3 +151,28 @@ def test_a_folder_without_studies_and_files_in_the_way(studies, monkeypatch, cap
     (studies.output / "batch.json").write_text("[]")
     with pytest.raises(OutputError):
         require_own_table(studies.output)
+
+
+def test_dicom_series_are_studies_and_odd_names_are_only_names(studies):
+    write_series(studies.folder / "series of a patient", shape=(6, 24, 20))
+    (studies.folder / "00.nii.gz").rename(studies.folder / "=SUM(A1).nii.gz")
+    code, out, err = studies.finish("--jobs", 2)
+    assert code == 0, err
+    assert (studies.output / "series of a patient.seg.nrrd").is_file() and "=SUM(A1)" in out
+    assert {row["study"] for row in table_in(studies.output)} >= {"series of a patient", "'=SUM(A1)"}
+
+
+def test_a_result_that_was_edited_is_kept_and_said_to_be(studies):
+    assert studies.finish()[0] == 0
+    path = studies.output / "02.seg.nrrd"
+    labels = read_labelmap(path)
+    corrected = labels.array.copy()
+    corrected[:, :4] = 0
+    write_labelmap(path, replace(labels, array=corrected))
+    edited = path.read_bytes()
+    code, _, err = studies.finish()
+    assert code == 0 and path.read_bytes() == edited and "finished earlier, edited since" in err
+    notes = {row["study"]: row["note"] for row in table_in(studies.output)}
+    assert notes["02"].startswith("Edited since") and not notes["01"].startswith("Edited since")
+    code, _, err = studies.finish("--precision", "fp32")
+    assert code == 3 and path.read_bytes() == edited and "was edited after an earlier batch" in err
