@@ -111,6 +111,7 @@ def test_a_queueing_system_is_asked_for_jobs_of_one_study_at_a_time(tmp_path, mo
     [
         ("nonsense", "", "is no cluster"),
         ("local:0", "", "how many workers"),
+        ("local:", "", "is no cluster"),
         ("chariot:FILE", "jobs: 1", "no cluster of the kind"),
         ("slurm:FILE", "- a\n- b\n", "does not describe"),
         ("slurm:FILE", "a: [", "cannot be read"),

@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ INSTALL = "Install it: pip install 'qnetseg[cluster]'."
 ADDRESSES = ("tcp://", "tls://", "ws://", "wss://", "ucx://")
 PATIENCE = 30.0  # seconds until a scheduler has to answer
 QUIET = logging.CRITICAL  # of what Dask has to say when workers come and go
+SCHEDULER = {"distributed.scheduler.worker-saturation": 1.0}  # no study waits for a busy worker
 JOBS = "jobs"  # the entry of the file that says how many jobs to ask for
 
 _runners: dict[str, Runner] = {}  # in a worker: of each plan that it was sent
@@ -61,8 +62,9 @@ def run_on_cluster(
                 yield futures[future], _end_of(future)
                 future.release()
         finally:
-            client.cancel(list(futures))
-            client.unregister_worker_plugin(f"qnetseg-{key}")
+            with suppress(Exception):  # whatever Dask raises where the scheduler has ended
+                client.cancel(list(futures))
+                client.unregister_worker_plugin(f"qnetseg-{key}")
 
 
 def _send(client: Any, key: str, plan: Plan) -> None:
@@ -111,7 +113,8 @@ def _client(where: str) -> Iterator[Any]:
     """A client of the cluster; the cluster ends with it unless it was running before."""
     from distributed import Client
 
-    logging.getLogger("distributed").setLevel(QUIET)
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(QUIET)  # each has a level of its own
     with ExitStack() as ending:
         try:
             address = where if where.startswith(ADDRESSES) else ending.enter_context(_started(where))
@@ -127,12 +130,13 @@ def _client(where: str) -> Iterator[Any]:
 
 
 def _started(where: str) -> Any:
+    import dask
+
     kind, _, rest = where.partition(":")
-    if kind == "local":
-        return _local(rest)
     if not kind or not rest:
         raise ClusterError(f"'{where}' is no cluster.", FORM)
-    return _queued(kind, Path(rest))
+    with dask.config.set(SCHEDULER):
+        return _local(rest) if kind == "local" else _queued(kind, Path(rest))
 
 
 def _local(workers: str) -> Any:
