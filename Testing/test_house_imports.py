@@ -15,7 +15,7 @@ from cmake_list import ROOT
 LOGIC = ROOT / "QNetSegment" / "Logic"
 ROOMS = {
     "QNetSegment/Logic/qnetseg": (
-        *("__main__", "cli", "worker", "segment", "models", "model", "volume"),
+        *("__main__", "cli", "batch", "worker", "segment", "models", "model", "volume"),
         *("atomic", "boxes", "catalogue", "cores", "errors", "parsing", "processes", "tensor_file"),
     ),
     "QNetSegment/Logic/QNetSegmentLib": (
@@ -83,7 +83,10 @@ def imports(statements: str, heavy: str) -> bool:
     return subprocess.run([sys.executable, "-c", code], env=environment).returncode != 0
 
 
-@pytest.mark.parametrize("module", ["qnetseg", "qnetseg.cores", "qnetseg.errors", "qnetseg.volume"])
+LIGHT = ("qnetseg", "qnetseg.batch", "qnetseg.cores", "qnetseg.errors", "qnetseg.volume")
+
+
+@pytest.mark.parametrize("module", LIGHT)
 def test_light_modules_leave_torch_alone(module):
     assert not imports(f"import {module}", "torch")
 

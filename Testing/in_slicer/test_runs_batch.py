@@ -11,10 +11,11 @@ from slicer_session import session
 
 session()
 
+from qnetseg.batch import Study, StudyState, folder_studies  # noqa: E402
 from qnetseg.errors import InputError, OutputError, WorkerError  # noqa: E402
 from qnetseg.volume import normalise, read_labelmap, read_volume  # noqa: E402
-from QNetSegmentLib.runs import studies as of_studies  # noqa: E402
-from QNetSegmentLib.runs.batch import Batch, Study, StudyState, Summary, folder_studies, scene_studies  # noqa: E402
+from QNetSegmentLib.runs.batch import Batch, Summary  # noqa: E402
+from QNetSegmentLib.runs.scene_studies import scene_studies  # noqa: E402
 from QNetSegmentLib.sample_data import volume_node  # noqa: E402
 from support.batch_bed import (  # noqa: E402
     CANCELLED,
@@ -250,4 +251,4 @@ def test_studies_can_be_given_a_target(tmp_path, folder, supports):
     study = Study("mine", folder / "b.nii.gz", tmp_path / "elsewhere.seg.nrrd")
     batch = run([study, *folder_studies(folder)[:1]], supports)
     assert states(batch) == [DONE, DONE] and (tmp_path / "elsewhere.seg.json").is_file()
-    assert of_studies.origin(study) == "b.nii.gz"
+    assert study.origin == "b.nii.gz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import itertools
 import json
@@ -16,10 +17,12 @@ from slicer_session import session
 session()
 
 from qnetseg import models  # noqa: E402
+from qnetseg.batch import folder_studies  # noqa: E402
+from qnetseg.batch.finished import fingerprint  # noqa: E402
 from qnetseg.errors import InputError, OutputError  # noqa: E402
 from qnetseg.volume import read_labelmap, read_volume  # noqa: E402
-from QNetSegmentLib.runs.batch import Summary, folder_studies, scene_studies  # noqa: E402
-from QNetSegmentLib.runs.study_files import fingerprint  # noqa: E402
+from QNetSegmentLib.runs.batch import Summary  # noqa: E402
+from QNetSegmentLib.runs.scene_studies import scene_studies  # noqa: E402
 from QNetSegmentLib.sample_data import volume_node  # noqa: E402
 from support.batch_bed import (  # noqa: E402
     DONE,
@@ -125,6 +128,38 @@ def test_results_go_into_a_chosen_folder_that_is_made(folder, supports, tmp_path
     batch = run(folder_studies(folder), supports, tmp_path / "new" / "results")
     assert states(batch) == [DONE] * 3 and sorted(folder.iterdir()) == before
     assert len(results_in(tmp_path / "new" / "results")) == 6
+
+
+def test_the_table_lies_in_the_chosen_folder(folder, supports, tmp_path):
+    (folder / "b.nii.gz").write_bytes(b"not an image")
+    run(folder_studies(folder), supports)
+    assert not (folder / "batch.csv").exists()
+    run(folder_studies(folder), supports, tmp_path / "results")
+    with (tmp_path / "results" / "batch.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["study"], row["state"]) for row in rows] == [("A", "done"), ("b", "failed"), ("c", "done")]
+    assert rows[0]["structure"] == "box" and rows[0]["volume_ml"] == "1.5" and rows[0]["outcome"] == "found"
+    assert "could not be read" in rows[1]["note"]
+    again = run(folder_studies(folder), supports, tmp_path / "results")
+    assert states(again) == [KEPT, FAILED, KEPT]
+    assert "A,kept,box,found" in (tmp_path / "results" / "batch.csv").read_text()
+
+
+def test_a_table_that_cannot_be_written_costs_no_result(folder, supports, tmp_path, monkeypatch):
+    move = os.replace
+
+    def full(source, target):
+        if str(target).endswith("batch.csv"):
+            raise OSError(28, "No space left on device")
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    batch = run(folder_studies(folder), supports, tmp_path / "results")
+    assert states(batch) == [DONE] * 3 and "No space left" in batch.heard[-1].problem
+    monkeypatch.undo()
+    (tmp_path / "results" / "batch.csv").write_text("somebody's table")
+    with pytest.raises(OutputError, match="in the way"):
+        batch_of(folder_studies(folder), supports, tmp_path / "results").start()
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_before_the_start(folder, supports, tmp_path):

@@ -14,11 +14,13 @@ from slicer_session import session
 
 session()
 
+from qnetseg.batch import StudyState, folder_studies  # noqa: E402
 from qnetseg.errors import VolumeError, WorkerError  # noqa: E402
 from qnetseg.volume import Drawing, Volume, read_volume, volume_id  # noqa: E402
 from qnetseg.worker.source import Source  # noqa: E402
 from QNetSegmentLib.process.worker import Worker  # noqa: E402
-from QNetSegmentLib.runs.batch import Batch, StudyState, Summary, folder_studies, scene_studies  # noqa: E402
+from QNetSegmentLib.runs.batch import Batch, Summary  # noqa: E402
+from QNetSegmentLib.runs.scene_studies import scene_studies  # noqa: E402
 from QNetSegmentLib.sample_data import volume_node  # noqa: E402
 from support.batch_bed import (  # noqa: E402
     CANCELLED,

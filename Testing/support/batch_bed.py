@@ -12,13 +12,13 @@ from slicer_session import session
 
 BED = session()
 
+from qnetseg.batch import StudyState  # noqa: E402
 from qnetseg.boxes import Box  # noqa: E402
 from qnetseg.errors import Cancelled, QNetSegmentError, WorkerError, heard_oddities  # noqa: E402
-from qnetseg.segment.result import Report  # noqa: E402
+from qnetseg.segment.result import Report, StructureResult  # noqa: E402
 from qnetseg.volume import Volume, read_volume, volume_id  # noqa: E402
 from qnetseg.worker.protocol import Opened  # noqa: E402
-from QNetSegmentLib.runs.batch import Batch, StudyState  # noqa: E402
-from QNetSegmentLib.runs.run import StructureResult  # noqa: E402
+from QNetSegmentLib.runs.batch import Batch  # noqa: E402
 from QNetSegmentLib.signals import Signal  # noqa: E402
 from support.cli_bed import scan_array, write_image  # noqa: E402
 from support.worker_bed import sample  # noqa: E402

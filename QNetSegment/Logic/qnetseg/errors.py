@@ -91,6 +91,10 @@ class WorkerError(QNetSegmentError):
     """The worker process ended, or said something that is not the protocol."""
 
 
+class ClusterError(QNetSegmentError):
+    """A cluster that cannot be reached or started."""
+
+
 class DatasetError(QNetSegmentError):
     """A training or evaluation data set that is missing, incomplete or inconsistent."""
 

@@ -8,9 +8,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from qnetseg.batch import folder_studies
 from qnetseg.errors import InputError, QNetSegmentError
 
-from ..runs.batch import Batch, folder_studies, scene_studies
+from ..runs.batch import Batch
+from ..runs.scene_studies import scene_studies
 from ..scene.reports import store_reports
 from ..scene.results import write_result
 from ..scene.segments import free_node_name
@@ -230,7 +232,7 @@ def summary_text(summary: Any) -> str:
     ):
         if count:
             parts.append(text.format(count=count))
-    return ", ".join(parts) + "."
+    return f"{', '.join(parts)}. {summary.problem}".strip()
 
 
 def state_text(state: Any) -> str:

@@ -1,9 +1,4 @@
-"""The same structures in many studies, one after the other; what is finished stays finished.
-
-Beside every result, `<name>.seg.nrrd`, lies its report, `<name>.seg.json` (not `<name>.json`, which
-converters from DICOM write beside their images). The report says what the result was made of, so that a batch
-that was broken off goes on where it ended, and a file that no batch wrote is never replaced.
-"""
+"""The same structures in many studies, one after the other, in the worker; see `qnetseg.batch`."""
 
 from __future__ import annotations
 
@@ -20,7 +15,20 @@ import qt
 from slicer.i18n import tr as _
 
 from qnetseg.atomic import replaceable
-from qnetseg.errors import InputError, QNetSegmentError, WorkerError, is_out_of_memory
+from qnetseg.batch import (
+    Study,
+    StudyState,
+    finished_before,
+    plan_targets,
+    recipe_of,
+    require_own_table,
+    require_writable,
+    rows_of,
+    save_results,
+    write_table,
+)
+from qnetseg.batch.run_study import unexpected
+from qnetseg.errors import InputError, QNetSegmentError, WorkerError
 from qnetseg.segment.presence import DOUBTFUL, FOUND, NOT_HERE
 from qnetseg.worker.protocol import Opened
 from qnetseg.worker.source import Source
@@ -28,26 +36,23 @@ from qnetseg.worker.source import Source
 from ..process.worker import Worker
 from ..scene.volumes import source_of
 from ..signals import Signal
-from . import studies as of_studies
-from . import study_files
 from .errand import Errand, Packing
-from .run import Run, StructureResult
-from .studies import Study, StudyState, folder_studies, scene_studies
+from .run import Run
 
 if TYPE_CHECKING:
+    from qnetseg.segment.result import StructureResult
     from qnetseg.volume import Drawing, SupportSet
-
-__all__ = ["Batch", "Study", "StudyState", "Summary", "folder_studies", "scene_studies"]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How many studies ended in which state."""
+    """How many studies ended in which state; problem: why the table was not written."""
 
     done: int
     kept: int
     failed: int
     cancelled: int
+    problem: str = ""
 
     @property
     def total(self) -> int:
@@ -82,8 +87,9 @@ class Batch:
         """
         drawn_on: of examples that are drawings. It is laid over each study; and packed up with them once,
             before the first study, so that reports can tell what they were made from.
-        output: folder of the results, made when needed; None for beside each image. Gives the studies their
-            targets and, where two would write the same file, distinct names.
+        output: folder of the results and of the table of them (batch.csv, batch.json), made when needed; None
+            for beside each image, without a table. Gives the studies their targets and, where two would write
+            the same file, distinct names.
         redo: run studies again that an earlier batch has finished.
         dicom: write a DICOM segmentation beside the result of a study that is a DICOM series.
         on_result: called with node and results of a study of the scene, after its files were written.
@@ -108,7 +114,8 @@ class Batch:
         self.active = False  # whether it has been started and not finished
         self._cancelled = False
         self._turn = 0  # number of the start; drops what an earlier one has scheduled
-        of_studies.plan_targets(self.studies, None if output is None else Path(output))
+        self._output = None if output is None else Path(output)
+        plan_targets(self.studies, self._output)
 
     def start(self) -> None:
         """Begin with the first study, from the event loop.
@@ -130,7 +137,9 @@ class Batch:
                     ),
                     _("Choose a folder for the results."),
                 )
-        of_studies.require_writable(self.studies)
+        require_writable(self.studies)
+        if self._output is not None:
+            require_own_table(self._output)
         self._index, self._turn = -1, self._turn + 1
         self.active, self._cancelled = True, False
         for index, study in enumerate(self.studies):
@@ -208,8 +217,8 @@ class Batch:
             example is not packed for example, packed in zip(self._examples, self._supports, strict=True)
         ]
         how = (self._how.get("model"), self._how.get("options"))
-        self._recipe = study_files.recipe_of(opened.fingerprint, self._supports, whole, *how)
-        if kept := study_files.finished_before(self.studies[self._index], self._recipe, self._redo):
+        self._recipe = recipe_of(opened.fingerprint, self._supports, whole, *how)
+        if kept := finished_before(self.studies[self._index], self._recipe, self._redo):
             self._end_study(StudyState.KEPT, kept)
             return
         for path in (self.studies[self._index].target, self.studies[self._index].report):
@@ -237,7 +246,7 @@ class Batch:
             return
         if study.target is not None:
             grid = Volume.blank(opened.shape, np.array(opened.ijk_to_ras), opened.name)
-            study_files.save_results(study, grid, results, self._recipe)
+            save_results(study, grid, results, self._recipe, opened.oddities)
         if self._on_result is not None and not study.is_file:
             self._on_result(study.source, results)
         problem = self._save_dicom(study, opened, results) if self._dicom else ""
@@ -285,7 +294,7 @@ class Batch:
             self._fail(error)
         except Exception as error:
             logging.exception("QNetSegment: a study of the batch failed")
-            self._end_study(StudyState.FAILED, _unexpected(error))
+            self._end_study(StudyState.FAILED, unexpected(error))
 
     def _fail(self, error: QNetSegmentError) -> None:
         self._end_study(StudyState.FAILED, str(error))
@@ -320,15 +329,18 @@ class Batch:
                 self._change(index, StudyState.CANCELLED)
         states = [study.state for study in self.studies]
         ended = (StudyState.DONE, StudyState.KEPT, StudyState.FAILED, StudyState.CANCELLED)
-        self.finished.emit(Summary(*(states.count(state) for state in ended)))
+        done, kept, failed, cancelled = (states.count(state) for state in ended)
+        self.finished.emit(Summary(done, kept, failed, cancelled, self._write_table()))
 
-
-def _unexpected(error: Exception) -> str:
-    if is_out_of_memory(error):
-        return _("There was not enough memory for this study.")
-    return _("The study failed inside the program ({reason}).").format(
-        reason=f"{type(error).__name__}: {error}"[:200]
-    )
+    def _write_table(self) -> str:
+        """The error's sentence if that failed."""
+        if self._output is None:
+            return ""
+        try:
+            write_table(self._output, [row for study in self.studies for row in rows_of(study)])
+        except QNetSegmentError as error:
+            return str(error)
+        return ""
 
 
 def _found_text(result: StructureResult) -> str:

@@ -12,13 +12,12 @@ from slicer.i18n import tr as _
 from qnetseg.boxes import Box
 from qnetseg.errors import Cancelled, InputError, QNetSegmentError
 from qnetseg.segment.overlap import share_voxels
-from qnetseg.segment.result import Found
+from qnetseg.segment.result import Found, StructureResult
 from qnetseg.worker.failures import WorkerFailure, typed
 from qnetseg.worker.protocol import Progress
 from qnetseg.worker.source import Source
 
 from ..process.worker import Worker
-from ..scene.results import StructureResult
 from ..signals import Signal
 from .errand import Errand
 

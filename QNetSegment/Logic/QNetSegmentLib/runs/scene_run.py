@@ -16,11 +16,12 @@ from qnetseg.worker.source import Source
 from ..process.worker import Worker
 from ..scene.layers import segment_ids_of
 from ..scene.reports import store_reports, stored_reports
-from ..scene.results import StructureResult, rewrite_result, volume_of_result, write_result
+from ..scene.results import rewrite_result, volume_of_result, write_result
 from ..scene.volumes import lattice_of, require_unchanged
 from .run import Run
 
 if TYPE_CHECKING:
+    from qnetseg.segment.result import StructureResult
     from qnetseg.volume import Drawing, SupportSet
 
 

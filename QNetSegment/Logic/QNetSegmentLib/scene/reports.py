@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qnetseg.parsing import parse_json
+from qnetseg.segment.result import StructureResult
 
 from .canonical import in_own_planes
 from .layers import segment_ids_of
-from .results import REPORTS, StructureResult
+from .results import REPORTS
 from .volumes import lattice_of
 
 if TYPE_CHECKING:

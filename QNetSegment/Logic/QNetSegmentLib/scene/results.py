@@ -5,39 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from qnetseg.boxes import Box
 from qnetseg.errors import MaskError, OutputError, QNetSegmentError, VolumeError
-from qnetseg.segment.result import Report
+from qnetseg.segment.result import StructureResult
 
 from .layers import own_box, require_labelmaps, require_segment, segment_ids_of, surface_name, write_box
 from .marks import tag_text
 from .segments import add_box, first_free, new_segmentation, remove_node, terminology_of
 from .volumes import lattice_of
 
-if TYPE_CHECKING:
-    from qnetseg.volume import Drawing, SupportSet
-
 REPORTS = "QNetSegment.Reports"
 """Attribute of a segmentation node that holds its reports, see `reports.py`."""
 PREVIEW = "QNetSegment.Preview"
 """Attribute of a segmentation node that waits for the user's decision."""
-
-
-@dataclass(frozen=True, eq=False)
-class StructureResult:
-    """What a run found of one structure."""
-
-    example: SupportSet | Drawing  # that it was segmented from
-    axes: np.ndarray  # (3, 3), of the example's volume, see `SupportSet`
-    mask: Box  # on the query's own grid, without the voxels that went to other structures
-    report: Report  # as the engine gave it
 
 
 def write_result(

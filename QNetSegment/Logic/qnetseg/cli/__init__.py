@@ -15,7 +15,7 @@ from .. import __version__
 from ..cores import let_waiting_threads_sleep
 from ..errors import Cancelled, QNetSegmentError, is_out_of_memory, why
 from ..worker.failures import WorkerFailure
-from . import demo, doctor, segment, weights
+from . import batch, demo, doctor, segment, weights
 from .common import say
 from .parser import Parser, add_laboratory
 from .streams import Ended, forgiving_streams
@@ -25,13 +25,15 @@ Segments a structure in a whole volume from one drawn slice.
 
   qnetseg doctor                                          is everything there?
   qnetseg demo                                            see it work on a brain scan
-  qnetseg segment scan.nii.gz --mask drawing.nii.gz --output result.seg.nrrd"""
+  qnetseg segment scan.nii.gz --mask drawing.nii.gz --output result.seg.nrrd
+  qnetseg batch studies --support patient.nii.gz drawing.nii.gz --output results"""
 
 EXIT_CODES = """\
 exit codes:
   0    done
   1    a fault of the program; of a check: it found problems, which it has named
   2    an input or an option that cannot be used; `doctor`: something is missing
+  3    `batch`: studies failed; the others are done
   130  cancelled (Ctrl-C); 128 and the signal's number where the system ended it"""
 
 
@@ -45,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qnetseg {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (segment, demo, doctor, weights):
+    for module in (segment, batch, demo, doctor, weights):
         module.add(commands)
     add_laboratory(commands, "qnetseg.commands")
     return parser

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ..errors import InputError
 from ..model import Networks, QNet, QNetConfig
 from ..model.encoder import Features
 from ..volume import InPlaneGrid, Patient, PatientImage, SupportSet
@@ -36,6 +37,11 @@ def with_patient(
     With it the structure is found in the right place of another patient more often. volume: the one that was
     drawn on. Raises what `segment_volume` raises.
     """
+    if support.volume_id != volume.fingerprint:
+        raise InputError(
+            f"The drawing was not made on the volume '{volume.grid.name}'.",
+            "Give the one that it was drawn on.",
+        )
     propagator, job = Propagator(networks.propagation.network, options or SegmentOptions()), job or Job()
     stack = volume.stack(support)
     grid = model_grid(support, stack, QNetConfig())

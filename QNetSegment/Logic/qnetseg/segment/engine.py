@@ -93,11 +93,6 @@ def segment_volume(
     query = Query.of(query)
     other = None if drawn_on is None else Query.of(drawn_on)
     support = (other or query).pack(example) if isinstance(example, Drawing) else example
-    if other is not None and support.volume_id != other.fingerprint:
-        raise InputError(
-            f"The drawing was not made on the volume '{other.grid.name}'.",
-            "Give the one that it was drawn on.",
-        )
     stack = query.stack(support)
     looked_at = _slices_to_look_at(options, len(stack.slices))
     known = _known(support, stack, background, query)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..boxes import Box
 from ..parsing import number, short_text, whole
 from .presence import FOUND, OUTCOMES
+
+if TYPE_CHECKING:
+    from ..volume import Drawing, SupportSet
 
 _MOST = 1e12  # of any figure in an account
 
@@ -143,6 +146,23 @@ class Found:
         """The same without what is empty."""
         box = Box.around(segmentation.mask)
         return cls(box, box.values(segmentation.confidence), segmentation.report)
+
+
+@dataclass(frozen=True, eq=False)
+class StructureResult:
+    """What was found of one structure, beside others.
+
+    Attributes:
+        example: that it was segmented from.
+        axes: (3, 3), of the example's volume, see `SupportSet`.
+        mask: on the query's own grid, without the voxels that went to other structures.
+        report: as the engine gave it.
+    """
+
+    example: SupportSet | Drawing
+    axes: np.ndarray
+    mask: Box
+    report: Report
 
 
 def volume_text(millilitres: float) -> str:

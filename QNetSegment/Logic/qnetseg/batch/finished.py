@@ -1,4 +1,4 @@
-"""The files of a finished study: a segmentation and the report that says what it was made of."""
+"""Whether an earlier batch has finished a study: what its result was made of, as the report says."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slicer.i18n import tr as _
-
-from qnetseg import __version__, models
-from qnetseg.atomic import replacing, replacing_together
-from qnetseg.errors import MaskError, OutputError, QNetSegmentError
-from qnetseg.parsing import parse_json, read_text
-
-from .run import StructureResult
-from .studies import RESULT_ENDING, Study, origin
+from .. import __version__, models
+from ..errors import MaskError, OutputError, QNetSegmentError
+from ..parsing import parse_json, read_text
+from .studies import Study
 
 if TYPE_CHECKING:
-    from qnetseg.volume import LabelMap, SupportSet, Volume
+    from ..volume import SupportSet
+
+FINISHED, EDITED = "finished earlier", "finished earlier, edited since"
+HOW_FAST = ("threads",)  # options that change no result
 
 
 def recipe_of(
@@ -45,7 +42,7 @@ def recipe_of(
         "whole": list(whole),
         "model": None if model is None else os.fspath(model),
         "weights": _weights(model),  # files are trained anew under the same name
-        "options": options or {},
+        "options": {name: value for name, value in (options or {}).items() if name not in HOW_FAST},
     }
     content: dict[str, Any] = json.loads(json.dumps(recipe, default=str))
     return content
@@ -99,23 +96,23 @@ def finished_before(study: Study, recipe: dict[str, Any], redo: bool) -> str:
     target, path = study.target, study.report
     if target is None or path is None or not (target.exists() or path.exists()):
         return ""
-    report = _our_report(path)
+    report = read_report(path)
     if report is None:
         foreign = target if target.exists() else path
         raise OutputError(
-            _("The file '{name}' is in the way: it was not written by a batch.").format(name=foreign.name),
-            _("Move or rename it, or choose another folder for the results."),
+            f"The file '{foreign.name}' is in the way: it was not written by a batch.",
+            "Move or rename it, or choose another folder for the results.",
         )
     if not target.exists():
         return ""
-    digest = _sha256(target)
+    digest = sha256_or_empty(target)
     if report.get("next") == [digest, recipe["image"]]:
         return ""  # an earlier batch was killed between segmentation and report
     made_of = report["recipe"]
     if made_of.get("image") != recipe["image"] and _is_segmentation(target):
         raise OutputError(
-            _("The file '{name}' is in the way: it is the result of another image.").format(name=target.name),
-            _("Choose another folder for the results, or rename the image."),
+            f"The file '{target.name}' is in the way: it is the result of another image.",
+            "Choose another folder for the results, or rename the image.",
         )
     if redo:
         return ""
@@ -123,88 +120,17 @@ def finished_before(study: Study, recipe: dict[str, Any], redo: bool) -> str:
     if edited and not _is_segmentation(target):
         return ""  # broken, by a full disk or a power failure
     if made_of == recipe:
-        return _("finished earlier, edited since") if edited else _("finished earlier")
+        return EDITED if edited else FINISHED
     if edited:
         raise OutputError(
-            _("The file '{name}' was edited after an earlier batch with another drawing or model.").format(
-                name=target.name
-            ),
-            _("Move or rename it, or let everything be run again."),
+            f"The file '{target.name}' was edited after an earlier batch with another drawing or model.",
+            "Move or rename it, or let everything be run again.",
         )
     return ""
 
 
-def save_results(
-    study: Study, grid: Volume, results: Sequence[StructureResult], recipe: dict[str, Any]
-) -> None:
-    """Write segmentation and report, or leave both as they were. Raises OutputError."""
-    from qnetseg.volume import write_labelmap
-
-    target, path = study.target, study.report
-    assert target is not None and path is not None
-    before = path.read_bytes() if path.exists() else None
-    try:
-        with replacing_together([target, path], [RESULT_ENDING, ".json"]) as (staged, staged_report):
-            write_labelmap(staged, labelmap_of(grid, results))
-            digest = _sha256(staged)
-            report = {
-                "query": origin(study),
-                "recipe": recipe,
-                "file": target.name,
-                "sha256": digest,
-                "segments": [
-                    {"label": label, **result.report.to_json()} for label, result in enumerate(results, 1)
-                ],
-            }
-            _write_json(staged_report, report)
-            _announce(path, recipe, digest)
-    except BaseException:
-        _restore(path, before)
-        raise
-
-
-def _announce(path: Path, recipe: dict[str, Any], digest: str) -> None:
-    """Say in the old report, or in one without a result, which segmentation comes next.
-
-    Two files cannot be replaced in one step. A batch that is killed after the first one leaves a segmentation
-    that nobody has edited, and that no report tells of; by this note the next batch knows it.
-    """
-    made_of = {"qnetseg": recipe["qnetseg"], "image": recipe["image"]}
-    report = (_our_report(path) if path.exists() else None) or {"recipe": made_of, "sha256": ""}
-    with replacing(path) as temporary:
-        _write_json(temporary, {**report, "next": [digest, recipe["image"]]})
-
-
-def _restore(path: Path, content: bytes | None) -> None:
-    """Take the announcement back."""
-    with suppress(OSError, OutputError):
-        if content is None:
-            path.unlink(missing_ok=True)
-        elif path.read_bytes() != content:
-            with replacing(path) as temporary:
-                temporary.write_bytes(content)
-
-
-def _write_json(path: Path, report: dict[str, Any]) -> None:
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-
-def labelmap_of(grid: Volume, results: Sequence[StructureResult]) -> LabelMap:
-    """One label for every structure, from 1, with the name, colour and terminology that was drawn."""
-    import numpy as np
-
-    from qnetseg.volume import LabelMap, SegmentInfo
-
-    labels = np.zeros(grid.shape, np.uint16)
-    segments = []
-    for label, result in enumerate(results, 1):
-        labels[result.mask.where][result.mask.mask] = label
-        example = result.example
-        segments.append(SegmentInfo(label, example.name, example.color, example.terminology))
-    return LabelMap(labels, grid.ijk_to_ras, tuple(segments))
-
-
-def _our_report(path: Path) -> dict[str, Any] | None:
+def read_report(path: Path) -> dict[str, Any] | None:
+    """The report that a batch wrote; None for any other file, and where there is none."""
     try:
         report = parse_json(read_text(path))
         ours = isinstance(report["recipe"], dict) and "qnetseg" in report["recipe"] and "sha256" in report
@@ -213,8 +139,16 @@ def _our_report(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def sha256_or_empty(path: Path) -> str:
+    """Of a file; empty for one that cannot be read."""
+    try:
+        return models.sha256(path)
+    except OSError:
+        return ""
+
+
 def _is_segmentation(path: Path) -> bool:
-    from qnetseg.volume import read_labelmap
+    from ..volume import read_labelmap
 
     try:
         read_labelmap(path)
@@ -223,10 +157,3 @@ def _is_segmentation(path: Path) -> bool:
     except QNetSegmentError:
         return False
     return True
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return models.sha256(path)
-    except OSError:
-        return ""

@@ -1,4 +1,4 @@
-"""The studies of a batch: volumes of the scene or of a folder, and where their results go."""
+"""The studies of a batch, and where their results go."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from slicer.i18n import tr as _
-
-from qnetseg.errors import OutputError, why
+from ..errors import OutputError, why
 
 RESULT_ENDING = ".seg.nrrd"
 UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
@@ -35,13 +33,29 @@ class StudyState(Enum):
 
 @dataclass(eq=False)
 class Study:
-    """One line of the batch's table."""
+    """One volume of a batch.
 
-    name: str  # what the user reads, unique in a batch; also the stem of the result
-    source: Any  # a file, a folder with a DICOM series, or a volume node
-    target: Path | None = None  # the .seg.nrrd file; None where the result only goes into the scene
+    Attributes:
+        name: what the user reads, unique in a batch; also the stem of the result.
+        source: a file, a folder with a DICOM series, or a volume node of Slicer.
+        target: the .seg.nrrd file; None where the result only goes into the scene.
+        home: folder of the result where the user chooses no other; None for none. Known of a file.
+        origin: what a report calls the image, without its folder. Known of a file.
+        state: where it is.
+        detail: a sentence about the state, such as the error.
+    """
+
+    name: str
+    source: Any
+    target: Path | None = None
+    home: Path | None = None
+    origin: str = ""
     state: StudyState = StudyState.WAITING
-    detail: str = ""  # a sentence about the state, such as the error
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        if self.is_file:
+            self.home, self.origin = self.source.parent, self.source.name
 
     @property
     def is_file(self) -> bool:
@@ -60,14 +74,9 @@ def folder_studies(folder: str | os.PathLike[str]) -> list[Study]:
     Label files, which include results of earlier batches, and hidden files are left out. Raises InputError
     when the folder cannot be read.
     """
-    from qnetseg.volume import volumes_in
+    from ..volume import volumes_in
 
     return [Study(volume.stem.name, volume.path) for volume in volumes_in(Path(folder))]
-
-
-def scene_studies(nodes: Iterable[Any]) -> list[Study]:
-    """The volume nodes as studies."""
-    return [Study(node.GetName() or _("volume"), node) for node in nodes]
 
 
 def plan_targets(studies: Sequence[Study], output: Path | None) -> None:
@@ -75,10 +84,10 @@ def plan_targets(studies: Sequence[Study], output: Path | None) -> None:
 
     Studies of one name in one folder are told apart by their endings, then by numbers; so are their names.
     """
-    from qnetseg.volume.folders import image_ending
+    from ..volume.folders import image_ending
 
     open_ones = [study for study in studies if study.target is None]
-    homes = {study: output or _home(study) for study in open_ones}
+    homes = {study: output or study.home for study in open_ones}
     counts = Counter((homes[study], _safe(study.name).casefold()) for study in open_ones)
     taken = {_key(study.target.parent, _stem(study.target)) for study in studies if study.target is not None}
     for study in open_ones:
@@ -105,19 +114,9 @@ def require_writable(studies: Iterable[Study]) -> None:
                 pass
         except OSError as error:
             raise OutputError(
-                _("Nothing can be written to the folder '{folder}': {reason}.").format(
-                    folder=folder, reason=why(error)
-                ),
-                _("Choose another folder for the results."),
+                f"Nothing can be written to the folder '{folder}': {why(error)}.",
+                "Choose another folder for the results.",
             ) from error
-
-
-def origin(study: Study) -> str:
-    """What a report calls the image, without its folder: its file, or a node that was never saved."""
-    if study.is_file:
-        return str(study.source.name)
-    file = _node_file(study.source)
-    return f"{study.source.GetName()} ({study.source.GetID()})" if file is None else file.name
 
 
 def _stem(target: Path) -> str:
@@ -132,18 +131,3 @@ def _safe(name: str) -> str:
     """The name as a file name without its ending."""
     stem = UNSAFE.sub("_", " ".join(name.split()))[:LONGEST_NAME].strip(" .") or "volume"
     return f"_{stem}" if RESERVED.match(stem) else stem
-
-
-def _home(study: Study) -> Path | None:
-    """The folder beside the image; None for a node that lies in no file, or in Slicer's DICOM database."""
-    if study.is_file:
-        return Path(study.source).parent
-    file = _node_file(study.source)
-    return None if file is None or study.source.GetAttribute("DICOM.instanceUIDs") else file.parent
-
-
-def _node_file(node: Any) -> Path | None:
-    """The file that a volume node was read from or saved to, if it is still there."""
-    storage = node.GetStorageNode()
-    name = storage.GetFullNameFromFileName() if storage is not None else None
-    return Path(name) if name and Path(name).is_file() else None
