@@ -16,7 +16,7 @@ LOGIC = ROOT / "QNetSegment" / "Logic"
 ROOMS = {
     "QNetSegment/Logic/qnetseg": (
         *("__main__", "cli", "batch", "worker", "segment", "models", "model", "volume"),
-        *("atomic", "boxes", "catalogue", "cores", "errors", "parsing", "processes", "tensor_file"),
+        *("atomic", "boxes", "catalogue", "cores", "errors", "memory", "parsing", "processes", "tensor_file"),
     ),
     "QNetSegment/Logic/QNetSegmentLib": (
         *("panel", "selftest", "runs", "sample_data", "scene", "process", "setup", "library"),

@@ -13,6 +13,7 @@ from qnetseg.batch.run_study import Runner
 from qnetseg.segment import segment_volume
 from qnetseg.volume import read_labelmap, read_volume, support_from_mask
 from support.cli_bed import drawing_array, scan_array, write_image
+from support.seg_bed import write_frames
 from support.walker_network import simple_networks
 
 
@@ -89,3 +90,12 @@ def test_options_that_do_not_exist_fail_the_study(place):
     study = Study("p0", place / "studies" / "p0.nii.gz", place / "p0.seg.nrrd")
     ended = Runner(Plan(((drawn(place),),), options={"speed": "high"}))(study)
     assert ended.state is StudyState.FAILED and "There is no option 'speed'" in ended.detail
+
+
+def test_a_dicom_series_gets_a_dicom_segmentation_and_other_studies_none(place, asked):
+    pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
+    write_frames(place / "studies" / "frames" / "e", [1, 0, 2, 3, 5, 4])
+    studies = run(place, Plan(((drawn(place),),), options={"threads": 1}, dicom=True))
+    assert [study.state for study in studies] == [StudyState.DONE] * 3, [study.detail for study in studies]
+    assert [path.name for path in place.glob("*.dcm")] == ["frames.seg.dcm"]
+    assert not any(study.detail for study in studies)

@@ -10,8 +10,8 @@ from slicer_session import session
 session()
 pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
 
+from qnetseg.batch import folder_studies  # noqa: E402
 from qnetseg.volume import dicom_seg, read_labelmap, read_volume  # noqa: E402
-from QNetSegmentLib.runs.batch import folder_studies  # noqa: E402
 from support.batch_bed import (  # noqa: E402
     DONE,
     fresh,

@@ -24,6 +24,7 @@ from qnetseg.batch import (
     require_own_table,
     require_writable,
     rows_of,
+    save_dicom,
     save_results,
     write_table,
 )
@@ -262,29 +263,11 @@ class Batch:
         )
 
     def _save_dicom(self, study: Study, opened: Opened, results: list[StructureResult]) -> str:
-        """Write `<name>.seg.dcm` of a study that is a DICOM series; a sentence if that did not go."""
-        from qnetseg import models
-        from qnetseg.errors import heard_oddities
-        from qnetseg.volume import SegmentInfo, Volume
-        from qnetseg.volume.dicom_beside import save_dicom_beside
+        from qnetseg.volume import Volume
 
-        if study.target is None or not study.is_file:
-            return ""
         grid = Volume.blank(opened.shape, np.array(opened.ijk_to_ras), opened.name)
-        kept = (result.example for result in results)
-        named = [
-            SegmentInfo(label, one.name, one.color, one.terminology) for label, one in enumerate(kept, 1)
-        ]
-        segments = [(info, result.mask) for info, result in zip(named, results, strict=True)]
-        slice_by_slice = (self._how.get("options") or {}).get("method") == "q-net"
-        kinds = [models.QNET] if slice_by_slice else [models.PROPAGATION, models.QNET]
-        try:
-            weights = models.digests(models.weights_for(kinds, self._how.get("model")))
-            with heard_oddities() as oddities:  # those of the images are known
-                save_dicom_beside(study.target, study.source, grid, segments, weights)
-        except QNetSegmentError as error:
-            return str(error)
-        return " ".join(one for one in oddities if one not in opened.oddities)
+        how = (self._how.get("model"), self._how.get("options") or {})
+        return save_dicom(study, grid, results, *how, opened.oddities)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Whatever goes wrong in a study ends that study and no other."""

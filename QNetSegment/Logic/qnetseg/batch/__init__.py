@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .finished import finished_before, recipe_of
 from .plan import Example, Plan
-from .saving import save_results
+from .saving import save_dicom, save_results
 from .studies import Study, StudyState, folder_studies, plan_targets, require_writable
 from .table import Row, line_of, require_own_table, rows_of, table_text, write_table
 
@@ -29,6 +29,7 @@ __all__ = [
     "require_own_table",
     "require_writable",
     "rows_of",
+    "save_dicom",
     "save_results",
     "table_text",
     "write_table",

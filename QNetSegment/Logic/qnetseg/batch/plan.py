@@ -53,6 +53,7 @@ class Plan:
         device: "auto", "cpu", "cuda" or "mps".
         options: of `SegmentOptions`.
         redo: whether studies are run again that an earlier batch has finished.
+        dicom: whether studies that are DICOM series get a DICOM segmentation, too.
         make_engine: makes of the plan the function that segments, once in each process; a function that can
             be imported there.
     """
@@ -62,6 +63,7 @@ class Plan:
     device: str = "auto"
     options: dict[str, Any] = field(default_factory=dict)
     redo: bool = False
+    dicom: bool = False
     make_engine: Callable[[Plan], Segment] = real_engine
 
     @property

@@ -12,7 +12,7 @@ from ..atomic import replaceable
 from ..errors import QNetSegmentError, heard_oddities, is_out_of_memory
 from .finished import finished_before, recipe_of
 from .plan import Plan
-from .saving import save_results
+from .saving import save_dicom, save_results
 from .studies import Study, StudyState
 from .table import Row, rows_of
 
@@ -54,16 +54,15 @@ class Runner:
         """Run a study with a file and a target to its end; whatever goes wrong ends it and no other."""
         log = ""
         try:
-            kept = self._run(study)
-            study.state, study.detail = (StudyState.KEPT if kept else StudyState.DONE), kept
+            study.state, study.detail = self._run(study)
         except QNetSegmentError as error:
             study.state, study.detail = StudyState.FAILED, str(error)
         except Exception as error:
             study.state, study.detail, log = StudyState.FAILED, unexpected(error), traceback.format_exc()
         return Ended(study.state, study.detail, log, tuple(rows_of(study)))
 
-    def _run(self, study: Study) -> str:
-        """A sentence when it was finished earlier, else empty."""
+    def _run(self, study: Study) -> tuple[StudyState, str]:
+        """Whether it is done or was kept, and a sentence on that or on its DICOM segmentation."""
         from ..segment import Query
         from ..volume import read_volume
 
@@ -72,12 +71,15 @@ class Runner:
             query = Query.of(read_volume(study.source))
         recipe = self._recipe(query.fingerprint)
         if kept := finished_before(study, recipe, self._plan.redo):
-            return kept
+            return StudyState.KEPT, kept
         for path in (study.target, study.report):
             replaceable(path)  # or the work would be lost
         results = self._segment(query)
         save_results(study, query.grid, results, recipe, oddities)
-        return ""
+        plan, said = self._plan, ""
+        if plan.dicom:
+            said = save_dicom(study, query.grid, results, plan.model, plan.options, oddities)
+        return StudyState.DONE, said
 
     def _recipe(self, image: str) -> dict[str, Any]:
         plan = self._plan

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..atomic import replacing, replacing_together
-from ..errors import OutputError
+from ..errors import OutputError, QNetSegmentError, heard_oddities
 from .finished import read_report, sha256_or_empty
 from .studies import RESULT_ENDING, Study
 
 if TYPE_CHECKING:
     from ..segment.result import StructureResult
-    from ..volume import LabelMap, Volume
+    from ..volume import LabelMap, SegmentInfo, Volume
 
 LEAST_SURE = 3  # slices of a structure that the table names
 
@@ -56,6 +56,36 @@ def save_results(
     except BaseException:
         _restore(path, before)
         raise
+
+
+def save_dicom(
+    study: Study,
+    grid: Volume,
+    results: Sequence[StructureResult],
+    model: str | None,
+    options: Mapping[str, Any],
+    known: Sequence[str] = (),
+) -> str:
+    """Write `<name>.seg.dcm` of a study that is a DICOM series, after its results were saved.
+
+    known: what was said of its images before. Returns in sentences what else is odd about them, or why
+    there is no such file; its results stay.
+    """
+    from .. import models
+    from ..volume.dicom_beside import save_dicom_beside
+
+    if study.target is None or not study.is_file:
+        return ""
+    infos = _infos(results)
+    segments = [(info, result.mask) for info, result in zip(infos, results, strict=True)]
+    kinds = [models.QNET] if options.get("method") == "q-net" else [models.PROPAGATION, models.QNET]
+    try:
+        weights = models.digests(models.weights_for(kinds, model))
+        with heard_oddities() as oddities:
+            save_dicom_beside(study.target, Path(study.source), grid, segments, weights)
+    except QNetSegmentError as error:
+        return str(error)
+    return " ".join(one for one in oddities if one not in known)
 
 
 def least_sure(grid: Volume, result: StructureResult) -> dict[str, Any]:
@@ -99,12 +129,16 @@ def labelmap_of(grid: Volume, results: Sequence[StructureResult]) -> LabelMap:
     """One label for every structure, from 1, with the name, colour and terminology that was drawn."""
     import numpy as np
 
-    from ..volume import LabelMap, SegmentInfo
+    from ..volume import LabelMap
 
     labels = np.zeros(grid.shape, np.uint16)
-    segments = []
     for label, result in enumerate(results, 1):
         labels[result.mask.where][result.mask.mask] = label
-        example = result.example
-        segments.append(SegmentInfo(label, example.name, example.color, example.terminology))
-    return LabelMap(labels, grid.ijk_to_ras, tuple(segments))
+    return LabelMap(labels, grid.ijk_to_ras, _infos(results))
+
+
+def _infos(results: Sequence[StructureResult]) -> tuple[SegmentInfo, ...]:
+    from ..volume import SegmentInfo
+
+    examples = enumerate((result.example for result in results), 1)
+    return tuple(SegmentInfo(label, one.name, one.color, one.terminology) for label, one in examples)

@@ -29,6 +29,7 @@ from ..batch import (
 from ..batch.plan import real_engine
 from ..batch.run_study import absolute
 from ..errors import Cancelled, InputError
+from ..volume.dicom_seg import require_highdicom
 from .common import (
     Bar,
     add_command,
@@ -96,6 +97,11 @@ def add(commands: Any) -> None:
         "--jobs", type=int, default=1, metavar="N", help="studies at a time on this machine (default: 1)"
     )
     where.add_argument("--cluster", metavar="CLUSTER", help="run the studies on a Dask cluster, see above")
+    parser.add_argument(
+        "--dicom",
+        action="store_true",
+        help="write OUT/NAME.seg.dcm of each DICOM series, too (needs highdicom)",
+    )
     parser.add_argument("--redo", action="store_true", help="run studies again that are finished")
     add_method(parser)
     add_model(parser)
@@ -108,6 +114,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment all studies, print and write the table."""
+    if arguments.dicom:
+        require_highdicom()
     if arguments.jobs < 1:
         raise InputError("--jobs must be a number from 1.", "Say how many studies to run at a time.")
     options = {**chosen_options(arguments), "clean_up": True}
@@ -125,7 +133,8 @@ def run(arguments: argparse.Namespace) -> int:
     require_writable(studies)
     require_own_table(arguments.output)
     examples = read_examples(arguments.support)
-    plan = Plan(examples, model, arguments.device, options, arguments.redo, real_engine)
+    how = (model, arguments.device, options, arguments.redo, arguments.dicom)
+    plan = Plan(examples, *how, real_engine)
     return _finish(studies, *_run_all(plan, studies, arguments), arguments)
 
 
