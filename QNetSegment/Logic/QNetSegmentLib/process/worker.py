@@ -251,14 +251,14 @@ class Worker:
         """The next volume that is not open; when all are, the request itself."""
         number = next(self._ids)
         try:
-            task.sent = task.next_request(connection.folder, number, self._held)
+            task.sent = task.next_request(connection.folder, number, self._held, connection.shared)
+            if task.sent is not None:
+                connection.send(task.sent)
         except Exception as error:
             self._end_task(self.failed, typed(error))
             return
         if task.sent is None:
             self._end_task(self.finished, self._held.used(task.sources[0]))
-        else:
-            connection.send(task.sent)
 
     def _close(self, volumes: Sequence[str]) -> None:
         for volume in volumes:
