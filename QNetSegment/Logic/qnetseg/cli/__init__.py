@@ -15,7 +15,7 @@ from .. import __version__
 from ..cores import let_waiting_threads_sleep
 from ..errors import Cancelled, QNetSegmentError, is_out_of_memory, why
 from ..worker.failures import WorkerFailure
-from . import demo, doctor, segment, weights
+from . import demo, doctor, segment, weights, worker_command
 from .common import say
 from .parser import Parser, add_laboratory
 from .streams import Ended, forgiving_streams
@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qnetseg {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (segment, demo, doctor, weights):
+    for module in (segment, demo, doctor, weights, worker_command):
         module.add(commands)
     add_laboratory(commands, "qnetseg.commands")
     return parser

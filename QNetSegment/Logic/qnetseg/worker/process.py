@@ -237,6 +237,8 @@ def crash(code: int, tail: str, greeted: bool = True, shared: bool = True) -> Wo
     if not shared:
         advice = "Check the network and the other machine, and start again."
         return WorkerFailure(f"The connection to the worker was lost ({said}).", advice, tail)
+    if not greeted and code > 0 and last:
+        return WorkerFailure(f"The worker did not start ({said}).", "Look at the details.", tail)
     advice = "Start again; if it happens again, report it together with the details."
     if reason == "signal SIGKILL":
         advice = "It was killed, often because memory ran out: close other programs and start again."
