@@ -1,0 +1,68 @@
+"""A worker on another machine, as the user of the panel sees it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+
+from QNetSegmentLib.panel.segment_section import progress_text
+from QNetSegmentLib.process.python import SETTING
+from QNetSegmentLib.runs.run import RunProgress
+from support.panel_bed import click, type_text, wait_until
+from support.panel_stories import QUICK, Story, story
+
+__all__ = ["story"]
+
+FAR = shlex.join([sys.executable, str(Path(__file__).parents[1] / "support" / "far_worker.py"), *QUICK])
+
+
+@pytest.fixture
+def far(story: Story) -> Iterator[Story]:
+    click(story.ui.advancedSection)
+    yield story
+    slicer.app.userSettings().setValue(SETTING, "")
+
+
+def test_the_volume_is_segmented_where_the_user_says(far: Story) -> None:
+    assert far.ui.workerEdit.text == "" and "on this computer" in far.ui.workerEdit.placeholderText
+    far.load_and_draw()
+    far.segment()
+    pid = far.worker.pid
+    type_text(far.ui.workerEdit, FAR)
+    wait_until(lambda: far.worker.device)
+    assert far.worker.pid != pid and not far.worker._connection.shared and far.message == ""
+    far.segment()
+    type_text(far.ui.workerEdit, "")
+    wait_until(lambda: far.worker.device)
+    assert far.worker._connection.shared and slicer.app.userSettings().value(SETTING) == ""
+
+
+def test_a_command_that_cannot_be_used_is_told(far: Story) -> None:
+    type_text(far.ui.workerEdit, "ssh 'gpu-box qnetseg worker")
+    assert "quotation" in far.message and slicer.app.userSettings().value(SETTING, "") in ("", None)
+    type_text(far.ui.workerEdit, "/absent/ssh gpu-box qnetseg worker")
+    wait_until(lambda: far.ui.setupSection.isVisible())
+    assert "/absent/ssh" in slicer.app.userSettings().value(SETTING)
+    type_text(far.ui.workerEdit, "")
+    wait_until(lambda: far.worker.device)
+    assert not far.ui.setupSection.isVisible()
+
+
+def test_sending_is_told() -> None:
+    progress = RunProgress("sending", 1 << 20, 4 << 20, "liver", 1, 1, None, 0.0)
+    assert progress_text(progress) == "Sending the volume: 25 %"
+
+
+def test_results_are_those_of_this_machine(far: Story) -> None:
+    far.load_and_draw()
+    far.segment()
+    here = far.found()
+    type_text(far.ui.workerEdit, FAR)
+    far.segment()
+    assert here.any() and np.array_equal(here, far.found())
