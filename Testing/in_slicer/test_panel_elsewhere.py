@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 import slicer
 
-from QNetSegmentLib.panel.segment_section import progress_text
-from QNetSegmentLib.process.python import SETTING
-from QNetSegmentLib.runs.run import RunProgress
 from support.panel_bed import click, type_text, wait_until
 from support.panel_stories import QUICK, Story, story
 
 __all__ = ["story"]
 
+SETTING = "QNetSegment/WorkerCommand"
 FAR = shlex.join([sys.executable, str(Path(__file__).parents[1] / "support" / "far_worker.py"), *QUICK])
 
 
@@ -27,6 +25,12 @@ def far(story: Story) -> Iterator[Story]:
     click(story.ui.advancedSection)
     yield story
     slicer.app.userSettings().setValue(SETTING, "")
+
+
+def empty(story: Story) -> None:
+    """Leave the line empty, which is this computer."""
+    story.ui.workerEdit.clear()
+    type_text(story.ui.workerEdit, "")
 
 
 def test_the_volume_is_segmented_where_the_user_says(far: Story) -> None:
@@ -38,7 +42,7 @@ def test_the_volume_is_segmented_where_the_user_says(far: Story) -> None:
     wait_until(lambda: far.worker.device)
     assert far.worker.pid != pid and not far.worker._connection.shared and far.message == ""
     far.segment()
-    type_text(far.ui.workerEdit, "")
+    empty(far)
     wait_until(lambda: far.worker.device)
     assert far.worker._connection.shared and slicer.app.userSettings().value(SETTING) == ""
 
@@ -49,12 +53,15 @@ def test_a_command_that_cannot_be_used_is_told(far: Story) -> None:
     type_text(far.ui.workerEdit, "/absent/ssh gpu-box qnetseg worker")
     wait_until(lambda: far.ui.setupSection.isVisible())
     assert "/absent/ssh" in slicer.app.userSettings().value(SETTING)
-    type_text(far.ui.workerEdit, "")
+    empty(far)
     wait_until(lambda: far.worker.device)
     assert not far.ui.setupSection.isVisible()
 
 
 def test_sending_is_told() -> None:
+    from QNetSegmentLib.panel.segment_section import progress_text
+    from QNetSegmentLib.runs.run import RunProgress
+
     progress = RunProgress("sending", 1 << 20, 4 << 20, "liver", 1, 1, None, 0.0)
     assert progress_text(progress) == "Sending the volume: 25 %"
 
