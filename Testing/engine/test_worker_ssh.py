@@ -25,7 +25,12 @@ __all__ = ["random_models", "running_sshd"]
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="an sshd of POSIX")
 QNETSEG = [sys.executable, "-m", "qnetseg", "worker"]
-OLDER = "from qnetseg.worker import protocol; protocol.VERSION = 5; from qnetseg.worker.server import main; main()"
+OLDER = """
+from qnetseg.worker import protocol
+protocol.VERSION = 5
+from qnetseg.worker.server import main
+main()
+"""
 
 
 @pytest.fixture

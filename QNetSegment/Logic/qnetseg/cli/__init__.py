@@ -17,6 +17,7 @@ from ..errors import Cancelled, QNetSegmentError, is_out_of_memory, why
 from ..worker.failures import WorkerFailure
 from . import demo, doctor, segment, weights, worker_command
 from .common import say
+from .completion import add_completion
 from .parser import Parser, add_laboratory
 from .streams import Ended, forgiving_streams
 
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"qnetseg {__version__}")
+    add_completion(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (segment, demo, doctor, weights, worker_command):
         module.add(commands)
