@@ -15,7 +15,7 @@ from cmake_list import ROOT
 LOGIC = ROOT / "QNetSegment" / "Logic"
 ROOMS = {
     "QNetSegment/Logic/qnetseg": (
-        *("__main__", "cli", "worker", "segment", "models", "model", "volume"),
+        *("__main__", "cli", "arrays", "worker", "segment", "models", "imagelike", "model", "volume"),
         *("atomic", "boxes", "catalogue", "cores", "errors", "parsing", "processes", "tensor_file"),
     ),
     "QNetSegment/Logic/QNetSegmentLib": (

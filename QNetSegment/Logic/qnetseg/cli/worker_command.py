@@ -11,15 +11,14 @@ from .common import add_command
 
 DETAILS = """
 Another program starts it, on its own machine or over ssh, and talks to it through its standard input and
-output; docs/another-machine.md tells how. It opens no port, and ends when its input ends."""
+output, as `qnetseg segment --worker "ssh gpu-box qnetseg worker"` does. It opens no port, and ends when its
+input ends."""
 
 
 def add(commands: Any) -> None:
     """Define the command."""
-    example = (
-        'qnetseg segment scan.nii.gz --mask m.nrrd --output o.nrrd --worker "ssh gpu-box qnetseg worker"'
-    )
-    parser = add_command(commands, "worker", "segment for a program that talks to it", example, DETAILS)
+    summary, example = "segment for a program that talks to it", "qnetseg worker < requests > events"
+    parser = add_command(commands, "worker", summary, example, DETAILS)
     parser.set_defaults(run=run)
 
 
