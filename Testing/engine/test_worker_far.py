@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from qnetseg.worker.fields import BoxFile, Drawn
 from qnetseg.worker.pieces import Inbox, Outbox
 from qnetseg.worker.process import crash, split_command
 from qnetseg.worker.protocol import FOLDER_PREFIX, VERSION
+from support.dicom_bed import save, slice_of
 from support.worker_bed import FAKE, PATIENCE, RawWorker, sample, speaking
 
 FAR = [sys.executable, str(Path(pieces.__file__).parents[4] / "Testing/support/far_worker.py")]
@@ -89,6 +91,17 @@ def test_files_of_the_client_are_read_by_the_client(client, temporary):
     assert client.segment(support, opened, device="cpu").mask.count
     with pytest.raises(errors.VolumeError):
         client.open(temporary / "absent.nii.gz")
+
+
+def test_a_dicom_folder_of_the_client_is_read_by_the_client(client, temporary):
+    for k in range(6):
+        save(slice_of(k), temporary / "dicom" / f"{k}.dcm")
+    opened = client.open(temporary / "dicom", series="T2")
+    with WorkerClient(FAKE) as near:
+        here = near.open(temporary / "dicom", series="T2")
+    assert replace(opened, id="") == replace(here, id="") and opened.shape == (6, 7, 8)
+    with pytest.raises(errors.InputError):
+        client.open(temporary / "dicom", series="T1")
 
 
 def test_what_is_odd_about_a_file_is_told_as_by_the_worker(client, temporary, monkeypatch):

@@ -59,15 +59,15 @@ class WorkerProcess:
         self._log = Tail()
         self._outbox, self._inbox = Outbox(self.folder), Inbox(self.folder)
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()  # False: nothing more will be sent
-        self._drains = [
-            threading.Thread(target=drain, name=f"worker {name}", daemon=True)
-            for name, drain in (
+        self._threads = [
+            threading.Thread(target=run, name=f"worker {name}", daemon=True)
+            for name, run in (
                 ("stdout", self._read_events),
                 ("stderr", self._read_log),
                 ("stdin", self._write_requests),
             )
         ]
-        for thread in self._drains:
+        for thread in self._threads:
             thread.start()
 
     @property
@@ -117,7 +117,7 @@ class WorkerProcess:
         """Ask it to end, wait `patience` seconds, terminate, kill; then remove the folder."""
         self._outbox.drop_files()
         self.send(protocol.Shutdown("end"))
-        self._wake.put(False)
+        self._wake.put(False)  # closes its stdin
         if not self._ended_within(patience):
             self._popen.terminate()
             if not self._ended_within(KILL_GRACE):
@@ -141,8 +141,9 @@ class WorkerProcess:
         return True
 
     def _join(self) -> None:
-        """Let the drains reach the end; a grandchild may hold the pipes open, hence not for ever."""
-        for thread in self._drains:
+        """Let the threads reach the end; a grandchild may hold the pipes open, hence not for ever."""
+        self._wake.put(False)
+        for thread in self._threads:
             thread.join(KILL_GRACE)
 
     def _read_events(self) -> None:
