@@ -14,7 +14,10 @@ WORKDIR /opt/qnetseg
 COPY pyproject.toml requirements.lock README.md LICENSE ./
 COPY QNetSegment/Logic/qnetseg QNetSegment/Logic/qnetseg
 COPY QNetSegment/Resources/Models QNetSegment/Resources/Models
-RUN if [ -n "$TORCH_INDEX" ]; then pip install --index-url "$TORCH_INDEX" torch torchvision; fi \
+RUN if [ -n "$TORCH_INDEX" ]; then \
+      grep -E '^torch(vision)?==' requirements.lock > torch.txt \
+      && pip install --index-url "$TORCH_INDEX" --requirement torch.txt; \
+    fi \
  && pip install --constraint requirements.lock .
 
 # Patients' images are in /data, which the user mounts; nothing runs as root.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 import slicer
 
 from support.panel_bed import click, type_text, wait_until
-from support.panel_stories import QUICK, Story, story
+from support.panel_stories import QUICK, Story, story, unchanged_scene
 
 __all__ = ["story"]
 
@@ -56,6 +57,20 @@ def test_a_command_that_cannot_be_used_is_told(far: Story) -> None:
     empty(far)
     wait_until(lambda: far.worker.device)
     assert not far.ui.setupSection.isVisible()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_connection_that_is_lost_leaves_the_scene_as_it_was(far: Story) -> None:
+    type_text(far.ui.workerEdit, FAR)
+    far.load_and_draw()
+    with unchanged_scene():
+        far.start_and_hold()
+        far.kill()
+        far.end()
+    assert "connection to the worker was lost" in far.message and "\n" not in far.message
+    far.order("")
+    far.segment()
+    assert far.message == "" and not far.worker._connection.shared
 
 
 def test_sending_is_told() -> None:
