@@ -9,7 +9,10 @@ function that the command line, the worker and Slicer all call).
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .arrays import segment as segment  # what type checkers shall know of the call
 
 __version__ = "0.2.0"
 
