@@ -15,7 +15,18 @@ from cmake_list import ROOT
 LOGIC = ROOT / "QNetSegment" / "Logic"
 ROOMS = {
     "QNetSegment/Logic/qnetseg": (
-        *("__main__", "cli", "batch", "worker", "segment", "models", "model", "volume"),
+        *(
+            "__main__",
+            "cli",
+            "batch",
+            "arrays",
+            "worker",
+            "segment",
+            "models",
+            "imagelike",
+            "model",
+            "volume",
+        ),
         *("atomic", "boxes", "catalogue", "cores", "errors", "memory", "parsing", "processes", "tensor_file"),
     ),
     "QNetSegment/Logic/QNetSegmentLib": (

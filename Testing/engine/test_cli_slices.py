@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from qnetseg.cli import segment
-from qnetseg.cli.inputs import Inputs, packed
+from qnetseg.cli.inputs import Inputs, marked
 from qnetseg.cli.results import in_file_terms
 from qnetseg.segment import Query, Report, SliceReport
 from qnetseg.volume import PLANES, Drawing, Volume, canonical, file_slices, plane_name, support_from_mask
@@ -107,7 +107,8 @@ def test_slices_without_the_structure_are_named_by_their_index_in_the_file(flip)
     volume = Volume.checked(np.random.default_rng(0).random((9, 20, 20)).astype(np.float32), matrix)
     drawn = np.zeros(volume.shape, bool)
     drawn[6, 5:10, 5:10] = True
-    support = packed(Query.of(volume), Drawing.of_mask(drawn, volume.shape), [1, 8])
+    query = Query.of(volume)
+    support = query.pack(marked(query, Drawing.of_mask(drawn, volume.shape), [1, 8]))
     slices = file_slices(volume, support.plane)
     assert sorted(slices.at(part.index) for part in support.slices) == [1, 6, 8]
 

@@ -49,7 +49,7 @@ def client(temporary):
 def run(client, do="answer", progress=None, cancel=None, options=None, **arguments):
     """Open the sample, segment it, and close it."""
     support, volume = sample()
-    query = client.open(volume, cancel=cancel)
+    query = client.open(volume, job=Job(cancel=cancel))
     job = Job(None if progress is None else lambda *event: progress(event), cancel)
     try:
         return client.segment(
@@ -217,7 +217,7 @@ def test_an_exchange_folder_that_is_cleaned_up_while_idle(client):
 IDENTITY = tuple(tuple(float(row == column) for column in range(4)) for row in range(4))
 OPENED = protocol.encode(protocol.Opened("2", (6, 24, 20), IDENTITY, "", "", ())).decode().strip()
 RESULT = protocol.encode(protocol.Result("3", BoxFile("m.npy", (0, 0, 0)), None, REPORT)).decode().strip()
-READY = '{"event":"ready","id":"1","version":%d,"pid":1,"torch":"x","device":"cpu"}'
+READY = '{"event":"ready","id":"1","version":%d,"pid":1,"torch":"x","device":"cpu","shared":true}'
 
 
 @pytest.mark.parametrize(

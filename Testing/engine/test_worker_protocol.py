@@ -18,6 +18,7 @@ from qnetseg.worker.fields import BoxFile, Drawn
 from qnetseg.worker.protocol import (
     Cancel,
     Close,
+    Download,
     Error,
     Hello,
     LineBuffer,
@@ -30,6 +31,7 @@ from qnetseg.worker.protocol import (
     Result,
     Segment,
     Shutdown,
+    Upload,
 )
 from support.worker_bed import LOGIC
 
@@ -37,7 +39,7 @@ IDENTITY = tuple(tuple(float(row == column) for column in range(4)) for row in r
 BOX = BoxFile("7-drawing.npy", (-1, 2, 3))
 DRAWN = Drawn("6", BOX, "Jürgen's liver", (0.5, 1.0, 0.0), "a~b", None, (3, 4))
 SEGMENT = Segment("7", "6", DRAWN, None, "/models/a b/ü.safetensors", {"x": [1, None]}, "cpu", None, "none")
-OPEN = Open("6", None, None, "6-volume.npy", IDENTITY, "Jürgen's MR")
+OPEN = Open("6", None, None, "6-volume.npy", IDENTITY, "Jürgen's MR", ("It has gaps.",))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,8 @@ OPEN = Open("6", None, None, "6-volume.npy", IDENTITY, "Jürgen's MR")
         SEGMENT,
         replace(SEGMENT, background=BOX, drawing=None, support="7.npz", confidence_of="mask"),
         OPEN,
-        Open("6", "/a folder/scan.nii.gz", "T1", None, None, ""),
+        Open("6", "/a folder/scan.nii.gz", "T1", None, None, "", ()),
+        Upload("6", "6-volume.npy", 100, 0, "eJw="),
         Pack("8", DRAWN),
         Close("9", "6"),
         Cancel("a_B-1"),
@@ -64,11 +67,12 @@ def test_requests_come_back(request_):
 @pytest.mark.parametrize(
     "event",
     [
-        Ready("1", 2, 4711, "2.9.0", "cuda"),
+        Ready("1", 2, 4711, "2.9.0", "cuda", False),
         Progress("1", 3, 10, "slices", None),
         Progress("1", 3, 10, "slices", 2.5),
         Opened("6", (3, 4, 5), IDENTITY, "MR", "abc", ("It has gaps.",)),
         Packed("8", "8-support.npz"),
+        Download("8", "8-support.npz", 100, 0, "eJw="),
         Result("1", BOX, "1-confidence.npy", {"slices": [{"score": 0.5}]}),
         Result("1", BOX, None, {}),
         Error("1", "InputError", "No.", "Try.", ""),
@@ -82,7 +86,7 @@ def test_events_come_back(event):
 
 def test_a_path_that_is_not_unicode_comes_back():
     name = b"/scans/\xff.nii.gz".decode("utf-8", errors="surrogateescape")
-    request = Open("7", name, None, None, None, "")
+    request = Open("7", name, None, None, None, "", ())
     assert protocol.decode_request(protocol.encode(request)).path == name
 
 
@@ -126,7 +130,7 @@ BAD_REQUESTS = {
     "no request": b'{"id": "7"}',
     "unknown": b'{"request": "dance", "id": "7"}',
     "unhashable": b'{"request": {}, "id": "7"}',
-    "an event": protocol.encode(Ready("7", 1, 1, "", "")),
+    "an event": protocol.encode(Ready("7", 1, 1, "", "", True)),
     "no id": b'{"request": "cancel"}',
     "number as id": b'{"request": "cancel", "id": 7}',
     "path as id": b'{"request": "cancel", "id": "../7"}',
@@ -230,7 +234,19 @@ def test_versions_must_agree():
         protocol.require_version(99, "client")
 
 
-@pytest.mark.parametrize("module", ["protocol", "client", "requests", "held"])
+@pytest.mark.parametrize("decode", [protocol.decode_request, protocol.decode_event])
+def test_another_version_is_named_even_where_its_fields_differ(decode):
+    for line in (
+        b'{"request": "hello", "id": "1", "version": 99, "folder": "", "more": 1}',
+        b'{"event": "ready", "id": "1", "version": 99}',
+    ):
+        if (b"request" in line) == (decode is protocol.decode_request):
+            with pytest.raises(ProtocolError, match="version 99") as caught:
+                decode(line)
+            assert "same version" in caught.value.advice
+
+
+@pytest.mark.parametrize("module", ["protocol", "client", "requests", "held", "pieces"])
 def test_the_client_side_loads_no_torch(module):
     code = f"import sys, qnetseg.worker.{module}; print({{'torch', 'qt', 'slicer'}} & sys.modules.keys())"
     done = subprocess.run(

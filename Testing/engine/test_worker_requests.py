@@ -106,4 +106,4 @@ def test_answers_that_are_no_result(tmp_path):
     with pytest.raises(errors.InputError, match="No"):
         requests.read_found(tmp_path, request_of(), Error("1", "InputError", "No.", "", ""))
     with pytest.raises(ProtocolError, match="did not answer"):
-        requests.read_found(tmp_path, request_of(), Ready("1", 2, 1, "", "cpu"))
+        requests.read_found(tmp_path, request_of(), Ready("1", 2, 1, "", "cpu", True))

@@ -44,6 +44,7 @@ def test_hello_is_answered_with_version_and_process():
             "pid": worker.popen.pid,
             "torch": "0.0-fake",
             "device": "cpu",
+            "shared": True,
         }
 
 

@@ -19,7 +19,15 @@ from support.worker_bed import speaking
 __all__ = ["story"]
 
 READY = json.dumps(  # the third id: the process that started with the panel and the run have the others
-    {"event": "ready", "id": "3", "version": VERSION, "pid": 999999999, "torch": "x", "device": "cpu"}
+    {
+        "event": "ready",
+        "id": "3",
+        "version": VERSION,
+        "pid": 999999999,
+        "torch": "x",
+        "device": "cpu",
+        "shared": True,
+    }
 )
 WITHOUT_TORCH = """
 import runpy, sys

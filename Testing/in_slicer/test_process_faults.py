@@ -33,7 +33,7 @@ from support.worker_bed import FAKE, LOGIC, speaking
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
-READY = '{"event":"ready","id":"%s","version":%d,"pid":1,"torch":"x","device":"cpu"}'
+READY = '{"event":"ready","id":"%s","version":%d,"pid":1,"torch":"x","device":"cpu","shared":true}'
 REFUSAL = '{"event":"error","id":"2","kind":"WorkerError","message":"No torch.","advice":"","details":""}'
 
 
@@ -56,9 +56,13 @@ STARTS = {
     "leaves at once": ([sys.executable, "-c", ""], WorkerFailure, "exit code 0"),
     "no torch": (speaking(REFUSAL), errors.WorkerError, "^No torch.$"),
     "other version": (speaking(READY % ("2", 99)), ProtocolError, "version 99"),
-    "older protocol": (speaking((READY % ("2", 1)).replace(',"device":"cpu"', "")), ProtocolError, "device"),
+    "older protocol": (
+        speaking((READY % ("2", 1)).replace(',"device":"cpu"', "")),
+        ProtocolError,
+        "version 1 ",
+    ),
     "another's answer": (speaking(READY % ("77", VERSION)), ProtocolError, "hello"),
-    "garbage": (speaking("garbage"), ProtocolError, "not JSON"),
+    "garbage": (speaking("garbage"), ProtocolError, 'printed "garbage"'),
     "silent": ([sys.executable, "-c", "import sys; sys.stdin.read()"], WorkerFailure, "longer than"),
     "deaf": (
         [sys.executable, "-c", "import os, threading; os.close(1); threading.Event().wait()"],

@@ -207,10 +207,11 @@ def message(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read
     drawn = Drawn("v", box, "liver", (0.5, 1.0, 0.0), "", "axial", (1, 2))
     sent = (
         protocol.Hello("1", protocol.VERSION, str(folder / "qnetseg-worker-x")),
-        protocol.Open("v", None, None, "v.npy", matrix, "scan"),
+        protocol.Open("v", None, None, "v.npy", matrix, "scan", ()),
         protocol.Opened("v", (2, 3, 4), matrix, "scan", "0f", ("It has gaps.",)),
         protocol.Segment("2", "v", drawn, None, None, {"alpha": 0.5}, "auto", box, "mask"),
         protocol.Pack("3", drawn),
+        protocol.Upload("2", "2-m.npy", 8, 0, "eJwDAAAAAAE="),
         protocol.Close("4", "v"),
         protocol.Result("2", box, "c.npy", {"slices": [], "warnings": []}),
         protocol.Progress("2", 1, 5, "slices", 2.5),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qnetseg.volume import SupportSet, Volume, support_from_mask
-from qnetseg.worker.exchange import make_folder, remove_folder, save_array
+from qnetseg.worker.exchange import leave_token, make_folder, remove_folder, save_array
 from qnetseg.worker.protocol import VERSION
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
@@ -62,6 +62,7 @@ class RawWorker:
 
     def __init__(self, command: list[str] = FAKE, env: dict[str, str] | None = None) -> None:
         self.folder = make_folder()
+        leave_token(self.folder)
         paths = [str(LOGIC), os.environ.get("PYTHONPATH", "")]
         self.popen = subprocess.Popen(
             command,
@@ -112,6 +113,7 @@ class RawWorker:
             "array": f"{id}.npy",
             "ijk_to_ras": query.ijk_to_ras.tolist(),
             "name": query.name,
+            "oddities": [],
         }
         self.say("open", id, **{**fields, **changes})
 

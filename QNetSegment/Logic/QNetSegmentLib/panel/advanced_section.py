@@ -7,9 +7,10 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from qnetseg.errors import WeightsError
+from qnetseg.errors import InputError, WeightsError
 from qnetseg.models import find, read_catalogue
 
+from ..process.python import choose_command, chosen_command
 from .review import plane_text
 from .session import SLICE_BY_SLICE, Session
 from .widgets import quiet, show_choice
@@ -67,6 +68,8 @@ class AdvancedSection:
         ui.modelCombo.currentIndexChanged.connect(self._choose)
         ui.showSetupButton.clicked.connect(lambda *_args: session.show_setup.emit())
         ui.freeMemoryButton.clicked.connect(self._free_memory)
+        ui.workerEdit.text = chosen_command()
+        ui.workerEdit.editingFinished.connect(self._choose_worker)
         session.changed.connect(self.refresh)
 
     def read(self) -> None:
@@ -112,4 +115,20 @@ class AdvancedSection:
     def _free_memory(self, *_args: Any) -> None:
         self._session.logic.worker.shutdown()
         self._session.tell(_("The segmentation process was ended; it starts again when it is needed."))
+        self._session.changed.emit()
+
+    def _choose_worker(self, *_args: Any) -> None:
+        """Let the next segmentation run where the user says; that it can is seen at once."""
+        text = self._ui.workerEdit.text.strip()
+        if text == chosen_command():
+            return
+        try:
+            choose_command(text)
+        except InputError as error:
+            self._session.tell(str(error))
+            return
+        worker = self._session.logic.worker
+        worker.shutdown()
+        self._session.tell("")
+        worker.start()
         self._session.changed.emit()

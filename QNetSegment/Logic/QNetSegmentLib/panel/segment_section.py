@@ -107,6 +107,9 @@ def progress_text(progress: Any) -> str:
     }
     if progress.stage in stages:
         return stages[progress.stage]
+    if progress.stage == "sending":  # to a worker on another machine
+        percent = round(100 * progress.done / max(progress.total, 1))
+        return _("Sending the volume: {percent} %").format(percent=percent)
     text = progress.structure
     if progress.count > 1:
         text += _(" ({number} of {count})").format(number=progress.number, count=progress.count)

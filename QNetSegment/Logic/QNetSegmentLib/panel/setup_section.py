@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from qnetseg.errors import Cancelled
 from qnetseg.models import read_catalogue
 
+from ..process.python import chosen_command
 from ..setup import installer
 from ..setup import requirements as needs
 from ..setup.weights_file import use_weights_file
@@ -50,10 +51,13 @@ class SetupSection:
     def refresh(self) -> None:
         """Look at what is installed, and show the section if something is missing."""
         found = needs.check(self._session.model, self._session.logic.worker.device, self._worker_error)
-        incomplete = needs.missing(found)
+        elsewhere = bool(chosen_command())  # another machine's packages count
+        incomplete = self._worker_error is not None if elsewhere else needs.missing(found)
         # What the process said may be over, so it is shown, but does not keep the user from another try.
-        self._session.setup_missing = incomplete and (
-            self._worker_error is None or needs.missing(needs.check(self._session.model))
+        self._session.setup_missing = (
+            incomplete
+            and not elsewhere
+            and (self._worker_error is None or needs.missing(needs.check(self._session.model)))
         )
         self._fill(found)
         self._ui.setupSection.visible = incomplete or self._wanted

@@ -10,10 +10,14 @@ import qt
 
 from qnetseg.errors import QNetSegmentError
 from qnetseg.worker import exchange, protocol, requests
-from qnetseg.worker.process import KILL_GRACE, Tail, crash, start_failure
+from qnetseg.worker.failures import ProtocolError
+from qnetseg.worker.pieces import Inbox, Outbox
+from qnetseg.worker.process import KILL_GRACE, Tail, crash, heard_event, start_failure
 
 from ..signals import Signal, weakly
 from ..timers import Later
+
+MOST_UNSENT = 1 << 20  # bytes that wait in QProcess; what else is to be sent is packed when there is room
 
 
 class Connection:
@@ -37,6 +41,8 @@ class Connection:
         """Make the exchange folder. Raises OutputError."""
         self.received, self.broke, self.log, self.ended = Signal(), Signal(), Signal(), Signal()
         self.folder = exchange.make_folder()
+        exchange.leave_token(self.folder)
+        self._outbox, self._inbox = Outbox(self.folder), Inbox(self.folder)
         self._command = [str(part) for part in command]
         self.hello_id = hello_id
         self.greeting: protocol.Ready | None = None  # the answer to hello
@@ -47,6 +53,7 @@ class Connection:
         self._process.started.connect(weakly(self._on_started))
         self._process.errorOccurred.connect(weakly(self._on_error))
         self._process.finished.connect(weakly(self._on_finished))
+        self._process.bytesWritten.connect(weakly(self._write))
         self._process.readyReadStandardOutput.connect(weakly(self._read))
         self._process.readyReadStandardError.connect(weakly(self._read_log))
         self._force: list[Callable[[], object]] = [self._process.terminate, self._process.kill]
@@ -67,15 +74,26 @@ class Connection:
         return self._tail.text
 
     def send(self, request: protocol.Request) -> None:
-        """Send a request; when the worker is gone, `broke` tells."""
+        """Send a request, and before it its files where the worker does not see them.
+
+        When the worker is gone, `broke` tells. Raises InputError for files that are too large to be sent.
+        """
         if self._was_started and not self._ending and not self._gone:
-            self._process.write(qt.QByteArray(protocol.encode(request)))
+            self._outbox.add(request)
+            self._write()
+
+    @property
+    def shared(self) -> bool:
+        """Whether the worker sees our disk."""
+        return self.greeting is None or self.greeting.shared
 
     def end(self, patience: float) -> None:
         """Ask it to end; after `patience` seconds terminate it, then kill it. `ended` follows."""
         if self._ending or self._gone:
             return
+        self._outbox.drop_files()
         self.send(protocol.Shutdown("end"))
+        self._write(all_of_it=True)
         self._ending = True
         self._process.closeWriteChannel()
         self._patience.start(patience)
@@ -91,6 +109,7 @@ class Connection:
         if self._gone:
             return
         if not self._ending:
+            self._write()
             self._process.waitForReadyRead(milliseconds)
             self._read_log()
             self._read()
@@ -118,7 +137,7 @@ class Connection:
         self._read_log()
         self._read()
         self._log_out(b"\n")  # a last line without an end
-        self._end(crash(self._exit_code(), self.tail))
+        self._end(crash(self._exit_code(), self.tail, self.greeting is not None, self.shared))
 
     def _break(self, error: QNetSegmentError) -> None:
         if not self._broken and not self._ending:
@@ -138,14 +157,37 @@ class Connection:
         self._unread += self._lines.feed(_bytes(self._process.readAllStandardOutput()))
         while self._unread and not (self._broken or self._ending):  # a slot may wait, and come here again
             try:
-                event = protocol.decode_event(self._unread.popleft())
-                self.greeting = self.greeting or requests.greeting(event, self.hello_id)
+                event = heard_event(self._unread.popleft(), self.greeting is not None)
+                if self.greeting is None:
+                    self._greet(event)
+                if isinstance(event, protocol.Download):
+                    self._take(event)
+                    continue
             except QNetSegmentError as error:
                 self._read_log()
                 error.details = error.details or self.tail
                 self._break(error)
                 return
             self.received.emit(self, event)
+
+    def _greet(self, event: protocol.Event) -> None:
+        self.greeting = requests.greeting(event, self.hello_id)
+        self._outbox.inline = not self.greeting.shared
+        exchange.clear_folder(self.folder)
+
+    def _take(self, piece: protocol.Download) -> None:
+        if self.shared:
+            raise ProtocolError("The worker sent a file that could be read from the disk.", piece.id)
+        self._inbox.take(piece)
+
+    def _write(self, *_: object, all_of_it: bool = False) -> None:
+        """Hand to QProcess what it has room for; it tells when it has more."""
+        if self._ending or self._gone:
+            return
+        while all_of_it or self._process.bytesToWrite() < MOST_UNSENT:
+            if (line := self._outbox.pop()) is None:
+                return
+            self._process.write(qt.QByteArray(line))
 
     def _read_log(self, *_: object) -> None:
         if not self._gone:

@@ -34,11 +34,16 @@ class Task:
     reopened: bool = False  # whether the worker had let go of a volume, which was then opened again
     cancelled: bool = False
 
-    def next_request(self, folder: Path, number: str, held: Held) -> protocol.Request | None:
-        """To open the first volume that is not open; when all are, the last one, None where there is none."""
+    def next_request(
+        self, folder: Path, number: str, held: Held, shared: bool = True
+    ) -> protocol.Request | None:
+        """To open the first volume that is not open; when all are, the last one, None where there is none.
+
+        shared: whether the worker sees our disk.
+        """
         self.opening = held.missing(self.sources)
         if self.opening is not None:
-            return requests.open_volume(folder, number, self.opening)
+            return requests.open_volume(folder, number, self.opening, shared)
         volumes = [held.used(source).id for source in self.sources]
         return None if self.make is None else self.make(folder, number, volumes)
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from qnetseg.errors import OutputError, QNetSegmentError, WorkerError
+from qnetseg.errors import QNetSegmentError, WorkerError
 from qnetseg.worker import exchange, protocol, requests
 from qnetseg.worker.failures import NotOpen, typed
-from qnetseg.worker.process import too_slow
+from qnetseg.worker.process import split_command, too_slow
 from qnetseg.worker.source import Source
 
 from ..signals import Signal
 from ..timers import Later
 from .connection import Connection
-from .python import worker_command, worker_environment
+from .python import chosen_command, worker_command, worker_environment
 from .task import Held, Task, cancelled, emit
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class Worker:
         log(text): a line of the process's log.
         stopped(): a process that was ready is gone, for whatever reason.
 
-    `command` runs the worker and `environment` adds variables to this process's; both default to Slicer's own
-    Python. `grace_s` is what a cancelled or idle worker gets to stop before it is terminated, and
-    `start_timeout_s` what it gets to start: importing torch from a cold disk is slow.
+    `command` runs the worker, by default the one that the user has set, or else Slicer's own Python;
+    `environment` adds variables to this process's. `grace_s` is what a cancelled or idle worker gets to stop
+    before it is terminated, and `start_timeout_s` what it gets to start: torch on a cold disk is slow.
     """
 
     def __init__(
@@ -236,8 +236,9 @@ class Worker:
             return
         try:
             environment = worker_environment() if self._environment is None else self._environment
-            connection = Connection(self._command or worker_command(), environment, next(self._ids))
-        except OutputError as error:
+            chosen = split_command(text) if (text := chosen_command()) else worker_command()
+            connection = Connection(self._command or chosen, environment, next(self._ids))
+        except QNetSegmentError as error:
             self._start_failed(error)
             return
         connection.received.connect(self._received)
@@ -251,14 +252,14 @@ class Worker:
         """The next volume that is not open; when all are, the request itself."""
         number = next(self._ids)
         try:
-            task.sent = task.next_request(connection.folder, number, self._held)
+            task.sent = task.next_request(connection.folder, number, self._held, connection.shared)
+            if task.sent is not None:
+                connection.send(task.sent)
         except Exception as error:
             self._end_task(self.failed, typed(error))
             return
         if task.sent is None:
             self._end_task(self.finished, self._held.used(task.sources[0]))
-        else:
-            connection.send(task.sent)
 
     def _close(self, volumes: Sequence[str]) -> None:
         for volume in volumes:

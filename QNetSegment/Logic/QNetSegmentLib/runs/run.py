@@ -33,7 +33,7 @@ STARTING, PREPARING, SLICES = "starting", "preparing", "slices"  # the last one 
 class RunProgress:
     """How far a run is."""
 
-    stage: str  # STARTING (the process), PREPARING or SLICES
+    stage: str  # STARTING (the process), PREPARING, "sending" (to another machine) or SLICES
     done: int
     total: int  # steps of that stage; 0 while unknown
     structure: str  # the present one, with its number from 1 and how many there are

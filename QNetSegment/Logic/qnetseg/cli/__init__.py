@@ -15,8 +15,9 @@ from .. import __version__
 from ..cores import let_waiting_threads_sleep
 from ..errors import Cancelled, QNetSegmentError, is_out_of_memory, why
 from ..worker.failures import WorkerFailure
-from . import batch, demo, doctor, segment, weights
+from . import batch, demo, doctor, segment, weights, worker_command
 from .common import say
+from .completion import add_completion
 from .parser import Parser, add_laboratory
 from .streams import Ended, forgiving_streams
 
@@ -46,8 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"qnetseg {__version__}")
+    add_completion(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (segment, batch, demo, doctor, weights):
+    for module in (segment, batch, demo, doctor, weights, worker_command):
         module.add(commands)
     add_laboratory(commands, "qnetseg.commands")
     return parser

@@ -22,23 +22,29 @@ if TYPE_CHECKING:
 class Structure:
     """One structure to find.
 
-    info: its label in the output, name, colour and terminology. drawn: on the voxels of the volume that was
+    info: its label in the output, name, colour and terminology. drawing: on the voxels of the volume that was
     drawn on; None for a saved drawing, of which these are not known.
     """
 
     info: SegmentInfo
     support: SupportSet
-    drawn: Box | None = None
+    drawing: Drawing | None = None
+
+    @property
+    def drawn(self) -> Box | None:
+        """The drawn voxels."""
+        return None if self.drawing is None else self.drawing.box
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """volume: the query as it was read; drawn_on: None for a saved drawing."""
+    """volume: the query as it was read; drawn_on: None for a saved drawing; image: what it was read from."""
 
     volume: Volume
     query: Query
     drawn_on: Query | None
     structures: list[Structure]
+    image: Volume | None = None
 
     @property
     def another(self) -> Query | None:
@@ -72,27 +78,24 @@ def read_inputs(arguments: argparse.Namespace) -> Inputs:
         drawings = read_drawings(arguments.mask, arguments.label, image, own_support=other)
     query = Query.of(volume)
     drawn_on = Query.of(image) if other else query
-    structures = [
-        Structure(
-            SegmentInfo(label, drawing.name, drawing.color, drawing.terminology),
-            packed(drawn_on, drawing, arguments.not_here),
-            drawing.box,
-        )
-        for label, drawing in drawings
-    ]
-    return Inputs(volume, query, drawn_on, structures)
+    structures = []
+    for label, drawing in drawings:
+        info = SegmentInfo(label, drawing.name, drawing.color, drawing.terminology)
+        drawing = marked(drawn_on, drawing, arguments.not_here)
+        structures.append(Structure(info, drawn_on.pack(drawing), drawing))
+    return Inputs(volume, query, drawn_on, structures, image)
 
 
-def packed(drawn_on: Query, drawing: Drawing, not_here: list[int]) -> SupportSet:
-    """A drawing with its image; not_here: slices that do not hold it, by the file's own index."""
+def marked(drawn_on: Query, drawing: Drawing, not_here: list[int]) -> Drawing:
+    """A drawing with the slices that do not hold it, which are given by the file's own index."""
     from ..volume import file_slices
 
-    support = drawn_on.pack(drawing)
     if not not_here:
-        return support
+        return drawing
+    support = drawn_on.pack(drawing)
     slices = file_slices(drawn_on.grid, support.plane)
-    marked = tuple(slices.at(index) for index in not_here)
-    return drawn_on.pack(replace(drawing, plane=support.plane, not_here=marked))
+    indices = tuple(slices.at(index) for index in not_here)
+    return replace(drawing, plane=support.plane, not_here=indices)
 
 
 def read_drawings(

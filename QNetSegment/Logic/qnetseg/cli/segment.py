@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import InputError
-from . import compute
+from . import compute, elsewhere
 from .common import (
     add_command,
     add_device,
@@ -24,6 +25,7 @@ from .common import (
     chosen_options,
 )
 from .dicom_output import DicomOutput, is_dicom, require_no_image
+from .elsewhere import add_worker
 from .inputs import Inputs, read_inputs
 from .outputs import require_writable
 from .pictures import drawn_last
@@ -106,6 +108,7 @@ def add(commands: Any) -> None:
     add_device(parser)
     add_precision(parser)
     add_threads(parser)
+    add_worker(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -116,8 +119,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ..volume.io import require_storable
 
     targets, options = checked_targets(arguments), chosen_options(arguments)
-    kinds = asked_networks(arguments)
-    weights = weights_for(kinds, arguments.model)
+    weights = []
+    if arguments.worker is None:
+        weights = weights_for(asked_networks(arguments), arguments.model)
     inputs = read_inputs(arguments)
     grid, structures = inputs.query.grid, inputs.structures
     dicom = DicomOutput.of(inputs.volume, weights) if is_dicom(targets["output"]) else None
@@ -125,9 +129,9 @@ def run(arguments: argparse.Namespace) -> int:
         if name in targets and not is_dicom(targets[name]):
             require_storable(targets[name], grid.ijk_to_ras)
     picture = targets.pop("picture", None)
-    with ended_by_signals():
-        segment = compute.engine(arguments.model, arguments.device, options)
-        found, confidence = segment_all(segment, inputs, keep_confidence="confidence" in targets)
+    keep_confidence = "confidence" in targets
+    with ended_by_signals(), _engine(arguments, inputs, options, keep_confidence) as segment:
+        found, confidence = segment_all(segment, inputs, keep_confidence)
         labelmap, overlap = combine(structures, found, grid)
         report = {
             "qnetseg": __version__,
@@ -155,6 +159,16 @@ def run(arguments: argparse.Namespace) -> int:
         report["outputs"]["picture"] = str(picture)
     tell(report, arguments.json)
     return 0
+
+
+def _engine(
+    arguments: argparse.Namespace, inputs: Inputs, options: dict[str, Any], keep_confidence: bool
+) -> AbstractContextManager[compute.Segment]:
+    """In this process, or in the one that --worker starts."""
+    how = (arguments.model, arguments.device, options)
+    if arguments.worker is None:
+        return nullcontext(compute.engine(*how))
+    return elsewhere.engine(arguments.worker, inputs, *how, keep_confidence)
 
 
 def segment_all(

@@ -95,7 +95,8 @@ class WorkerClient:
             answer = self._await(self._process, hello.id, None, cancel, deadline)
             if answer is None:
                 raise too_slow(self._process.tail)
-            requests.greeting(answer, hello.id)
+            self._process.greet(requests.greeting(answer, hello.id))
+            exchange.clear_folder(self._process.folder)
         except BaseException:
             self._end(0.0)
             raise
@@ -105,14 +106,19 @@ class WorkerClient:
         volume: Volume | str | os.PathLike[str],
         *,
         series: str | None = None,
-        cancel: Callable[[], bool] | None = None,
+        job: Job | None = None,
     ) -> protocol.Opened:
         """Let the worker read or take a volume, prepare it once and hold it; `id` of the answer names it.
 
-        `series` chooses one of a DICOM folder. Raises what `read_volume` raises, and as `segment`.
+        `series` chooses one of a DICOM folder. The `job` is told how many bytes have been sent, where both
+        sides share no disk. Raises what `read_volume` raises, and as `segment`.
         """
-        request = partial(requests.open_volume, source=Source.of(volume, series))
-        return self._ask(request, requests.read_opened, cancel=cancel)
+
+        def request(folder: Path, number: str) -> protocol.Open:
+            assert self._process is not None
+            return requests.open_volume(folder, number, Source.of(volume, series), self._process.shared)
+
+        return self._ask(request, requests.read_opened, job)
 
     def release(self, opened: protocol.Opened) -> None:
         """Let the worker forget a volume. Harmless when it has."""
@@ -160,23 +166,17 @@ class WorkerClient:
             background=background,
             confidence_of=confidence_of,
         )
-
-        def tell(event: protocol.Progress) -> None:
-            if job is not None:
-                job.tell(event.done, event.total, event.stage)
-
-        cancel = None if job is None else job.cancel
-        return self._ask(request, requests.read_found, tell, cancel, timeout)
+        return self._ask(request, requests.read_found, job, timeout)
 
     def _ask(
         self,
         make: Callable[[Path, str], _Request],
         read: Callable[[Path, _Request, protocol.Event], _Answer],
-        progress: Callable[[protocol.Progress], None] | None = None,
-        cancel: Callable[[], bool] | None = None,
+        job: Job | None = None,
         timeout: float | None = None,
     ) -> _Answer:
         """Send a request, wait for its answer, read this, and leave nothing in the exchange folder."""
+        cancel = None if job is None else job.cancel
         self.start(cancel)
         process = self._process
         assert process is not None
@@ -185,7 +185,7 @@ class WorkerClient:
             request = make(process.folder, next(self._ids))
             process.send(request)
             try:
-                answer = self._await(process, request.id, progress, cancel, deadline)
+                answer = self._await(process, request.id, job, cancel, deadline)
             except WorkerFailure:
                 self._end(0.0)
                 raise
@@ -212,7 +212,7 @@ class WorkerClient:
         self,
         process: WorkerProcess,
         request_id: str,
-        progress: Callable[[protocol.Progress], None] | None,
+        job: Job | None,
         cancel: Callable[[], bool] | None,
         deadline: float | None,
     ) -> protocol.Event | None:
@@ -220,8 +220,8 @@ class WorkerClient:
         while deadline is None or time.monotonic() < deadline:
             event = process.receive(POLL)
             if isinstance(event, protocol.Progress):
-                if progress is not None:
-                    progress(event)
+                if job is not None:
+                    job.tell(event.done, event.total, event.stage)
             elif event is not None and event.id in (request_id, None):
                 return event
             if cancel is not None and cancel():

@@ -25,6 +25,7 @@ from .protocol import FOLDER_PREFIX
 
 OWNED = re.compile(rf"{FOLDER_PREFIX}({MARK})-.+")
 DAY = 86400.0  # seconds
+TOKEN = "token"
 
 
 def make_folder() -> Path:
@@ -37,6 +38,20 @@ def make_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{mark()}-", dir=temporary_folder()))
     except OSError as error:
         raise OutputError(f"No temporary folder could be made: {error}.", _ROOM) from error
+
+
+def leave_token(folder: Path) -> None:
+    """Put a file into our exchange folder by which a worker sees that it has the same disk."""
+    with contextlib.suppress(OSError):  # it will be sent what it does not see
+        (folder / TOKEN).write_text(folder.name, encoding="utf-8")
+
+
+def sees(folder: Path) -> bool:
+    """Whether this is the client's exchange folder, and not by chance one of another machine's."""
+    try:
+        return (folder / TOKEN).read_text(encoding="utf-8") == folder.name
+    except (OSError, ValueError):
+        return False
 
 
 def temporary_folder() -> Path:

@@ -18,8 +18,8 @@ class InternalError(WorkerFailure):
 class ProtocolError(WorkerFailure):
     """A line that is not a message; `request_id` is the id found in it, if any."""
 
-    def __init__(self, message: str, request_id: str | None = None) -> None:
-        super().__init__(message, "Make sure that both sides come from the same QNetSegment.")
+    def __init__(self, message: str, request_id: str | None = None, advice: str = "") -> None:
+        super().__init__(message, advice or "Make sure that both sides come from the same QNetSegment.")
         self.request_id = request_id
 
 

@@ -36,7 +36,8 @@ class Held:
         self._make_room()
         grid = query.grid
         matrix = tuple(tuple(map(float, row)) for row in grid.ijk_to_ras)
-        return protocol.Opened(request.id, grid.shape, matrix, grid.name, query.fingerprint, tuple(oddities))
+        said = (*request.oddities, *oddities)
+        return protocol.Opened(request.id, grid.shape, matrix, grid.name, query.fingerprint, said)
 
     def __getitem__(self, volume: str) -> Query:
         """The open volume. Raises NotOpen."""

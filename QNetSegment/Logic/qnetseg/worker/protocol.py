@@ -3,13 +3,17 @@
 Pure functions and dataclasses, independent of how the bytes travel, so that the same file serves
 a pipe (`client.py`) and Slicer's `QProcess`. Imports neither torch nor numpy nor qt.
 
-    request   {"request": "hello", "id": "1", "version": 5, "folder": "/.../qnetseg-worker-x"}
-    event     {"event": "ready", "id": "1", "version": 5, "pid": 4711, "torch": "2.9.0", "device": "cpu"}
+    request   {"request": "hello", "id": "1", "version": 6, "folder": "/.../qnetseg-worker-x"}
+    event     {"event": "ready", "id": "1", "version": 6, "pid": 4711, "torch": "2.9.0", "device": "cpu",
+               "shared": true}
 
 `hello` comes first and names the exchange folder; arrays lie in it as files, and messages name them without
-a path. Then volumes are opened, each once, and every structure, correction and drawing comes to them:
+a path. A file "token" lies there: a worker that finds it shares the client's disk. Where it does not, as on
+another machine, each side has an exchange folder of its own, and the files that a message names go before it
+in pieces, as `upload` of the client and `download` of the worker. Then volumes are opened, each once, and
+every structure, correction and drawing comes to them:
 
-    open      a path, or an array with its matrix        -> opened   grid, fingerprint, what is odd about it
+    open      a path on a shared disk, or an array        -> opened   grid, fingerprint, what is odd about it
     segment   an open volume; what was drawn on it,      -> result   the mask in its box, confidence only
               or on another open one, or a support file              where it is asked for, the report
     pack      what was drawn on an open volume           -> packed   a support file for the library
@@ -36,7 +40,7 @@ from ..parsing import parse_json
 from .failures import ProtocolError, WorkerFailure, error_kinds
 from .fields import BoxFile, Confidence, Count, Drawn, FileName, Id, Matrix, Triple, built, is_id, types_of
 
-VERSION = 5
+VERSION = 6
 MAX_LINE = 4 << 20  # bytes; the report of a thousand slices needs a twentieth of it
 FOLDER_PREFIX = "qnetseg-worker-"  # the worker removes no folder with another name
 
@@ -66,7 +70,7 @@ class Hello(Message):
 class Open(Message):
     """Opens a volume: from a `path` (`series` chooses one of a DICOM folder), or from an `array` (.npy,
     (k, j, i) of any real dtype, which the worker removes once it is read) with its 4x4 `ijk_to_ras` in mm and
-    its `name`. The others are None."""
+    its `name`. The others are None. `oddities`: what the client found odd about the file that it has read."""
 
     id: Id
     path: str | None
@@ -74,6 +78,7 @@ class Open(Message):
     array: FileName | None
     ijk_to_ras: Matrix | None
     name: str
+    oddities: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -128,14 +133,39 @@ class Shutdown(Message):
 
 
 @dataclass(frozen=True)
+class Piece(Message):
+    """A piece of a `file` that the message with this id will name; its name begins with the id.
+
+    `data`: packed with zlib, in base64, at most `pieces.PIECE` bytes of the file from `start` on; the whole
+    file has `size` bytes.
+    """
+
+    id: Id
+    file: FileName
+    size: Count
+    start: Count
+    data: str
+
+
+class Upload(Piece):
+    """From the client. The answer is a `progress` of that request."""
+
+
+class Download(Piece):
+    """From the worker. The answer to the request follows."""
+
+
+@dataclass(frozen=True)
 class Ready(Message):
-    """Answer to `hello`: torch was imported and works; `device` is what "auto" means there, e.g. "cuda"."""
+    """Answer to `hello`: torch was imported and works; `device` is what "auto" means there, e.g. "cuda";
+    `shared`: whether the worker sees the client's exchange folder."""
 
     id: Id
     version: Count
     pid: Count
     torch: str
     device: str
+    shared: bool
 
 
 @dataclass(frozen=True)
@@ -192,8 +222,8 @@ class Error(Message):
     details: str
 
 
-Request = Hello | Open | Segment | Pack | Close | Cancel | Shutdown
-Event = Ready | Opened | Packed | Progress | Result | Error
+Request = Hello | Open | Segment | Pack | Upload | Close | Cancel | Shutdown
+Event = Ready | Opened | Packed | Progress | Download | Result | Error
 REQUESTS: dict[str, type[Request]] = {kind.TYPE: kind for kind in get_args(Request)}
 EVENTS: dict[str, type[Event]] = {kind.TYPE: kind for kind in get_args(Event)}
 
@@ -240,14 +270,15 @@ def exception_of(event: Error) -> errors.QNetSegmentError:
     """The exception that `event` tells of; WorkerFailure for a kind that is not known here."""
     kind = error_kinds().get(event.kind, WorkerFailure)
     if kind is ProtocolError:
-        return ProtocolError(event.message, event.id)
+        return ProtocolError(event.message, event.id, event.advice)
     return kind(event.message, event.advice, event.details)
 
 
-def require_version(version: int, whose: str) -> None:
+def require_version(version: int, whose: str, request_id: str | None = None) -> None:
     """Raises ProtocolError when the other side, named by `whose`, speaks another version."""
     if version != VERSION:
-        raise ProtocolError(f"The {whose} speaks version {version} of the worker protocol, not {VERSION}.")
+        sentence = f"The {whose} speaks version {version} of the worker protocol, not {VERSION}."
+        raise ProtocolError(sentence, request_id, "Install the same version of QNetSegment on both sides.")
 
 
 _Message = TypeVar("_Message", Request, Event)
@@ -263,6 +294,8 @@ def _decode(line: bytes, family: str, kinds: Mapping[str, type[_Message]]) -> _M
         raise ProtocolError(f"A message has no known {family}: {_shown(name)}.", request_id)
     types = types_of(kind)
     if odd := types.keys() - {"id"} ^ content.keys():
+        if kind in (Hello, Ready) and type(version := content.get("version")) is int:
+            require_version(version, "client" if kind is Hello else "worker", request_id)
         odd_ones = _shown(", ".join(sorted(odd)))
         raise ProtocolError(
             f'The {family} "{name}" has missing or superfluous fields: {odd_ones}.', request_id

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..boxes import Box
-from ..errors import InputError
+from ..errors import InputError, heard_oddities
 from . import protocol
 from .exchange import load_array, save_array
 from .failures import ProtocolError
@@ -23,14 +23,21 @@ if TYPE_CHECKING:
     from .source import Source
 
 
-def open_volume(folder: Path, request_id: str, source: Source) -> protocol.Open:
-    """Asks for a volume; an array is written into `folder` in its own dtype. Raises OutputError."""
-    if source.array is None or source.ijk_to_ras is None:
-        return protocol.Open(request_id, source.path, source.series, None, None, source.name)
+def open_volume(folder: Path, request_id: str, source: Source, shared: bool = True) -> protocol.Open:
+    """Asks for a volume; an array is written into `folder` in its own dtype.
+
+    shared: whether the worker sees the same disk; a file is read here where it does not. Raises OutputError,
+    and what `read_volume` raises.
+    """
+    if source.path is not None and shared:
+        return protocol.Open(request_id, source.path, source.series, None, None, source.name, ())
+    with heard_oddities() as oddities:
+        source = source if source.path is None else source.read()
+    assert source.array is not None and source.ijk_to_ras is not None
     file = f"{request_id}-volume.npy"
     save_array(folder / file, source.array)
     matrix = tuple(tuple(map(float, row)) for row in source.ijk_to_ras)
-    return protocol.Open(request_id, None, None, file, matrix, source.name)
+    return protocol.Open(request_id, None, None, file, matrix, source.name, tuple(oddities))
 
 
 def pack(folder: Path, request_id: str, drawing: Drawing, volume: str) -> protocol.Pack:

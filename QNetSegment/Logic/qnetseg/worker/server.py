@@ -24,9 +24,10 @@ from ..errors import QNetSegmentError
 from ..segment import Job
 from . import protocol
 from .backend import Backend, Task, auto_device, check_engine, read_task
-from .exchange import remove_folder, remove_when_ended, sweep_folders, write_all
+from .exchange import make_folder, remove_folder, remove_when_ended, sees, sweep_folders, write_all
 from .failures import ProtocolError, typed
 from .held import Held
+from .pieces import Inbox, cut, files_of
 from .requests import read_drawing, write_result
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class Server:
         self._segment_function = segment
         self._check = check
         self._folder: Path | None = None
+        self._inbox: Inbox | None = None  # where the client's disk is another one
+        self._lost: dict[str, QNetSegmentError] = {}  # why files of a request did not arrive
         self._hello_id: str | None = None
         self._ready = False
         self._held = Held()
@@ -122,7 +125,7 @@ class Server:
             if isinstance(request, protocol.Close):
                 self._held.close(request.volume)
             else:
-                self._send(self._answer(request))
+                self._deliver(self._answer(request))
         self._ended.set()
         self._remove_folder()
 
@@ -160,7 +163,10 @@ class Server:
                 if self._hello_id is not None:
                     raise ProtocolError("A session has one hello only.", request.id)
                 self._hello_id = request.id
-                self._folder = Path(request.folder)  # at once: it goes even if we end before we are ready
+                self._choose_folder(Path(request.folder))
+            if isinstance(request, protocol.Upload):
+                self._take(request)
+                return True
             if isinstance(request, Work):
                 if request.id in self._cancels:
                     raise ProtocolError("A request with this id runs already.", request.id)
@@ -171,6 +177,29 @@ class Server:
         except ProtocolError as error:
             self._send(protocol.error_event(error.request_id, error))
         return True
+
+    def _choose_folder(self, folder: Path) -> None:
+        """The client's exchange folder, at once: it goes even if we end before we are ready. Or our own."""
+        if sees(folder):
+            self._folder = folder
+            return
+        try:
+            self._folder = make_folder()
+            self._inbox = Inbox(self._folder)
+        except QNetSegmentError as error:
+            assert self._hello_id is not None
+            self._lost[self._hello_id] = error
+
+    def _take(self, piece: protocol.Upload) -> None:
+        """Write a piece of a file. What goes wrong is the answer to the request that names the file."""
+        if self._inbox is None:
+            raise ProtocolError("A file was sent that could be read from the disk.", piece.id)
+        try:
+            there, size = self._inbox.take(piece)
+        except QNetSegmentError as error:
+            self._lost.setdefault(piece.id, error)
+        else:
+            self._send(protocol.Progress(piece.id, there, size, "sending", None))
 
     # The main thread
 
@@ -183,18 +212,28 @@ class Server:
             return protocol.error_event(request.id, typed(error))
         finally:
             self._cancels.pop(request.id, None)
+            if self._inbox is not None:
+                self._inbox.forget(request.id)
 
     def _hello(self, request: protocol.Hello) -> protocol.Ready:
         protocol.require_version(request.version, "client")
+        self._require_files(request.id)
         version = self._check()
         self._ready = True
-        return protocol.Ready(request.id, protocol.VERSION, os.getpid(), version, auto_device())
+        shared = self._inbox is None
+        return protocol.Ready(request.id, protocol.VERSION, os.getpid(), version, auto_device(), shared)
+
+    def _require_files(self, request_id: str) -> None:
+        """Raise what went wrong when the files of a request were sent."""
+        if (error := self._lost.pop(request_id, None)) is not None:
+            raise error
 
     def _work(self, request: Work) -> protocol.Event:
         if self._folder is None or not self._ready:
             raise ProtocolError("A session begins with hello.", request.id)
         job = Job(self._reporter(request.id), self._cancels[request.id].is_set)
         job.check()
+        self._require_files(request.id)
         if isinstance(request, protocol.Open):
             opened = self._held.open(request, self._folder)
             if job.cancelled:
@@ -208,6 +247,18 @@ class Server:
             return packed
         segmentation = self._segment_function(read_task(request, self._folder, self._held), job)
         return write_result(self._folder, request, segmentation)
+
+    def _deliver(self, answer: protocol.Event) -> None:
+        """Send an answer, and before it the files that it names, unless the client sees them."""
+        try:
+            if self._inbox is not None and self._folder is not None and answer.id is not None:
+                for piece in cut(self._folder, answer, protocol.Download):
+                    self._send(piece)  # type: ignore[arg-type]
+                for name in files_of(answer):
+                    (self._folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            answer = protocol.error_event(answer.id, typed(error))
+        self._send(answer)
 
     def _reporter(self, request_id: str) -> Callable[[int, int, str], None]:
         eta = Eta()

@@ -35,6 +35,14 @@ class Source:
         k, j, i = self.array.shape
         return Volume.blank((k, j, i), self.ijk_to_ras, self.name)
 
+    def read(self) -> Source:
+        """The voxels of its file. Raises what `read_volume` raises."""
+        from ..volume import read_volume
+
+        assert self.path is not None
+        volume = read_volume(self.path, self.series)
+        return Source(self.key, self.name or volume.name, None, volume.array, volume.ijk_to_ras)
+
     @classmethod
     def of(cls, volume: Any, series: str | None = None) -> Source:
         """Of a path; or of a `Volume`, each time as another one, because ids of objects come again."""
