@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from qnetseg.errors import Cancelled, InputError
 from qnetseg.segment import Query, SegmentOptions, segment_volume, with_patient
+from qnetseg.segment.alignment import Overlay
 from qnetseg.segment.best_slice import outlined, slice_confidence
 from qnetseg.segment.correspondence import (
     CLEAREST,
@@ -168,7 +169,7 @@ def test_the_whole_patient_is_encoded_and_laid_over_once_for_all_structures(pati
     monkeypatch.setattr(
         Runner, "encode", lambda self, images: seen.append(len(images)) or encode(self, images)
     )
-    monkeypatch.setattr("qnetseg.segment.anatomy.align", lambda *_: pytest.fail("aligned again"))
+    monkeypatch.setattr(Overlay, "of", lambda *_: pytest.fail("laid over again"))
     again = segment_volume(support, query, networks, EXACT, drawn_on=drawn_on)
     assert seen == [1]  # the drawn slice itself
     assert np.array_equal(again.confidence, first.confidence)

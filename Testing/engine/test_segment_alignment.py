@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch.nn.functional as F
 
 from qnetseg.errors import Cancelled, InputError
 from qnetseg.segment import SegmentOptions, segment_volume
-from qnetseg.segment.alignment import Body, align, moved
+from qnetseg.segment.alignment import Body, Overlay, place
 from qnetseg.segment.descriptors import Descriptors
 from qnetseg.volume import support_from_mask
 from qnetseg_lab.evaluation.body_phantom import body_phantom
@@ -42,19 +44,14 @@ def body(first, size, scale=1.0):
 def test_a_body_is_found_where_it_lies(first, scale):
     query, support = body(first, (8, CELLS, CELLS), scale), body((0.0, 0.0, 0.0), (16, 40, 40))
     support = Body(support.places[:, :, :CELLS, :CELLS], support.inside[:, :8, :8], 1, (5.0, 5.0, 5.0))
-    found = align(query, support)
-    positions = found.positions
-    assert found.covered == pytest.approx((first[0], first[0] + 7 * scale), abs=1.0)
-    own = torch.stack(
-        torch.meshgrid(*(torch.arange(n).float() for n in (8, CELLS, CELLS)), indexing="ij"), -1
-    )
-    off = (positions - own * scale - torch.tensor(first)).norm(dim=-1)
-    there = ((own * scale + torch.tensor(first))[..., 1:] < CELLS - 1).all(dim=-1)
-    assert float(off[there].median()) < 1.0
-
+    overlay = Overlay.of(query, support)
+    assert overlay.scale.tolist() == pytest.approx([1.0] * 3, abs=0.1)
     pixels = torch.zeros(16, 2 * CELLS, 2 * CELLS)
     pixels[4:9, 20:40, 24:44] = 1  # of two pixels to a cell
-    found = moved(pixels, positions, 2 * CELLS) > 0.5
+    placed = place(overlay, pixels, 2 * CELLS)
+    assert overlay.covered == pytest.approx((first[0], first[0] + 7 * scale), abs=1.0)
+    assert placed.similarity > 0.8
+    found = placed.found > 0.5
     expected = torch.zeros_like(found)
     lo, hi = (
         ((torch.tensor([20.0, 24.0]) / 2 - torch.tensor(first)[1:]) / scale * 2).round().int(),
@@ -71,9 +68,35 @@ def test_a_body_is_found_where_it_lies(first, scale):
 @pytest.mark.parametrize("planes", [1, 2])
 def test_a_few_planes_are_laid_into_a_body(planes):
     support = body((0.0, 0.0, 0.0), (16, CELLS, CELLS))
-    found = align(body((6.0, 0.0, 0.0), (planes, CELLS, CELLS)), support)
-    assert found.covered[0] == pytest.approx(6.0, abs=1.0)
-    assert found.positions.shape == (planes, CELLS, CELLS, 3) and bool(torch.isfinite(found.positions).all())
+    structure = torch.zeros(16, CELLS, CELLS)
+    structure[3:10, 8:20, 8:20] = 1
+    overlay = Overlay.of(body((6.0, 0.0, 0.0), (planes, CELLS, CELLS)), support)
+    placed = place(overlay, structure, CELLS)
+    assert overlay.covered[0] == pytest.approx(6.0, abs=1.0)
+    assert placed.found.shape == (planes, CELLS, CELLS) and bool((placed.found[:, 10:18, 10:18] > 0.5).all())
+
+
+def test_a_structure_that_lies_elsewhere_than_the_rest_of_the_body_says_is_found_by_its_surroundings():
+    support = body((0.0, 0.0, 0.0), (8, CELLS, CELLS))
+    places = support.places.clone()
+    places[:, :, 2:20, 2:20] = support.places[:, :, 8:26, 8:26]  # moved by six cells
+    query = Body(places, support.inside, 1, support.spacing)
+    structure = torch.zeros(8, CELLS, CELLS)
+    structure[2:6, 13:19, 13:19] = 1
+    overlay = Overlay.of(query, support)
+    placed = place(replace(overlay, shift=torch.zeros(3), scale=torch.ones(3)), structure, CELLS)
+    expected = torch.roll(structure, (-6, -6), (1, 2)) > 0.5
+    found = placed.found > 0.5
+    assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.7
+
+
+def test_nothing_but_air_is_laid_over_as_it_lies():
+    air = Body(torch.zeros(3, 4, 8, 8), torch.zeros(3, 2, 2, dtype=torch.bool), 1, (5.0, 5.0, 5.0))
+    overlay = Overlay.of(air, air)
+    assert overlay.scale.tolist() == [1, 1, 1] and overlay.shift.tolist() == [0, 0, 0]
+    structure = torch.zeros(3, 16, 16)
+    structure[1, 4:10, 4:10] = 1
+    assert torch.isfinite(place(overlay, structure, 16).found).all()
 
 
 def test_planes_lie_five_millimetres_apart_at_least():
@@ -117,6 +140,6 @@ def test_it_can_be_cancelled_while_bodies_are_laid_over_each_other(patients, mon
     def cancelled(*_):
         raise Cancelled("enough")
 
-    monkeypatch.setattr("qnetseg.segment.anatomy.align", cancelled)
+    monkeypatch.setattr("qnetseg.segment.anatomy.place", cancelled)
     with pytest.raises(Cancelled):
         segment_volume(support, query, simple_networks(), EXACT, drawn_on=drawn_on)

@@ -21,7 +21,7 @@ from scipy.special import expit, logit
 
 from ..model import QNet
 from ..volume import InPlaneGrid, Patient, SupportSet
-from .anatomy import Anatomy, volume_ml
+from .anatomy import Anatomy, Place, volume_ml
 from .best_slice import outlined, slice_confidence, usual_area
 from .confidence import Trust, expected_overlap
 from .correspondence import Correspondence, correspond
@@ -113,21 +113,6 @@ def _seed(probability: np.ndarray, usual: float, alike: np.ndarray | float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class _Place:
-    """Where an alignment puts the example's structure.
-
-    Attributes:
-        there: (S, H, W) float32 in the volume.
-        expected_ml: volume of the example's structure.
-        share: how much of it lies on slices that the volume has.
-    """
-
-    there: np.ndarray
-    expected_ml: float
-    share: float
-
-
-@dataclass(frozen=True, eq=False)
 class _Seen:
     """What an example says of a volume.
 
@@ -147,7 +132,7 @@ class _Seen:
     alike: Correspondence
     usual: float
     first: _Seed | None
-    place: _Place | None
+    place: Place | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,14 +181,13 @@ class _Search:
             place = self._place(anatomy, patient, described)
         return _Seen(predicted, by_qnet, described, alike, usual, first, place)
 
-    def _place(self, anatomy: Anatomy, patient: Patient, described: Described) -> _Place:
-        """By the alignment of both bodies, which is found once for all structures of the patient."""
-        aligned = self.searcher.query.memory.get(
-            ("aligned", patient.image, *self.seen_as),
-            lambda: anatomy.aligned(described.query, self.stack, self.grid, self.searcher.job),
+    def _place(self, anatomy: Anatomy, patient: Patient, described: Described) -> Place:
+        """By the overlay of both bodies, which is found once for all structures of the patient."""
+        overlay = self.searcher.query.memory.get(
+            ("overlay", patient.image, *self.seen_as),
+            lambda: anatomy.overlay(described.query, self.stack, self.grid),
         )
-        there = anatomy.moved(patient, aligned, self.grid, len(self.stack.slices))
-        return _Place(there, patient.volume_ml, aligned.share(patient.covered))
+        return anatomy.place(patient, overlay, self.stack, self.grid, self.searcher.job)
 
     def ways(self, seen: _Seen) -> list[_Way]:
         """What comes out from each seed."""

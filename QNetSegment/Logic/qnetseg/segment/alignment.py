@@ -1,21 +1,21 @@
 """Two bodies laid over each other by what they look like to Q-Net's encoder.
 
-First by a shift and a scale of each axis, from places that are each other's most similar ones; then place by
-place: the similarity under many small displacements is a cost volume, of which convex optimisation finds a
-smooth choice (Siebert, Hansen, Heinrich 2021, https://arxiv.org/abs/2112.03053), on pairs of cells and
-again on single ones. Nothing is learned for it, and no structure is known.
+First by a shift and a scale of each axis, from places that are each other's most similar ones: of the whole
+bodies, and of the surroundings of the structure that is looked for. Both are bent (`bending`), and where the
+structure's surroundings are more similar, there it is. Nothing is learned for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .bending import bent, places_of, sampled
 from .descriptors import Descriptors
 
 # Set by hand on pairs of CHAOST2 patients of the development data, which R3 scores, too.
@@ -23,13 +23,16 @@ LEAST_GAP = 5.0  # mm between two planes; slices that lie closer are left out
 AXES = 32  # principal axes of the features that tell places apart
 CLOSE = 0.83  # weight of the intensities around a place beside its features
 AIR = -0.11  # weighted z-score up to which a group of cells is outside of the body
-COARSE, FINE = (2, 3, 3), (1, 2, 2)  # largest displacements in (planes, rows, columns) of cells
-STIFFNESS = (0.002, 0.006, 0.02, 0.06, 0.2)  # similarity that a squared cell off the smooth choice costs
-SMOOTH = 3  # cells that similarities and displacements are averaged over, twice
 SHRINK = 5.0  # weight of a scale of 1, as a share of all matches
 SPREAD = (45.0, 110.0, 110.0)  # mm off the fit at which a match loses most of its weight
 ROUNDS = 30  # of the fit
 MATCH = 0.05  # similarity over which a match gains a factor e of weight
+NEAR = (20.0, 30.0, 30.0)  # mm from a structure over which matches lose weight, in the fit around it
+NEAR_SPREAD = (30.0, 60.0, 60.0)  # SPREAD of that fit
+MARGIN = 40.0  # mm around a structure that are bent
+AROUND = 5  # cells by which the surroundings that are compared are wider than the structure, both sides
+
+_HALF = torch.tensor([0.0, 0.5, 0.5])
 
 
 @dataclass(frozen=True)
@@ -62,39 +65,112 @@ class Body:
         """(P, D, h / cells, w / cells) float32, unit vectors."""
         return _unit(F.avg_pool2d(self.places, cells))
 
+    def mm(self, index: Tensor, cells: float) -> Tensor:
+        """Where groups of so many cells along both edges lie: (*, 3) mm from the first plane, and from the
+        edges of the planes."""
+        return (index + _HALF) * self._units(cells)
+
+    def index(self, mm: Tensor, cells: float) -> Tensor:
+        """The inverse of `mm`."""
+        return mm / self._units(cells) - _HALF
+
+    def volume(self, structure: Tensor) -> float:
+        """mm^3 of a structure (P, N, N) float32 on its planes, 0 to 1."""
+        cells = self.places.shape[-1] / structure.shape[-1]
+        return float(structure.sum() * self._units(cells).prod())
+
+    def _units(self, cells: float) -> Tensor:
+        return torch.tensor(self.spacing) * torch.tensor([1.0, cells, cells])
+
 
 @dataclass(frozen=True)
-class Alignment:
-    """Where the places of a query lie in a support.
+class Overlay:
+    """A body that is searched, and another one laid over it.
 
     Attributes:
-        positions: (P, h, w, 3) float32, planes, rows and columns of the support for each place of the query.
-        covered: support's planes at the query's first and last plane, before the bodies are bent.
+        query: is searched.
+        support: of the same number of cells in a plane.
+        here, there: (n, 3) mm in query and support, of places that are each other's most similar ones.
+        weight: (n,) of these matches.
+        scale, shift: (3,) from mm of the query to those of the support.
     """
 
-    positions: Tensor
-    covered: tuple[float, float]
+    query: Body
+    support: Body
+    here: Tensor
+    there: Tensor
+    weight: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    @classmethod
+    def of(cls, query: Body, support: Body) -> Overlay:
+        """Lay the support over the query."""
+        own, other = (body.pooled(4).movedim(1, -1)[body.inside] for body in (query, support))
+        if not (len(own) and len(other)):
+            nothing = torch.zeros(0, 3)
+            return cls(query, support, nothing, nothing, torch.zeros(0), torch.ones(3), torch.zeros(3))
+        alike = own @ other.T
+        best, partner = alike.max(dim=1)
+        mutual = alike.argmax(dim=0)[partner] == torch.arange(len(own))
+        here = query.mm(torch.nonzero(query.inside)[mutual].float(), 4)
+        there = support.mm(torch.nonzero(support.inside).float()[partner[mutual]], 4)
+        weight = (best[mutual] / MATCH).exp()
+        return cls(query, support, here, there, weight, *_fitted(here, there, weight))
+
+    @property
+    def covered(self) -> tuple[float, float]:
+        """The support's planes at the query's first and last one."""
+        ends = self.query.spacing[0] * torch.tensor([0.0, len(self.query.places) - 1.0])
+        first, last = ((ends * self.scale[0] + self.shift[0]) / self.support.spacing[0]).tolist()
+        return first, last
+
+    def near(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """(3,) the shift that fits a box of the support and its surroundings best; the scale stays.
+
+        lower, upper: (3,) mm of its corners.
+        """
+        shift = self.shift.clone()
+        off = torch.maximum(lower - self.there, self.there - upper).clamp_min(0) / torch.tensor(NEAR)
+        weight = self.weight * torch.exp(-0.5 * off.square().sum(dim=1))
+        moves = self.there - self.here * self.scale
+        for _ in range(ROUNDS if len(weight) else 0):
+            off = (moves - shift) / torch.tensor(NEAR_SPREAD)
+            close = (weight / (1 + off.square().sum(dim=1)).square())[:, None]
+            shift = (close * moves).sum(dim=0) / close.sum().clamp_min(1e-12)
+        return shift
 
 
-def align(query: Body, support: Body, check: Callable[[], None] = lambda: None) -> Alignment:
-    """Where the places of the query lie in the support.
+@dataclass(frozen=True)
+class Placed:
+    """A structure of the support in the query.
+
+    Attributes:
+        found: (P, size, size) float32, how much of a pixel it covers.
+        similarity: of both bodies where it is; less where less than half of it lies in the query.
+    """
+
+    found: Tensor
+    similarity: float
+
+
+def place(overlay: Overlay, structure: Tensor, size: int, check: Callable[[], None] = lambda: None) -> Placed:
+    """Find where a structure of the support lies in the query.
 
     Args:
-        query: the P planes that are looked for.
-        support: of the same number of cells in a plane.
+        overlay: of both bodies.
+        structure: (P', N, N) float32 on the support's planes, 0 to 1.
+        size: pixels along the edges of the result.
         check: called between steps; raises to stop.
     """
-    scale, shift = _affine(query, support)
-    first = float(shift[0])
-    covered = first, first + float(scale[0]) * (len(query.places) - 1)
-    check()
-    positions = _grid(query.pooled(2)) * scale + shift
-    positions = _bend(query.pooled(2), support.pooled(2), positions, COARSE)
-    check()
-    finer = F.interpolate(positions.permute(0, 3, 1, 2), scale_factor=2, mode="bilinear", align_corners=False)
-    finer = finer.permute(0, 2, 3, 1).clone()
-    finer[..., 1:] = 2 * finer[..., 1:] + 0.5  # a pair's middle lies between its cells
-    return Alignment(_bend(query.places, support.places, finer, FINE), covered)
+    lower, upper = _box(structure, overlay.support)
+    tried = []
+    for shift in (overlay.shift, overlay.near(lower, upper)):
+        check()
+        corners = torch.stack([(lower - shift) / overlay.scale, (upper - shift) / overlay.scale])
+        window = _window(overlay.query, corners)
+        tried.append(_placed(overlay, shift, window, structure, size))
+    return max(tried, key=lambda one: one.similarity)
 
 
 def moved(volume: Tensor, positions: Tensor, size: int) -> Tensor:
@@ -102,7 +178,7 @@ def moved(volume: Tensor, positions: Tensor, size: int) -> Tensor:
 
     Args:
         volume: (P', N, N) float32 on the support's planes, N pixels over its h cells.
-        positions: (P, h, w, 3), of `align`.
+        positions: (P, h, w, 3) float32, planes, rows and columns of the support for each place of the query.
         size: pixels along the edges of the result.
 
     Returns:
@@ -116,29 +192,63 @@ def moved(volume: Tensor, positions: Tensor, size: int) -> Tensor:
         ]
         at = fine.permute(1, 2, 0).clone()
         at[..., 1:] = (at[..., 1:] + 0.5) * (pixels / cells) - 0.5
-        found[plane] = _sampled(volume[None], at)[0]
+        found[plane] = sampled(volume[None], at)[0]
     return found
 
 
-def _affine(query: Body, support: Body) -> tuple[Tensor, Tensor]:
-    """(3,) scale and (3,) shift from pairs of the query's cells to pairs of the support's."""
-    here, there = (
-        body.pooled(4).movedim(1, -1)[body.inside] if body.inside.any() else body.pooled(4).movedim(1, -1)[:0]
-        for body in (query, support)
+def _box(structure: Tensor, support: Body) -> tuple[Tensor, Tensor]:
+    """(3,) mm each: corners of the box around what is covered by half; else by most."""
+    at = torch.nonzero(structure >= min(0.5, float(structure.max()))).float()
+    cells = support.places.shape[-1] / structure.shape[-1]
+    mm = support.mm(at, cells)
+    return mm.min(dim=0).values, mm.max(dim=0).values
+
+
+def _window(query: Body, corners: Tensor) -> tuple[slice, slice, slice]:
+    """The pairs of cells within MARGIN of a box of the query (2, 3) in mm; at least one along each axis."""
+    lower, upper = corners.min(dim=0).values - MARGIN, corners.max(dim=0).values + MARGIN
+    sizes = (len(query.places), *(size // 2 for size in query.places.shape[2:]))
+    ends = zip(query.index(lower, 2).tolist(), query.index(upper, 2).tolist(), sizes, strict=True)
+    found = []
+    for low, high, size in ends:
+        first = int(np.clip(np.floor(low), 0, size - 1))
+        found.append(slice(first, int(np.clip(np.ceil(high) + 1, first + 1, size))))
+    planes, rows, columns = found
+    return planes, rows, columns
+
+
+def _placed(
+    overlay: Overlay, shift: Tensor, window: tuple[slice, slice, slice], structure: Tensor, size: int
+) -> Placed:
+    """The structure by an overlay of this shift, which is bent in the window, of pairs of cells."""
+    query, support, (planes, rows, columns) = overlay.query, overlay.support, window
+
+    def start(places: Tensor, cells: int) -> Tensor:
+        return support.index(query.mm(places_of(places), cells) * overlay.scale + shift, cells)
+
+    pairs, positions = query.pooled(2), start(query.places, 1)
+    single = planes, slice(2 * rows.start, 2 * rows.stop), slice(2 * columns.start, 2 * columns.stop)
+    positions[single] = own = bent(
+        (pairs[planes, :, rows, columns], query.places[planes, :, single[1], single[2]]),
+        (support.pooled(2), support.places),
+        start(pairs, 2)[window],
     )
-    # Fours of cells in mm: bodies are about as large as each other, whatever their slices are.
-    own, other = (torch.tensor(body.spacing) * torch.tensor([1.0, 4.0, 4.0]) for body in (query, support))
-    scale, shift = torch.ones(3), torch.zeros(3)
-    if len(here) and len(there):
-        alike = here @ there.T
-        best, partner = alike.max(dim=1)
-        mutual = alike.argmax(dim=0)[partner] == torch.arange(len(here))
-        first, second = torch.nonzero(query.inside)[mutual].float(), torch.nonzero(support.inside).float()
-        scale, shift = _fitted(first * own, second[partner[mutual]] * other, (best[mutual] / MATCH).exp())
-    scale, shift = scale * own / other, shift / other
-    # Fours of cells to pairs of them, whose middles lie elsewhere.
-    shift[1:] = 2 * shift[1:] + 0.5 - 0.5 * scale[1:]
-    return scale, shift
+    found = moved(structure, positions, size)
+    there = 2 * query.volume(found) * float(overlay.scale.prod()) / max(support.volume(structure), 1e-6)
+    similarity = min(1.0, there) * _similarity(query, support, own, single, found)
+    return Placed(found, similarity)
+
+
+def _similarity(
+    query: Body, support: Body, positions: Tensor, window: tuple[slice, slice, slice], found: Tensor
+) -> float:
+    """Mean similarity of both bodies where the structure was found in a window, and close around it."""
+    planes, rows, columns = window
+    here = query.places[planes, :, rows, columns].movedim(1, 0)
+    there = F.normalize(sampled(support.places.movedim(1, 0).contiguous(), positions), dim=0)
+    near = F.avg_pool2d(found[planes, None], found.shape[-1] // query.places.shape[-1])
+    near = F.max_pool2d(near, AROUND, 1, AROUND // 2)[:, 0][:, rows, columns]
+    return float(((here * there).sum(dim=0) * near).sum() / near.sum().clamp_min(1e-3))
 
 
 def _fitted(first: Tensor, second: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,77 +268,6 @@ def _fitted(first: Tensor, second: Tensor, weight: Tensor) -> tuple[Tensor, Tens
         scale = torch.where(spread.sum(dim=0) > 1e-6, scale, torch.ones(3))
         shift = other - scale * middle
     return scale, shift
-
-
-def _bend(query: Tensor, support: Tensor, positions: Tensor, reach: tuple[int, int, int]) -> Tensor:
-    """Positions (P, h, w, 3) moved by the smooth field of displacements that is most similar."""
-    moves = torch.tensor(list(product(*(range(-n, n + 1) for n in reach))), dtype=torch.float32)
-    costs = _costs(query, support, positions, reach, moves)
-    factors = torch.cat([moves, moves.square().sum(dim=1, keepdim=True)], dim=1)
-    room = torch.empty(len(moves), costs.shape[2])
-    field = torch.zeros(3, *positions.shape[:3])
-    for stiffness in (0.0, *STIFFNESS):
-        smooth = _smoothed(field).flatten(2)
-        # What a move d costs more than no move where the smooth choice is s: |d - s|^2 - |s|^2.
-        pull = stiffness * torch.cat([-2 * smooth, torch.ones(1, *smooth.shape[1:])])
-        for plane in range(len(positions)):
-            torch.addmm(costs[:, plane], factors, pull[:, plane], out=room)
-            field[:, plane] = moves[room.argmin(dim=0)].T.reshape(field[:, plane].shape)
-    bent = _grid(query) + _smoothed(field).movedim(0, -1)
-    return _sampled(positions.movedim(-1, 0).contiguous(), bent).movedim(0, -1)
-
-
-def _costs(
-    query: Tensor, support: Tensor, positions: Tensor, reach: tuple[int, int, int], moves: Tensor
-) -> Tensor:
-    """(M, P, h w) float32: how unlike the places are under each of (M, 3) displacements."""
-    shape, here = positions.shape[:3], query.movedim(1, 0).contiguous()
-    ahead = F.normalize(_sampled(support.movedim(1, 0).contiguous(), _beyond(positions, reach)), dim=0)
-    costs, both, alike = torch.empty(len(moves), *shape), torch.empty_like(here), torch.empty(shape)
-    for number, move in enumerate(moves.int().tolist()):
-        window = ahead
-        for axis, (by, most) in enumerate(zip(move, reach, strict=True)):
-            window = window.narrow(axis + 1, by + most, shape[axis])
-        torch.mul(window, here, out=both)  # in the same memory again: the system gives new one slowly
-        torch.sum(both, dim=0, out=alike)
-        costs[number] = -_smoothed(alike[None])[0]
-    return costs.flatten(2)
-
-
-def _beyond(positions: Tensor, reach: tuple[int, int, int]) -> Tensor:
-    """Positions (P, h, w, 3) with a rim of `reach` cells, which goes on as the last two cells do."""
-    shape = positions.shape[:3]
-    wide = [torch.arange(-n, size + n) for n, size in zip(reach, shape, strict=True)]
-    inner = [axis.clamp(0, size - 1) for axis, size in zip(wide, shape, strict=True)]
-    rim = torch.stack(
-        torch.meshgrid(*(a - b for a, b in zip(wide, inner, strict=True)), indexing="ij"), dim=-1
-    )
-    planes, rows, columns = inner
-    return positions[planes][:, rows][:, :, columns] + rim
-
-
-def _grid(places: Tensor) -> Tensor:
-    """(P, h, w, 3) the own position of each of (P, D, h, w) places."""
-    sizes = (places.shape[0], *places.shape[2:])
-    return torch.stack(torch.meshgrid(*(torch.arange(n).float() for n in sizes), indexing="ij"), dim=-1)
-
-
-def _sampled(volume: Tensor, positions: Tensor) -> Tensor:
-    """(C, *) a (C, P, h, w) volume at positions (*, 3); beyond it that of the nearest border."""
-    last = torch.tensor(volume.shape[1:], dtype=torch.float32).sub(1).clamp_min(1)
-    at = (2 * positions / last - 1).flip(-1).reshape(1, -1, 1, 1, 3)
-    found = F.grid_sample(volume[None], at, align_corners=True, padding_mode="border")
-    return found.reshape(len(volume), *positions.shape[:-1])
-
-
-def _smoothed(volumes: Tensor) -> Tensor:
-    """(C, P, h, w) averaged over SMOOTH cells along each axis that has as many, twice."""
-    cells = [SMOOTH if size >= SMOOTH else 1 for size in volumes.shape[1:]]
-    for _ in range(2):
-        volumes = F.avg_pool3d(
-            volumes[None], cells, 1, [count // 2 for count in cells], count_include_pad=False
-        )[0]
-    return volumes
 
 
 def _unit(vectors: Tensor) -> Tensor:

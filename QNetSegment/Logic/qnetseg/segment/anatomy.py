@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..model import Networks, QNet, QNetConfig
 from ..model.encoder import Features
 from ..volume import InPlaneGrid, Patient, PatientImage, SupportSet
-from .alignment import LEAST_GAP, Alignment, Body, align, moved
+from .alignment import LEAST_GAP, Body, Overlay, place
 from .descriptors import Basis, Descriptors
 from .drawn import propagate
 from .images import fitted_spacing, model_grid
@@ -77,13 +77,13 @@ class Anatomy:
         image: the patient's.
         grid: of the network's images, in which the patient's planes lie.
         basis: axes of its features.
-        places: descriptors of all planes, on `size` (h, w) cells of the grid.
+        body: what it looks like at each place.
     """
 
     image: PatientImage
     grid: InPlaneGrid
     basis: Basis
-    places: Descriptors
+    body: Body
 
     @classmethod
     def of(cls, image: PatientImage, support: SupportSet, runner: Runner[QNet], job: Job) -> Anatomy:
@@ -115,41 +115,43 @@ class Anatomy:
         for part, own in runner.batches(images[others], unit, "support", job.silent):
             units[others[part]] = own
         size = (units.shape[-2], units.shape[-1])
-        return cls(image, grid, basis, Descriptors.of(units, images, size))
+        described = Descriptors.of(units, images, size)
+        return cls(image, grid, basis, _body(described, image.spacing[0], grid))
 
-    def aligned(self, places: Descriptors, stack: Stack, grid: InPlaneGrid, job: Job) -> Aligned:
-        """Another patient, described along the same axes on the cells of its own grid, laid over this one."""
-        query, own = (
-            _body(places, stack.spacing[0], grid),
-            _body(self.places, self.image.spacing[0], self.grid),
-        )
-        return Aligned(align(query, own, job.check), query.step, own.step)
+    def overlay(self, places: Descriptors, stack: Stack, grid: InPlaneGrid) -> Overlay:
+        """Another patient, described along the same axes on the cells of its own grid, under this one."""
+        return Overlay.of(_body(places, stack.spacing[0], grid), self.body)
 
-    def moved(self, patient: Patient, aligned: Aligned, grid: InPlaneGrid, count: int) -> np.ndarray:
-        """(count, H, W) float32: this patient's structure as it lies in the other one's stack."""
-        planes = torch.from_numpy(self.grid.to_model(patient.covered[:: aligned.own_step]))
-        found = moved(planes, aligned.alignment.positions, grid.size).numpy()
-        return grid.to_native(_between_planes(found, aligned.step, count))
+    def place(self, patient: Patient, overlay: Overlay, stack: Stack, grid: InPlaneGrid, job: Job) -> Place:
+        """Where this patient's structure lies in the other one's stack."""
+        step = self.body.step
+        planes = torch.from_numpy(self.grid.to_model(patient.covered[::step]))
+        placed = place(overlay, planes, grid.size, job.check)
+        there = _between_planes(placed.found.numpy(), overlay.query.step, len(stack.slices))
+        areas = planes.sum(dim=(1, 2)).numpy()
+        return Place(grid.to_native(there), patient.volume_ml, _share(areas, overlay.covered))
 
 
 @dataclass(frozen=True, eq=False)
-class Aligned:
-    """An alignment of another patient's planes with this one's.
+class Place:
+    """Where a patient's structure lies in another one's volume.
 
-    step, own_step: from one of the other's slices, and of this one's planes, to the next that was compared.
+    Attributes:
+        there: (S, H, W) float32 in the volume.
+        expected_ml: volume of the patient's structure.
+        share: how much of it lies on slices that the volume has, 0 to 1.
     """
 
-    alignment: Alignment
-    step: int
-    own_step: int
+    there: np.ndarray
+    expected_ml: float
+    share: float
 
-    def share(self, structure: np.ndarray) -> float:
-        """How much of a structure (P, N, N) of this patient lies on slices of the other volume, 0 to 1."""
-        areas = structure.sum(axis=(1, 2))
-        low, high = (self.own_step * plane for plane in sorted(self.alignment.covered))
-        reach = self.own_step / 2
-        at = np.arange(len(areas))
-        return float(areas[(at >= low - reach) & (at <= high + reach)].sum() / max(areas.sum(), 1e-6))
+
+def _share(areas: np.ndarray, covered: tuple[float, float]) -> float:
+    """How much of a structure, by its (P,) areas, lies between two planes and half a plane beyond."""
+    low, high = sorted(covered)
+    at = np.arange(len(areas))
+    return float(areas[(at >= low - 0.5) & (at <= high + 0.5)].sum() / max(areas.sum(), 1e-6))
 
 
 def _body(places: Descriptors, gap: float, grid: InPlaneGrid) -> Body:

@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from qnetseg.model import Networks
-from qnetseg.segment import SegmentOptions, across, alignment
+from qnetseg.segment import SegmentOptions, across, alignment, bending
 
 from . import ours
 from .task import Answer, Task
@@ -27,7 +27,8 @@ STEPS: dict[str, Callable[[], Any]] = {
     "similar": partial(_without_seed, "similar"),
     "near": partial(_without_seed, "near"),
     "place": partial(_without_seed, "place"),
-    "bend": lambda: patch.object(alignment, "_bend", lambda query, support, positions, reach: positions),
+    "around": lambda: patch.object(alignment.Overlay, "near", lambda overlay, lower, upper: overlay.shift),
+    "bend": lambda: patch.object(bending, "_bend", lambda query, support, positions, reach: positions),
     "trust": lambda: patch.object(across, "TRUST", 0.0),
     "redraw": lambda: patch.object(across, "DRAWN", 1),
 }

@@ -1,0 +1,108 @@
+"""An alignment of two bodies bent place by place.
+
+The similarity under many small displacements is a cost volume, of which convex optimisation finds a smooth
+choice (Siebert, Hansen, Heinrich 2021, https://arxiv.org/abs/2112.03053), on pairs of cells and again on
+single ones.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Set by hand on pairs of CHAOST2 patients of the development data, which R3 scores, too.
+COARSE, FINE = (2, 3, 3), (1, 2, 2)  # largest displacements in (planes, rows, columns) of cells
+STIFFNESS = (0.002, 0.006, 0.02, 0.06, 0.2)  # similarity that a squared cell off the smooth choice costs
+SMOOTH = 3  # cells that similarities and displacements are averaged over, twice
+
+
+def bent(query: tuple[Tensor, Tensor], support: tuple[Tensor, Tensor], start: Tensor) -> Tensor:
+    """Positions in the support that make both bodies most similar, but smooth.
+
+    Args:
+        query: (P, D, h / 2, w / 2) and (P, D, h, w) float32 unit vectors of pairs of cells and of cells.
+        support: the same of the other body, of any number of planes and cells.
+        start: (P, h / 2, w / 2, 3) float32 planes, rows and columns of the support's pairs of cells.
+
+    Returns:
+        (P, h, w, 3) float32 planes, rows and columns of the support's single cells.
+    """
+    positions = _bend(query[0], support[0], start, COARSE)
+    finer = F.interpolate(positions.permute(0, 3, 1, 2), scale_factor=2, mode="bilinear", align_corners=False)
+    finer = finer.permute(0, 2, 3, 1).clone()
+    finer[..., 1:] = 2 * finer[..., 1:] + 0.5  # a pair's middle lies between its cells
+    return _bend(query[1], support[1], finer, FINE)
+
+
+def _bend(query: Tensor, support: Tensor, positions: Tensor, reach: tuple[int, int, int]) -> Tensor:
+    """Positions (P, h, w, 3) moved by the smooth field of displacements that is most similar."""
+    moves = torch.tensor(list(product(*(range(-n, n + 1) for n in reach))), dtype=torch.float32)
+    costs = _costs(query, support, positions, reach, moves)
+    factors = torch.cat([moves, moves.square().sum(dim=1, keepdim=True)], dim=1)
+    room = torch.empty(len(moves), costs.shape[2])
+    field = torch.zeros(3, *positions.shape[:3])
+    for stiffness in (0.0, *STIFFNESS):
+        smooth = _smoothed(field).flatten(2)
+        # What a move d costs more than no move where the smooth choice is s: |d - s|^2 - |s|^2.
+        pull = stiffness * torch.cat([-2 * smooth, torch.ones(1, *smooth.shape[1:])])
+        for plane in range(len(positions)):
+            torch.addmm(costs[:, plane], factors, pull[:, plane], out=room)
+            field[:, plane] = moves[room.argmin(dim=0)].T.reshape(field[:, plane].shape)
+    bent = places_of(query) + _smoothed(field).movedim(0, -1)
+    return sampled(positions.movedim(-1, 0).contiguous(), bent).movedim(0, -1)
+
+
+def _costs(
+    query: Tensor, support: Tensor, positions: Tensor, reach: tuple[int, int, int], moves: Tensor
+) -> Tensor:
+    """(M, P, h w) float32: how unlike the places are under each of (M, 3) displacements."""
+    shape, here = positions.shape[:3], query.movedim(1, 0).contiguous()
+    ahead = F.normalize(sampled(support.movedim(1, 0).contiguous(), _beyond(positions, reach)), dim=0)
+    costs, both, alike = torch.empty(len(moves), *shape), torch.empty_like(here), torch.empty(shape)
+    for number, move in enumerate(moves.int().tolist()):
+        window = ahead
+        for axis, (by, most) in enumerate(zip(move, reach, strict=True)):
+            window = window.narrow(axis + 1, by + most, shape[axis])
+        torch.mul(window, here, out=both)  # in the same memory again: the system gives new one slowly
+        torch.sum(both, dim=0, out=alike)
+        costs[number] = -_smoothed(alike[None])[0]
+    return costs.flatten(2)
+
+
+def _beyond(positions: Tensor, reach: tuple[int, int, int]) -> Tensor:
+    """Positions (P, h, w, 3) with a rim of `reach` cells, which goes on as the last two cells do."""
+    shape = positions.shape[:3]
+    wide = [torch.arange(-n, size + n) for n, size in zip(reach, shape, strict=True)]
+    inner = [axis.clamp(0, size - 1) for axis, size in zip(wide, shape, strict=True)]
+    rim = torch.stack(
+        torch.meshgrid(*(a - b for a, b in zip(wide, inner, strict=True)), indexing="ij"), dim=-1
+    )
+    planes, rows, columns = inner
+    return positions[planes][:, rows][:, :, columns] + rim
+
+
+def places_of(places: Tensor) -> Tensor:
+    """(P, h, w, 3) the own position of each of (P, D, h, w) places."""
+    sizes = (places.shape[0], *places.shape[2:])
+    return torch.stack(torch.meshgrid(*(torch.arange(n).float() for n in sizes), indexing="ij"), dim=-1)
+
+
+def sampled(volume: Tensor, positions: Tensor) -> Tensor:
+    """(C, *) a (C, P, h, w) volume at positions (*, 3); beyond it that of the nearest border."""
+    last = torch.tensor(volume.shape[1:], dtype=torch.float32).sub(1).clamp_min(1)
+    at = (2 * positions / last - 1).flip(-1).reshape(1, -1, 1, 1, 3)
+    found = F.grid_sample(volume[None], at, align_corners=True, padding_mode="border")
+    return found.reshape(len(volume), *positions.shape[:-1])
+
+
+def _smoothed(volumes: Tensor) -> Tensor:
+    """(C, P, h, w) averaged over SMOOTH cells along each axis that has as many, twice."""
+    cells = [SMOOTH if size >= SMOOTH else 1 for size in volumes.shape[1:]]
+    for _ in range(2):
+        volumes = F.avg_pool3d(
+            volumes[None], cells, 1, [count // 2 for count in cells], count_include_pad=False
+        )[0]
+    return volumes
