@@ -71,13 +71,14 @@ def test_the_volume_that_was_drawn_on_and_another_patient(place, asked):
     assert 3 not in rows[0].least_sure_slices and len(rows[0].least_sure_slices) == 3
 
 
-def test_examples_of_several_patients_help_together_and_the_studys_own_goes_first(place, asked):
+def test_examples_of_several_patients_help_together_and_the_studys_own_is_kept(place, asked):
     both = (drawn(place), drawn(place, 1, whole=False))
     studies = run(place, Plan((both,), options={"threads": 1}))
     assert [study.state for study in studies] == [StudyState.DONE] * 2, [study.detail for study in studies]
-    images = [[one.volume_id for one in (support, *named["further"])] for support, _, named in asked]
-    first, second = (example.support.volume_id for example in both)
-    assert images == [[first, second], [second, first]]
+    heard = [{one.volume_id for one in (support, *named["further"])} for support, _, named in asked]
+    assert heard == [{example.support.volume_id for example in both}] * 2
+    for number in range(2):  # each was drawn on, and its drawing is kept
+        assert np.array_equal(read_labelmap(place / f"p{number}.seg.nrrd").array[3], drawing_array()[3] == 1)
 
 
 def test_a_volume_that_was_not_drawn_on_is_refused_in_a_sentence(place, asked):

@@ -203,3 +203,13 @@ def test_a_drawing_made_on_another_volume_than_the_one_given_is_refused(patients
     support, other, _ = patients
     with pytest.raises(InputError, match="was not made on the volume"):
         segment_volume(support, other, simple_networks(), EXACT, drawn_on=other)
+
+
+def test_what_was_drawn_on_the_very_volume_goes_before_other_patients(patients):
+    support, other, truth = patients
+    mask = np.zeros_like(truth)
+    mask[5] = truth[5]
+    own, networks = support_from_mask(other, mask, plane="axial"), simple_networks()
+    alone = segment_volume(own, other, networks, EXACT)
+    together = segment_volume(support, other, networks, EXACT, further=[own])
+    assert np.array_equal(together.confidence, alone.confidence)

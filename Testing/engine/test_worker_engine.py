@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
+import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,8 +21,10 @@ from qnetseg.cores import SPINS
 from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig
 from qnetseg.models import load_networks
 from qnetseg.segment import Job, SegmentOptions, device, segment_volume
+from qnetseg.volume import Drawing, Patient, PatientImage, Volume
 from qnetseg.worker.backend import Backend, auto_device, check_engine
 from qnetseg.worker.client import WorkerClient
+from qnetseg.worker.held import MOST_PATIENTS, Held
 from qnetseg_lab.weights.writing import save_model
 from support.cli_bed import entry_of, write_manifest
 from support.worker_bed import LOGIC, sample
@@ -64,6 +69,36 @@ def segment(client, model, options=OPTIONS, device="cpu", **arguments):
         return client.segment(support, query, model=model, options=options, device=device, **arguments)
     finally:
         client.release(query)
+
+
+def test_a_drawing_is_packed_with_its_patient_and_found_in_another_with_further_ones(client):
+    support, volume = sample()
+    other = Volume(volume.array[::-1].copy(), volume.ijk_to_ras, "other")
+    mask = np.zeros(volume.shape, np.uint8)
+    mask[3, 8:16, 6:14] = 1
+    drawn, query = client.open(volume), client.open(other)
+    packed = client.pack(Drawing.of_mask(mask, volume.shape, name="box"), drawn)
+    assert packed.patient is not None and packed.patient.volume_ml > 0
+    for further in ([], [support]):
+        found = client.segment(packed, query, options=OPTIONS, device="cpu", further=further)
+        expected = segment_volume(packed, other, load_networks(), OPTIONS, further=further)
+        assert np.array_equal(found.mask.placed(expected.mask.shape), expected.mask > 0)
+        assert found.report.signs["place"] is not None
+    client.release(drawn)
+    client.release(query)
+
+
+def test_patients_of_support_files_stay_until_there_are_too_many():
+    held, supports = Held(), []
+    for number in range(MOST_PATIENTS + 1):
+        image = PatientImage.of(np.full((1, 2, 2), number, np.float32) + np.eye(2, dtype=np.float32), (5, 1))
+        patient = Patient(image, np.zeros((1, 2, 2), np.uint8), 1.0)
+        supports.append(replace(sample()[0], patient=patient))
+    held.keep_patients(supports)
+    first, second = (weakref.ref(one.patient.image) for one in supports[:2])
+    del image, patient, supports
+    gc.collect()
+    assert first() is None and second() is not None
 
 
 @pytest.mark.parametrize("method", ["volume", "q-net"])

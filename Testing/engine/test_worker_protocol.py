@@ -38,7 +38,9 @@ from support.worker_bed import LOGIC
 IDENTITY = tuple(tuple(float(row == column) for column in range(4)) for row in range(4))
 BOX = BoxFile("7-drawing.npy", (-1, 2, 3))
 DRAWN = Drawn("6", BOX, "Jürgen's liver", (0.5, 1.0, 0.0), "a~b", None, (3, 4))
-SEGMENT = Segment("7", "6", DRAWN, None, "/models/a b/ü.safetensors", {"x": [1, None]}, "cpu", None, "none")
+SEGMENT = Segment(
+    "7", "6", DRAWN, None, ("7-f.npz",), "/models/a b/ü.safetensors", {"x": [1, None]}, "cpu", None, "none"
+)
 OPEN = Open("6", None, None, "6-volume.npy", IDENTITY, "Jürgen's MR", ("It has gaps.",))
 
 

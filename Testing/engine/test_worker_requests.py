@@ -59,7 +59,7 @@ def test_options_that_json_lacks_are_refused(tmp_path, options):
 
 
 def request_of(confidence_of="none"):
-    return requests.protocol.Segment("1", "q", None, "s.npz", None, {}, "cpu", None, confidence_of)
+    return requests.protocol.Segment("1", "q", None, "s.npz", (), None, {}, "cpu", None, confidence_of)
 
 
 @pytest.mark.parametrize("empty", [False, True])

@@ -84,6 +84,18 @@ def test_confidence_crosses_only_where_structures_may_overlap():
         assert worker.arguments.get("confidence_of") == expected
 
 
+def test_examples_of_one_structure_are_used_together():
+    worker = ScriptedWorker()
+    liver, spleen, other = supports("liver", "spleen", "liver")
+    run = Run(worker, [liver, spleen, other], SOURCE, others=["a", "b", "c"])
+    run.start()
+    assert worker.jobs == ["liver"] and worker.arguments["further"] == [other]
+    assert worker.arguments["background"] == "a"
+    worker.finished.emit("1", found([1, 0], [0.9, 0.1]))
+    assert worker.jobs == ["liver", "spleen"] and worker.arguments["further"] == []
+    assert worker.arguments["background"] == "b"
+
+
 def test_the_axes_of_a_drawing_are_those_of_its_volume(worker):
     mask = np.zeros(VOLUME.shape, np.uint8)
     mask[3, 8:16, 6:14] = 1

@@ -209,7 +209,7 @@ def message(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read
         protocol.Hello("1", protocol.VERSION, str(folder / "qnetseg-worker-x")),
         protocol.Open("v", None, None, "v.npy", matrix, "scan", ()),
         protocol.Opened("v", (2, 3, 4), matrix, "scan", "0f", ("It has gaps.",)),
-        protocol.Segment("2", "v", drawn, None, None, {"alpha": 0.5}, "auto", box, "mask"),
+        protocol.Segment("2", "v", drawn, None, ("f.npz",), None, {"alpha": 0.5}, "auto", box, "mask"),
         protocol.Pack("3", drawn),
         protocol.Upload("2", "2-m.npy", 8, 0, "eJwDAAAAAAE="),
         protocol.Close("4", "v"),

@@ -86,8 +86,7 @@ class Batch:
         **how: Any,
     ) -> None:
         """
-        drawn_on: of examples that are drawings. It is laid over each study; and packed up with them once,
-            before the first study, so that reports can tell what they were made from.
+        drawn_on: of examples that are drawings; before the first study their patient is packed up with them.
         output: folder of the results and of the table of them (batch.csv, batch.json), made when needed; None
             for beside each image, without a table. Gives the studies their targets and, where two would write
             the same file, distinct names.
@@ -214,9 +213,7 @@ class Batch:
         )
 
     def _segment(self, query: Source, opened: Opened) -> None:
-        whole = [
-            example is not packed for example, packed in zip(self._examples, self._supports, strict=True)
-        ]
+        whole = [support.patient is not None for support in self._supports]
         how = (self._how.get("model"), self._how.get("options"))
         self._recipe = recipe_of(opened.fingerprint, self._supports, whole, *how)
         if kept := finished_before(self.studies[self._index], self._recipe, self._redo):
@@ -225,7 +222,7 @@ class Batch:
         for path in (self.studies[self._index].target, self.studies[self._index].report):
             if path is not None:
                 replaceable(path)  # or the work would be lost
-        self._run = run = self._make_run(self._worker, self._examples, query, self._drawn_on, **self._how)
+        self._run = run = self._make_run(self._worker, self._supports, query, **self._how)
         index = self._index  # and not the run itself: in a cycle with its slots it would keep the image
 
         def heard(slot: Callable[[Any], None]) -> Callable[[Any], None]:

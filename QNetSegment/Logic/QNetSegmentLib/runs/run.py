@@ -46,6 +46,7 @@ class RunProgress:
 class Run:
     """Segments every structure of `examples` in `query`; only the whole run has a result.
 
+    Support sets of one name are examples of one structure, of several patients, and used together.
     Signals: progress(RunProgress), and at the end one of finished(list of StructureResult, in the order of
     `examples`) and failed(error). `drawn_on` and `how` are those of `Worker.segment`; others: for each
     example where something else is known to be. A run is used once.
@@ -67,11 +68,13 @@ class Run:
                 _("There is no drawing to segment from."), _("Draw a structure on at least one slice.")
             )
         self.progress, self.finished, self.failed = Signal(), Signal(), Signal()
-        self._worker, self._examples = worker, list(examples)
+        self._worker, together = worker, _by_structure(examples)
+        self._examples = [examples[first] for first, *_ in together]
+        self._further = [[examples[number] for number in rest] for _, *rest in together]
         self._query, self._drawn_on, self._how = query, drawn_on, how
         if len(self._examples) > 1:  # who is more confident gets the voxels that several claim
             self._how["confidence_of"] = "mask"
-        self._others = list(others)
+        self._others = [others[first] for first, *_ in together] if others else []
         self._found: list[Found] = []
         self._errand: Errand | None = None  # for the present structure
         self._started = False
@@ -116,10 +119,10 @@ class Run:
     def _submit(self) -> None:
         number = len(self._found)
         background = self._others[number] if self._others else None
-        where = (self._examples[number], self._query, self._drawn_on)
+        where, further = (self._examples[number], self._query, self._drawn_on), self._further[number]
         self._errand = Errand(
             self._worker,
-            lambda: self._worker.segment(*where, background=background, **self._how),
+            lambda: self._worker.segment(*where, background=background, further=further, **self._how),
             self._on_finished,
             self._on_failed,
             self._on_progress,
@@ -190,3 +193,14 @@ class Run:
         if self._found:
             each = sum(found.report.seconds for found in self._found) / len(self._found)
         return eta_s + each * (len(self._examples) - len(self._found) - 1)
+
+
+def _by_structure(examples: Sequence[SupportSet | Drawing]) -> list[list[int]]:
+    """Numbers of the examples of each structure; every drawing is one of its own."""
+    from qnetseg.volume import SupportSet
+
+    found: dict[str | int, list[int]] = {}
+    for number, example in enumerate(examples):
+        key = example.name if isinstance(example, SupportSet) else number
+        found.setdefault(key, []).append(number)
+    return list(found.values())

@@ -24,13 +24,9 @@ class Engine:
         self._joined: dict[Example, SupportSet] = {}
 
     def __call__(self, examples: Sequence[Example], query: Query) -> Segmentation:
-        """Raises what `segment_volume`, `load_networks` and `read_volume` raise.
-
-        An example that was drawn on the study itself goes before the others, since it shows the structure.
-        """
+        """Raises what `segment_volume`, `load_networks` and `read_volume` raise."""
         networks = self._backend.networks(self._plan.model)
-        own_first = sorted(examples, key=lambda example: example.support.volume_id != query.fingerprint)
-        first, *further = (self._with_patient(example, query, networks) for example in own_first)
+        first, *further = (self._with_patient(example, query, networks) for example in examples)
         return segment_volume(first, query, networks, self._options, further=further)
 
     def _with_patient(self, example: Example, query: Query, networks: Networks) -> SupportSet:

@@ -93,6 +93,8 @@ def segment_volume(
     query = Query.of(query)
     other = None if drawn_on is None else Query.of(drawn_on)
     support = (other or query).pack(example) if isinstance(example, Drawing) else example
+    if other is None:  # what was drawn on the very volume shows the structure best
+        support, *further = sorted([support, *further], key=lambda one: one.volume_id != query.fingerprint)
     stack = query.stack(support)
     looked_at = _slices_to_look_at(options, len(stack.slices))
     known = _known(support, stack, background, query)

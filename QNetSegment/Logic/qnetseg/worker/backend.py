@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from ..boxes import Box
     from ..model import Networks
     from ..segment import Job, Query, Segmentation
-    from ..volume import SupportSet
+    from ..volume import Drawing, SupportSet
 
 
 @dataclass(frozen=True)
 class Task:
-    """A `segment` request with its files read; drawn_on: the drawing's volume, where it is another one."""
+    """A `segment` request with its files read.
+
+    drawn_on: the drawing's volume, where it is another one. further: the structure of other patients.
+    """
 
     support: SupportSet
     query: Query
@@ -37,6 +40,7 @@ class Task:
     device: str
     background: Box | None = None
     drawn_on: Query | None = None
+    further: tuple[SupportSet, ...] = ()
 
 
 def read_task(request: Segment, folder: Path, held: Held) -> Task:
@@ -53,7 +57,10 @@ def read_task(request: Segment, folder: Path, held: Held) -> Task:
     held.forget_features(query)
     background = None if request.background is None else read_box(folder, request.background)
     other = None if drawn_on is query else drawn_on
-    return Task(support, query, request.model, request.options, request.device, background, other)
+    further = tuple(SupportSet.load(folder / name) for name in request.further)
+    held.keep_patients([support, *further])
+    how = (request.model, request.options, request.device)
+    return Task(support, query, *how, background, other, further)
 
 
 def check_engine() -> str:
@@ -110,9 +117,15 @@ class Backend:
         device = {} if task.device == "auto" else {"device": task.device}
         options = SegmentOptions.from_dict({**task.options, **device})
         networks = self.networks(task.model)
-        return segment_volume(
-            task.support, task.query, networks, options, job, task.background, task.drawn_on
-        )
+        where = (task.background, task.drawn_on, task.further)
+        return segment_volume(task.support, task.query, networks, options, job, *where)
+
+    def pack(self, drawing: Drawing, volume: Query, job: Job) -> SupportSet:
+        """A drawing with its image and the patient that it was made on. Raises as the call."""
+        from ..segment import with_patient
+
+        networks = self._networks or self.networks(None)
+        return with_patient(volume.pack(drawing), volume, networks, job=job)
 
     def networks(self, name: str | None) -> Networks:
         """Those of this model's name or path, read again only when a file has changed.

@@ -126,7 +126,7 @@ class WorkerClient:
             self._process.send(protocol.Close(next(self._ids), opened.id))
 
     def pack(self, drawing: Drawing, opened: protocol.Opened) -> SupportSet:
-        """What was drawn on an open volume, with its image. Raises as `segment`."""
+        """What was drawn on an open volume, with its image and the patient. Raises as `segment`."""
         request = partial(requests.pack, drawing=drawing, volume=opened.id)
         return self._ask(request, requests.read_support)
 
@@ -141,15 +141,16 @@ class WorkerClient:
         device: str = "auto",
         background: Box | None = None,
         confidence_of: str = "none",
+        further: Sequence[SupportSet] = (),
         job: Job | None = None,
         timeout: float | None = None,
     ) -> Found:
         """Segment an open volume after an example; a drawing was made on `drawn_on`, the query if None.
 
         `model` is a file or a name of the catalogue, None for the default one. A `device` other than
-        "auto" goes before the one in `options`. `background`: see `segment_volume`. `confidence_of`: one of
-        `qnetseg.worker.fields.CONFIDENCE`. The `job` is told of the progress and asked about twenty times a
-        second, both in the calling thread.
+        "auto" goes before the one in `options`. `background`, `further`: see `segment_volume`.
+        `confidence_of`: one of `qnetseg.worker.fields.CONFIDENCE`. The `job` is told of the progress and
+        asked about twenty times a second, both in the calling thread.
 
         Raises Cancelled; NotOpen for a volume that the worker does not hold any more; WorkerError, with
         the worker's log in `.details`, when the worker crashed or took longer than `timeout` seconds; and
@@ -165,6 +166,7 @@ class WorkerClient:
             device=device,
             background=background,
             confidence_of=confidence_of,
+            further=further,
         )
         return self._ask(request, requests.read_found, job, timeout)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +15,10 @@ from .failures import NotOpen
 
 if TYPE_CHECKING:
     from ..segment import Query
-    from ..volume import Volume
+    from ..volume import PatientImage, SupportSet, Volume
 
 MOST_BYTES = 1 << 30  # of prepared images; those in use stay, however large
+MOST_PATIENTS = 8  # of support files, of a megabyte or two for each of their planes
 IN_USE = 2  # a query, and the volume that was drawn on
 
 
@@ -24,6 +27,7 @@ class Held:
 
     def __init__(self) -> None:
         self._queries: dict[str, Query] = {}
+        self._patients: deque[PatientImage] = deque(maxlen=MOST_PATIENTS)
 
     def open(self, request: protocol.Open, folder: Path) -> protocol.Opened:
         """Read and prepare a volume, and hold it. Raises VolumeError, GeometryError and WorkerFailure."""
@@ -56,6 +60,12 @@ class Held:
         for query in self._queries.values():
             if query is not kept:
                 query.forget()
+
+    def keep_patients(self, supports: Sequence[SupportSet]) -> None:
+        """Patients of support files stay for the next request, with what was made of them."""
+        for support in supports:
+            if support.patient is not None and support.patient.image not in self._patients:
+                self._patients.append(support.patient.image)
 
     def _make_room(self) -> None:
         """Let go of what was not used for the longest time."""

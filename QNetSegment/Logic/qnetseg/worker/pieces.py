@@ -34,7 +34,7 @@ def files_of(message: Any) -> list[str]:
         if is_dataclass(value):
             found += files_of(value)
         elif value is not None and FileName in (kind, *get_args(kind)):
-            found.append(value)
+            found += value if isinstance(value, tuple) else [value]
     return found
 
 

@@ -85,16 +85,17 @@ class Open(Message):
 class Segment(Message):
     """Asks for one structure in the open volume `query`.
 
-    Either `drawing`, or `support`, a support set (.npz). `model` is a name or a path of a model, None for the
-    default one; `options` are those of `SegmentOptions`; a `device` other than "auto" goes before the one in
-    them. `background`: where something else is known to be, or None. `confidence_of`: one of
-    `fields.CONFIDENCE`.
+    Either `drawing`, or `support`, a support set (.npz); `further`: of the same structure of other patients.
+    `model` is a name or a path of a model, None for the default one; `options` are those of `SegmentOptions`;
+    a `device` other than "auto" goes before the one in them. `background`: where something else is known to
+    be, or None. `confidence_of`: one of `fields.CONFIDENCE`.
     """
 
     id: Id
     query: Id
     drawing: Drawn | None
     support: FileName | None
+    further: tuple[FileName, ...]
     model: str | None
     options: dict[str, Any]
     device: str
@@ -104,7 +105,7 @@ class Segment(Message):
 
 @dataclass(frozen=True)
 class Pack(Message):
-    """Asks for a support set of a drawing."""
+    """Asks for a support set of a drawing, with the patient that was drawn on."""
 
     id: Id
     drawing: Drawn

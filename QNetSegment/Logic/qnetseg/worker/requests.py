@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,7 @@ def segment(
     device: str = "auto",
     background: Box | None = None,
     confidence_of: str = "none",
+    further: Sequence[SupportSet] = (),
 ) -> protocol.Segment:
     """Asks for a structure in the open volume `query`; volume: the open one that a drawing was made on.
 
@@ -81,7 +82,11 @@ def segment(
     others = None
     if background is not None and not background.is_empty:
         others = write_box(folder, f"{request_id}-background.npy", background)
-    values = (_model_name(model), _as_dict(options), device, others, confidence_of)
+    more = []
+    for number, one in enumerate(further, 1):
+        more.append(f"{request_id}-further-{number}.npz")
+        one.save(folder / more[-1])
+    values = (tuple(more), _model_name(model), _as_dict(options), device, others, confidence_of)
     request = protocol.Segment(request_id, query, drawing, support, *values)
     try:
         protocol.encode(request)

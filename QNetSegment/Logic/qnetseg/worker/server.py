@@ -31,9 +31,11 @@ from .pieces import Inbox, cut, files_of
 from .requests import read_drawing, write_result
 
 if TYPE_CHECKING:
-    from ..segment import Segmentation
+    from ..segment import Query, Segmentation
+    from ..volume import Drawing, SupportSet
 
     SegmentFunction = Callable[[Task, Job], Segmentation]
+    PackFunction = Callable[[Drawing, Query, Job], SupportSet]
 
 Work = protocol.Open | protocol.Segment | protocol.Pack
 
@@ -64,7 +66,11 @@ def main(segment: SegmentFunction | None = None, check: Callable[[], str] = chec
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the client to handle
     stdin, stdout = claim_streams()
     sweep_folders()
-    Server(stdin, stdout, segment or Backend(), check).run()
+    if segment is None:
+        backend = Backend()
+        Server(stdin, stdout, backend, check, backend.pack).run()
+    else:
+        Server(stdin, stdout, segment, check).run()
     sys.stderr.flush()
     os._exit(0)  # there is nothing to save, and taking CUDA down can take seconds
 
@@ -92,7 +98,8 @@ class Server:
 
     A segmentation that still runs then is cancelled; when it does not stop within END_GRACE, the
     whole process exits. `segment(task, job)` finds a structure; `check()` returns torch's version, or
-    raises an error that `hello` is answered with.
+    raises an error that `hello` is answered with; `pack(drawing, volume, job)` makes a support set,
+    by default without the patient.
     """
 
     def __init__(
@@ -101,11 +108,13 @@ class Server:
         stdout: BinaryIO,
         segment: SegmentFunction,
         check: Callable[[], str] = check_engine,
+        pack: PackFunction = lambda drawing, volume, job: volume.pack(drawing),
     ) -> None:
         self._stdin = stdin
         self._stdout = stdout
         self._segment_function = segment
         self._check = check
+        self._pack_function = pack
         self._folder: Path | None = None
         self._inbox: Inbox | None = None  # where the client's disk is another one
         self._lost: dict[str, QNetSegmentError] = {}  # why files of a request did not arrive
@@ -241,7 +250,8 @@ class Server:
             job.check()
             return opened
         if isinstance(request, protocol.Pack):
-            support = self._held[request.drawing.volume].pack(read_drawing(self._folder, request.drawing))
+            drawing, volume = read_drawing(self._folder, request.drawing), self._held[request.drawing.volume]
+            support = self._pack_function(drawing, volume, job)
             packed = protocol.Packed(request.id, f"{request.id}-support.npz")
             support.save(self._folder / packed.support)
             return packed
