@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from slicer_session import session
 session()
 
 from qnetseg.errors import InputError, OutputError  # noqa: E402
-from qnetseg.volume import Volume, support_from_mask  # noqa: E402
+from qnetseg.volume import Patient, PatientImage, Volume, support_from_mask  # noqa: E402
 from QNetSegmentLib.library import NameTaken, SupportLibrary, default_folder, file_name  # noqa: E402
 
 
@@ -42,6 +43,14 @@ def same(one, other):
 @pytest.fixture
 def library(tmp_path):
     return SupportLibrary(tmp_path / "not made yet" / "Supports")
+
+
+def test_an_entry_says_whether_the_whole_patient_is_known(library):
+    image = PatientImage.of(np.random.default_rng(0).random((2, 8, 8), dtype=np.float32), (5.0, 2.0))
+    patient = Patient(image, np.zeros((2, 8, 8), np.uint8), 3.0)
+    assert library.save("whole", replace(drawn(), patient=patient)).whole
+    assert not library.save("slices", drawn()).whole
+    assert library.load("whole").patient.image is image
 
 
 NAMES = [

@@ -48,6 +48,7 @@ def test_a_drawing_is_saved_and_used_for_another_patient(story: Story) -> None:
     save(story, "liver MR ü")
     assert ui.libraryMessage.text == "Saved: liver MR ü." and ui.libraryMessage.isVisible()
     assert entries(story) == ["liver MR ü: liver, axial, 1 slice"]
+    assert "drawn slices only" in ui.libraryList.item(0).toolTip()  # this worker's engine is that of tests
     story.load("another patient", shift=3, seed=8)
     assert not ui.segmentButton.enabled or story.session.drawn
     check(story, 0)

@@ -42,6 +42,7 @@ class Entry:
     structure: str = ""  # name of what was drawn
     plane: str = ""  # as `plane_name` has it
     slices: int = 0  # how many were drawn
+    whole: bool = False  # whether the patient is known, and not only the drawn slices
     problem: str = ""  # why the file cannot be used; empty if it can
 
 
@@ -229,4 +230,5 @@ def _entry(path: Path) -> Entry:
     except InputError as error:
         return Entry(_name(path), path, problem=str(error))
     section = plane_name(support.axes[PLANES[support.plane]])
-    return Entry(_name(path), path, support.name, section, len(support.slices))
+    whole = support.patient is not None
+    return Entry(_name(path), path, support.name, section, len(support.slices), whole)

@@ -51,7 +51,7 @@ class LibrarySection:
             widget.clear()
             for row, entry in enumerate(entries):
                 item = qt.QListWidgetItem(_entry_text(entry))
-                item.setToolTip(in_rich_text(entry.problem or str(entry.path)))
+                item.setToolTip(in_rich_text(_hint(entry)))
                 item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)  # a damaged one can be deleted
                 if not entry.problem:
                     item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
@@ -165,6 +165,15 @@ class LibrarySection:
             parameters.supportSets = [other for other in parameters.supportSets if other != name]
             parameters.useLibrary = bool(parameters.supportSets)
         return _("Deleted: {name}.").format(name=name)
+
+
+def _hint(entry: Any) -> str:
+    if entry.problem or entry.whole:
+        return entry.problem or str(entry.path)
+    slices_only = _(
+        "Holds the drawn slices only: save the drawing again to find the structure in other patients more often."
+    )
+    return f"{entry.path}\n{slices_only}"
 
 
 def _entry_text(entry: Any) -> str:
