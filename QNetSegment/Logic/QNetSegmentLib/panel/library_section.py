@@ -170,9 +170,7 @@ class LibrarySection:
 def _hint(entry: Any) -> str:
     if entry.problem or entry.whole:
         return entry.problem or str(entry.path)
-    slices_only = _(
-        "Holds the drawn slices only: save the drawing again to find the structure in other patients more often."
-    )
+    slices_only = _("Holds the drawn slices only: saved again, it is found in other patients more often.")
     return f"{entry.path}\n{slices_only}"
 
 
