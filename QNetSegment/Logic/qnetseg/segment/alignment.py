@@ -29,6 +29,7 @@ ROUNDS = 30  # of the fit
 MATCH = 0.05  # similarity over which a match gains a factor e of weight
 NEAR = (20.0, 30.0, 30.0)  # mm from a structure over which matches lose weight, in the fit around it
 NEAR_SPREAD = (30.0, 60.0, 60.0)  # SPREAD of that fit
+FARTHEST = 50.0  # mm that the fit around a structure may lie off that of the bodies
 MARGIN = 40.0  # mm around a structure that are bent
 AROUND = 5  # cells by which the surroundings that are compared are wider than the structure, both sides
 
@@ -164,8 +165,9 @@ def place(overlay: Overlay, structure: Tensor, size: int, check: Callable[[], No
         check: called between steps; raises to stop.
     """
     lower, upper = _box(structure, overlay.support)
-    tried = []
-    for shift in (overlay.shift, overlay.near(lower, upper)):
+    near, tried = overlay.near(lower, upper), []
+    believed = [near] if float((near - overlay.shift).norm()) < FARTHEST else []
+    for shift in (overlay.shift, *believed):
         check()
         corners = torch.stack([(lower - shift) / overlay.scale, (upper - shift) / overlay.scale])
         window = _window(overlay.query, corners)
