@@ -93,3 +93,28 @@ def test_the_readme_says_where_it_fails():
     elsewhere = {"protocol": "PRESENCE", "judges": {"WHOLE": {"measured": [own]}}}
     text = readme([scored(rows), other, absent, elsewhere])  # as weights of other data sets judge
     assert "60 % are left empty, 70 % are empty or come with a warning (of those that hold it, 5 %" in text
+
+
+def test_examples_of_several_patients_stand_beside_one_of_them():
+    def result(dice, **changes):
+        rows = [
+            {"query": str(n), "support": "s", "structure": "liver", "method": "qnet", "dice": dice + n / 100}
+            for n in range(4)
+        ]
+        figures = {
+            "structures": {"mean": {"dice": 100 * dice}},
+            "worst_tenth": 10.0,
+            "rows": 4,
+            "seconds": 1.0,
+        }
+        figures |= {"doubted": 0.0, "dice_doubted": None}
+        base = {"protocol": "R3", "dataset": "cmr", "support_dataset": None, "absent": False, "rows": rows}
+        machine = {"machine": {"cores": 2}, "trained_on_scored_cases": False, "structures": ["liver"]}
+        return base | machine | {"summary": {"qnet": figures}} | changes
+
+    one, three = result(0.6), result(0.65, examples=3)
+    text = overview([one, three])
+    assert "instead of one (cardiac MR): +5.0 (+5.0 to +5.0) points of Dice" in text
+    assert "cardiac MR, 3 patients drawn" in text and "3 patients" not in readme([one, three])
+    apart = result(0.65, examples=3, rows=[row | {"support": "t"} for row in three["rows"]])
+    assert "instead of one" not in overview([one, apart])

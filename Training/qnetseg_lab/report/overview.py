@@ -135,6 +135,7 @@ def readme(results: Results) -> str:
     others = [
         f"{_drawn_on(r)} {_r3_cell(r)}{seen.get(r['trained_on_scored_cases'], '')}"
         for r in _r3(results, absent=False)
+        if r.get("examples", 1) == 1
     ]
     lines += [f"In another patient's volume it fails more often: {'; '.join(others)}."] if others else []
     lines += _absent(results)
@@ -280,8 +281,33 @@ def _failures(ours: list[Score], results: Results) -> str:
         "By shape, all data sets above together:" if shapes else "",
         table(("shape", "structures scored", "Dice"), shapes),
         table((*head, "seconds", "trained on images of these patients"), elsewhere),
-        _list(_absent(results)),
+        _list([*_several(results), *_absent(results)]),
     )
+
+
+def _several(results: Results) -> list[str]:
+    """Sentences on examples of several patients, beside one of them alone."""
+    found, one = [], {_r3_key(r): r for r in _r3(results, absent=False) if r.get("examples", 1) == 1}
+    for r in _r3(results, absent=False):
+        if r.get("examples", 1) == 1 or (alone := one.get(_r3_key(r))) is None:
+            continue
+        rows, others = (
+            {(row["query"], row["support"], row["structure"]): row for row in side["rows"]}
+            for side in (r, alone)
+        )
+        both = [key for key in rows if key in others]
+        if not both:
+            continue
+        gain = paired([rows[key] for key in both], [others[key] for key in both], r["structures"])
+        found.append(
+            f"With examples of {r['examples']} patients instead of one ({_drawn_on(alone)}): {interval(gain)}"
+            f" points of Dice with the 95 % interval, {len(both)} results."
+        )
+    return found
+
+
+def _r3_key(r: dict[str, Any]) -> tuple[str, str | None]:
+    return r["dataset"], r["support_dataset"]
 
 
 def _kinds(ours: list[Score]) -> dict[str, list[R1Row]]:
@@ -302,7 +328,8 @@ def _r3_cell(r: dict[str, Any]) -> str:
 
 def _drawn_on(r: dict[str, Any]) -> str:
     source = r["support_dataset"]
-    return _short(r["dataset"]) + (f", drawn in {_short(source)}" if source else "")
+    drawn = _short(r["dataset"]) + (f", drawn in {_short(source)}" if source else "")
+    return drawn + (f", {r['examples']} patients drawn" if r.get("examples", 1) > 1 else "")
 
 
 def _seen(r: dict[str, Any]) -> str:
