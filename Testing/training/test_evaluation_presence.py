@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qnetseg.errors import DatasetError
-from qnetseg.segment import across, alignment, presence
+from qnetseg.segment import across, alignment, bending, presence
 from qnetseg.segment.presence import SIGNS, Signs
 from qnetseg_lab.evaluation.whole_volume.methods import ABLATION, ablated
 from qnetseg_lab.evaluation.whole_volume.presence_fit import fit, fitted, measured, read_cases
@@ -61,15 +61,18 @@ def test_results_of_one_kind_are_not_enough(files):
         read_cases(files[:1], "qnet")
 
 
+CHANGED = (across._Search, across, alignment.Overlay, bending)
+
+
 def test_every_step_can_be_left_out():
     assert [f"without-{step}" for step in ablated.STEPS] == list(ABLATION)
     for name, method in ABLATION.items():
         module, function = method.function.split(":")
         assert module == "ablated" and callable(getattr(ablated, function)), name
     for change in ablated.STEPS.values():
-        before = [dict(vars(module)) for module in (across._Search, across, alignment)]
+        before = [dict(vars(changed)) for changed in CHANGED]
         with change():
-            assert [dict(vars(module)) for module in (across._Search, across, alignment)] != before
+            assert [dict(vars(changed)) for changed in CHANGED] != before
 
 
 def test_the_engine_judges_by_the_published_fit():

@@ -112,6 +112,7 @@ ABLATION = {
         "similar": "a first slice by similarity",
         "near": "Q-Net near the aligned place",
         "place": "the aligned place as a first slice",
+        "around": "the overlay around the structure",
         "bend": "bending after shift and scale",
         "trust": "weights of the ways",
         "redraw": "three slices drawn on what the ways agree on",
