@@ -27,7 +27,8 @@ ROOMS = {
             "model",
             "volume",
         ),
-        *("atomic", "boxes", "catalogue", "cores", "errors", "memory", "parsing", "processes", "tensor_file"),
+        *("atomic", "boxes", "catalogue", "cores", "errors", "extras", "memory", "parsing", "processes"),
+        "tensor_file",
     ),
     "QNetSegment/Logic/QNetSegmentLib": (
         *("panel", "selftest", "runs", "sample_data", "scene", "process", "setup", "library"),

@@ -115,7 +115,7 @@ def test_of_two_series_one_has_to_be_chosen(series, capsys):
 
 
 def test_a_package_that_is_too_old_is_named_before_anything_is_read(series, capsys, monkeypatch):
-    monkeypatch.setattr("qnetseg.volume.dicom_seg.version", lambda name: "0.27.0")
+    monkeypatch.setattr("qnetseg.extras.version", lambda name: "0.27.0")
     line = said(series, capsys, query=series.folder / "nowhere")
     assert "a newer highdicom than 0.27.0" in line and "pip install --upgrade 'highdicom>=0.28'" in line
 

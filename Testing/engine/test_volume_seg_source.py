@@ -15,7 +15,7 @@ pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
 # isort: split
 from qnetseg.boxes import Box
 from qnetseg.errors import FileWarning, GeometryError, InputError, QNetSegmentError
-from qnetseg.volume import Volume, dicom_seg, read_volume, volumes_in, write_volume
+from qnetseg.volume import Volume, read_volume, volumes_in, write_volume
 from qnetseg.volume.dicom_seg import require_segmentable, write_dicom_seg
 from qnetseg.volume.seg_source import seg_source
 from support.dicom_bed import save
@@ -165,14 +165,14 @@ def test_without_highdicom_it_is_said_what_to_install(tmp_path, monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(dicom_seg, "version", missing)
+    monkeypatch.setattr("qnetseg.extras.version", missing)
     with pytest.raises(
         InputError, match=r"highdicom, which is not installed. pip install 'highdicom>=0.28'."
     ):
         write_dicom_seg(tmp_path / "out.dcm", source, [(info(), Box.empty())], WEIGHTS)
     with pytest.raises(InputError, match="highdicom"):
         require_segmentable(source)
-    monkeypatch.setattr(dicom_seg, "version", lambda name: "0.27.0")
+    monkeypatch.setattr("qnetseg.extras.version", lambda name: "0.27.0")
     with pytest.raises(InputError, match=r"newer highdicom than 0.27.0.*--upgrade"):
         require_segmentable(source)
 

@@ -127,7 +127,7 @@ def test_a_dicom_segmentation_is_saved_where_that_is_asked_for(story: Story, tmp
 def test_without_the_package_no_dicom_segmentation_is_offered(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr("qnetseg.volume.dicom_seg.version", lambda name: "0.1")
+    monkeypatch.setattr("qnetseg.extras.version", lambda name: "0.1")
     ui = request.getfixturevalue("story").ui  # opened only now
     assert not ui.batchDicomCheckBox.enabled and "highdicom" in ui.batchDicomCheckBox.toolTip
 

@@ -11,7 +11,7 @@ session()
 pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
 
 from qnetseg.batch import folder_studies  # noqa: E402
-from qnetseg.volume import dicom_seg, read_labelmap, read_volume  # noqa: E402
+from qnetseg.volume import read_labelmap, read_volume  # noqa: E402
 from support.batch_bed import (  # noqa: E402
     DONE,
     fresh,
@@ -85,6 +85,6 @@ def test_a_series_that_cannot_be_referred_to_keeps_its_other_result(studies, sup
 
 
 def test_a_missing_package_is_said_of_each_dicom_study(studies, supports, monkeypatch):
-    monkeypatch.setattr(dicom_seg, "version", lambda name: "0.1")
+    monkeypatch.setattr("qnetseg.extras.version", lambda name: "0.1")
     batch = run(folder_studies(studies), supports, dicom=True)
     assert ["highdicom" in study.detail for study in batch.studies] == [True, False, True]

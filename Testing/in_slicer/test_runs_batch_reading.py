@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ session()
 
 from qnetseg.batch import StudyState, folder_studies  # noqa: E402
 from qnetseg.errors import VolumeError, WorkerError  # noqa: E402
-from qnetseg.volume import Drawing, Volume, read_volume, volume_id  # noqa: E402
+from qnetseg.volume import Drawing, Patient, PatientImage, Volume, read_volume, volume_id  # noqa: E402
 from qnetseg.worker.source import Source  # noqa: E402
 from QNetSegmentLib.process.worker import Worker  # noqa: E402
 from QNetSegmentLib.runs.batch import Batch, Summary  # noqa: E402
@@ -168,17 +169,13 @@ class Real:
         return self.batch
 
 
-def test_a_drawing_with_its_volume_is_another_recipe_than_the_saved_slice_alone(folder, temporary, tmp_path):
-    """The whole volume helps to find the place: what was found without it would be stale."""
-    support, volume = sample()
-    mask = np.zeros(volume.shape, np.uint8)
-    mask[support.slices[0].index] = support.slices[0].mask
-    drawing = Drawing.of_mask(mask, volume.shape, name="box")
+def test_a_saved_patient_is_another_recipe_than_the_drawn_slices_alone(folder, temporary, tmp_path):
+    """The whole patient helps to find the place: what was found without it would be stale."""
+    support = sample()[0]
+    image = PatientImage.of(np.random.default_rng(0).random((2, 8, 8), dtype=np.float32), (5.0, 2.0))
+    whole = replace(support, patient=Patient(image, np.zeros((2, 8, 8), np.uint8), 3.0))
     batch = Real(folder_studies(folder), [support], tmp_path / "one").run()
-    again, kept = (
-        Real(folder_studies(folder), [drawing], tmp_path / "one", drawn_on=Source.of(volume)).run()
-        for _ in range(2)
-    )
+    again, kept = (Real(folder_studies(folder), [whole], tmp_path / "one").run() for _ in range(2))
     assert states(batch) == states(again) == [DONE] * 3 and states(kept) == [KEPT] * 3
 
 

@@ -127,6 +127,7 @@ class RawWorker:
             "query": "sample",
             "drawing": None,
             "support": "support.npz",
+            "further": [],
             "model": None,
             "options": {"do": do},
             "device": "cpu",

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from qnetseg.batch import folder_studies
 from qnetseg.errors import InputError, QNetSegmentError
+from qnetseg.extras import require_highdicom
 
 from ..runs.batch import Batch
 from ..runs.scene_studies import scene_studies
@@ -209,8 +210,6 @@ class BatchSection:
 
 def dicom_problem() -> str:
     """Why no DICOM segmentation can be written; empty where it can."""
-    from qnetseg.volume.dicom_seg import require_highdicom
-
     try:
         require_highdicom()
     except InputError as error:

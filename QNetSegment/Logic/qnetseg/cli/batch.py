@@ -29,6 +29,7 @@ from ..batch import (
 from ..batch.plan import real_engine
 from ..batch.run_study import absolute
 from ..errors import Cancelled, InputError
+from ..extras import require_highdicom
 from .common import (
     Bar,
     add_command,
@@ -114,8 +115,6 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Segment all studies, print and write the table."""
     if arguments.dicom:
-        from ..volume.dicom_seg import require_highdicom
-
         require_highdicom()
     if arguments.jobs < 1:
         raise InputError("--jobs must be a number from 1.", "Say how many studies to run at a time.")

@@ -221,7 +221,8 @@ def _picture(volume: Volume, found: Found, support: SupportSet, path: Path) -> N
 
 def checked_targets(arguments: argparse.Namespace) -> dict[str, Path]:
     """Output paths by the name of their option, checked before anything is computed."""
-    from ..volume.dicom_seg import DICOM_ENDING, require_highdicom
+    from ..extras import require_highdicom
+    from ..volume.dicom_seg import DICOM_ENDING
     from ..volume.io import ENDINGS, SEGMENTATION_ENDING
 
     images = tuple(ending for ending in ENDINGS if ending != SEGMENTATION_ENDING)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ..boxes import Box
 from ..errors import OutputError
+from ..extras import require_highdicom
 from .dicom import source_frames
-from .dicom_seg import DICOM_ENDING, PROGRAM, require_highdicom, write_dicom_seg
+from .dicom_seg import DICOM_ENDING, PROGRAM, write_dicom_seg
 from .folders import is_dicom_series
 from .seg_source import seg_source
 from .segfile import SegmentInfo

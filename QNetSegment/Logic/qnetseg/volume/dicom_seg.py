@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -21,31 +19,16 @@ from .. import __version__
 from ..atomic import replacing
 from ..boxes import Box
 from ..errors import InputError, OutputError
+from ..extras import require_highdicom
 from .seg_source import ADVICE, SegSource
 from .segfile import SegmentInfo
 from .terminology import TermCode, terms_of
 
 DICOM_ENDING = ".dcm"
-INSTALL, OLDEST = "'highdicom>=0.28'", (0, 28)
 PROGRAM = "QNetSegment"
 LONGEST_TEXT = 64  # characters of a value of VR LO
 SERIES_NUMBER = 1000  # added to the source's, behind which programs then list the segmentation
 MOST_SEGMENTS = 65535
-
-
-def require_highdicom() -> None:
-    """InputError where the package that writes DICOM segmentations is missing or too old."""
-    try:
-        found = version("highdicom")
-    except PackageNotFoundError as cause:
-        raise InputError(
-            "A DICOM segmentation needs highdicom, which is not installed.", f"pip install {INSTALL}."
-        ) from cause
-    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < OLDEST:
-        raise InputError(
-            f"A DICOM segmentation needs a newer highdicom than {found}, which is installed.",
-            f"pip install --upgrade {INSTALL}.",
-        )
 
 
 def require_segmentable(source: SegSource) -> None:
