@@ -213,3 +213,16 @@ def test_what_was_drawn_on_the_very_volume_goes_before_other_patients(patients):
     alone = segment_volume(own, other, networks, EXACT)
     together = segment_volume(support, other, networks, EXACT, further=[own])
     assert np.array_equal(together.confidence, alone.confidence)
+
+
+def test_of_a_patient_that_is_drawn_on_many_slices_the_largest_are_compared_with(patients):
+    _, other, truth = patients
+    volume, whole = body_phantom((12, 64, 60), (8.0, 4.0, 4.0))
+    networks = simple_networks()
+    every = with_patient(support_from_mask(volume, whole, plane="axial"), Query.of(volume), networks, EXACT)
+    assert len(every.filled) > 3
+    largest = sorted(every.filled, key=lambda part: int(part.mask.sum()), reverse=True)[:3]
+    found = segment_volume(every, other, networks, EXACT)
+    same = segment_volume(replace(every, slices=tuple(largest)), other, networks, EXACT)
+    assert np.array_equal(found.mask, same.mask)
+    assert 2 * (found.mask & truth).sum() / (found.mask.sum() + truth.sum()) > 0.7

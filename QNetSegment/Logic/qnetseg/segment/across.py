@@ -48,6 +48,7 @@ OUTSIDE = 1.0  # log-odds added to it, so that its rim counts as even
 TRUST = 8.0  # a way's weight grows by a factor e with each 1 / TRUST of that Dice
 BACK = 3  # slices of a result, the largest, from which the drawn one is found again
 LARGE = 0.3  # of the largest slice's area: smaller slices are not drawn on
+COMPARED = 3  # drawn slices of a patient, the largest: with all of one Q-Net finds less than with one slice
 DRAWN = 3  # slices at most that are drawn on what the ways agree on
 
 
@@ -68,6 +69,7 @@ def other_volume(searcher: Searcher, stack: Stack, examples: Sequence[SupportSet
     Where nothing is found the prediction of Q-Net stays as it is. stack: the volume in the plane of the first
     example.
     """
+    examples = [_largest(example) for example in examples]
     stacks = [stack, *(searcher.query.stack(example) for example in examples[1:])]
     searches = [_Search(searcher, *each) for each in zip(examples, stacks, strict=True)]
     seen = [search.look() for search in searches]
@@ -88,6 +90,14 @@ def other_volume(searcher: Searcher, stack: Stack, examples: Sequence[SupportSet
     ]
     best = max(signs, key=lambda one: verdict(one).probability)
     return replace(seen[0].predicted, probability=found, trust=trust, signs=best)
+
+
+def _largest(support: SupportSet) -> SupportSet:
+    """Its largest drawn slices; the rest of the structure is known from its patient."""
+    if support.patient is None:
+        return support
+    filled = sorted(support.filled, key=lambda part: int(part.mask.sum()), reverse=True)
+    return replace(support, slices=tuple(filled[:COMPARED]))
 
 
 @dataclass(frozen=True, eq=False)
