@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +41,12 @@ def test_the_patient_goes_with_the_drawing(with_patient):
     without = replace(SupportSet.load(with_patient), patient=None)
     without.save(with_patient)
     assert SupportSet.load(with_patient).patient is None
+
+
+def test_another_process_gets_the_patient_without_what_was_made_of_it(with_patient):
+    image = SupportSet.load(with_patient).patient.image
+    image.memory.get("made", lambda: lambda: None)  # which cannot be pickled
+    assert pickle.loads(pickle.dumps(image)) is image
 
 
 PATIENT = {"values": [-1, 1], "spacing": [6, 1.25], "volume_ml": 12.5}

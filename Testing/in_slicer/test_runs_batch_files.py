@@ -145,15 +145,20 @@ def test_the_table_lies_in_the_chosen_folder(folder, supports, tmp_path):
     assert "A,kept,box,found" in (tmp_path / "results" / "batch.csv").read_text()
 
 
-def test_a_table_that_cannot_be_written_costs_no_result(folder, supports, tmp_path, monkeypatch):
+def no_room_for(monkeypatch, name):
+    """The disk is full where a file of this name is put in its place."""
     move = os.replace
 
     def full(source, target):
-        if str(target).endswith("batch.csv"):
+        if str(target).endswith(name):
             raise OSError(28, "No space left on device")
         move(source, target)
 
     monkeypatch.setattr(os, "replace", full)
+
+
+def test_a_table_that_cannot_be_written_costs_no_result(folder, supports, tmp_path, monkeypatch):
+    no_room_for(monkeypatch, "batch.csv")
     batch = run(folder_studies(folder), supports, tmp_path / "results")
     assert states(batch) == [DONE] * 3 and "No space left" in batch.heard[-1].problem
     monkeypatch.undo()
@@ -171,14 +176,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_the_start(folder, sup
 
 
 def test_a_full_disk_leaves_neither_file_of_a_study_and_the_others_go_on(folder, supports, monkeypatch):
-    move = os.replace
-
-    def full(source, target):
-        if str(target).endswith("b.seg.nrrd"):
-            raise OSError(28, "No space left on device")
-        move(source, target)
-
-    monkeypatch.setattr(os, "replace", full)
+    no_room_for(monkeypatch, "b.seg.nrrd")
     batch = run(folder_studies(folder), supports)
     assert states(batch) == [DONE, FAILED, DONE]
     assert "No space left" in batch.studies[1].detail

@@ -48,7 +48,7 @@ OUTSIDE = 1.0  # log-odds added to it, so that its rim counts as even
 TRUST = 8.0  # a way's weight grows by a factor e with each 1 / TRUST of that Dice
 BACK = 3  # slices of a result, the largest, from which the drawn one is found again
 LARGE = 0.3  # of the largest slice's area: smaller slices are not drawn on
-COMPARED = 3  # drawn slices of a patient, the largest: with all of one Q-Net finds less than with one slice
+COMPARED = 3  # drawn slices of a patient, the largest; by hand on CMR, where all of them found less than one
 DRAWN = 3  # slices at most that are drawn on what the ways agree on
 
 

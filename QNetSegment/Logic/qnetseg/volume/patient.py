@@ -59,6 +59,10 @@ class PatientImage:
             found = _KNOWN[digest] = cls(planes, values, spacing)
         return found
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: without what was made of it."""
+        return PatientImage.known, (self.planes, self.values, self.spacing)
+
     @property
     def intensities(self) -> np.ndarray:
         """(P, N, N) float32, normalised."""

@@ -18,7 +18,7 @@ from .drawing import DEFAULT_COLOR, Drawing
 from .normalise import TOP_PERCENT, normalise
 from .npz import Archive, are_too_large
 from .orientation import ANATOMICAL_AXES, PLANES, Orientation, array_axes, canonical
-from .patient import Patient
+from .patient import SPACINGS, Patient
 from .volume import MIN_DETERMINANT, Volume
 
 FORMAT = "qnetseg-support"
@@ -26,7 +26,6 @@ FORMAT_VERSION = 3  # of 1 the drawn slices; since 2 empty ones, too; since 3 th
 
 MOST_SLICES = 1_000_000
 FARTHEST = 1e7  # mm, ten kilometres
-SPACINGS = (1e-6, 1e5)  # mm
 
 
 @dataclass(frozen=True, eq=False)
