@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from qnetseg.errors import Cancelled, InputError
+from qnetseg.model import Networks, QNetConfig
 from qnetseg.segment import Query, SegmentOptions, segment_volume, with_patient
 from qnetseg.segment.alignment import Overlay
 from qnetseg.segment.best_slice import outlined, slice_confidence
@@ -24,6 +25,7 @@ from qnetseg.segment.correspondence import (
     displacement,
 )
 from qnetseg.segment.descriptors import Descriptors
+from qnetseg.segment.images import model_grid
 from qnetseg.segment.inference import Runner
 from qnetseg.segment.presence import Verdict
 from qnetseg.segment.query import MOST_SLICES
@@ -203,6 +205,56 @@ def test_a_drawing_made_on_another_volume_than_the_one_given_is_refused(patients
     support, other, _ = patients
     with pytest.raises(InputError, match="was not made on the volume"):
         segment_volume(support, other, simple_networks(), EXACT, drawn_on=other)
+
+
+@pytest.fixture(scope="module")
+def corrected():
+    """A patient that lies the other way round, a drawing on two slices, and a result that differs from both."""
+    volume, truth = body_phantom((12, 64, 60), (8.0, 4.0, 4.0))
+    turned = replace(volume, array=volume.array[::-1, :, ::-1].copy(), ijk_to_ras=volume.ijk_to_ras.copy())
+    turned.ijk_to_ras[:3, 3] = (volume.ijk_to_ras @ [59, 0, 11, 1])[:3]
+    turned.ijk_to_ras[:3, [0, 2]] *= -1
+    truth = truth[::-1, :, ::-1]
+    drawn, result = np.zeros_like(truth), np.roll(truth, 3, axis=1)
+    drawn[5] = truth[5]
+    result[8] = 0  # the user has taken it away there
+    support = support_from_mask(turned, drawn, plane="axial", not_here=(8,))  # 3 of the array
+    return support, Query.of(turned), drawn > 0, result > 0
+
+
+def test_an_accepted_result_goes_with_the_drawing_and_what_is_drawn_goes_before_it(corrected):
+    support, volume, drawn, result = corrected
+    patient = with_patient(support, volume, Networks(), result=result).patient  # no network is needed
+    expected = result.copy()
+    expected[5], expected[3] = drawn[5], False
+    stack = volume.stack(support)
+    planes = model_grid(support, stack, QNetConfig()).to_model(stack.along(expected).astype(np.float32))
+    assert expected.any(axis=(1, 2)).sum() > 4 and result[3].any()
+    assert np.array_equal(patient.structure, (255 * planes).round().astype(np.uint8))
+    assert patient.volume_ml == pytest.approx(expected.sum() * 8 * 4 * 4 / 1000)
+    anew = with_patient(support, volume, simple_networks(), EXACT).patient
+    assert not np.array_equal(anew.structure, patient.structure) and anew.image is patient.image
+
+
+def test_a_result_finds_its_place_in_another_patient(patients, tmp_path):
+    support, other, truth = patients
+    volume, whole = body_phantom((12, 64, 60), (8.0, 4.0, 4.0))
+    with_patient(support, Query.of(volume), simple_networks(), EXACT, result=whole > 0).save(
+        tmp_path / "s.npz"
+    )
+    found = segment_volume(SupportSet.load(tmp_path / "s.npz"), other, simple_networks(), EXACT)
+    assert 2 * (found.mask & truth).sum() / (found.mask.sum() + truth.sum()) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [(lambda result: result[1:], "11 x 64 x 60 voxels"), (lambda result: result & False, "is empty")],
+)
+def test_a_result_that_cannot_be_the_volumes_is_refused(corrected, change, problem):
+    support, volume, _, result = corrected
+    with pytest.raises(InputError, match=problem) as caught:
+        with_patient(support, volume, simple_networks(), EXACT, result=change(result))
+    assert caught.value.advice
 
 
 def test_what_was_drawn_on_the_very_volume_goes_before_other_patients(patients):

@@ -20,7 +20,7 @@ from qnetseg.boxes import Box
 from qnetseg.cores import SPINS
 from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig
 from qnetseg.models import load_networks
-from qnetseg.segment import Job, SegmentOptions, device, segment_volume
+from qnetseg.segment import Job, Query, SegmentOptions, device, segment_volume, with_patient
 from qnetseg.volume import Drawing, Patient, PatientImage, Volume
 from qnetseg.worker.backend import Backend, auto_device, check_engine
 from qnetseg.worker.client import WorkerClient
@@ -86,6 +86,25 @@ def test_a_drawing_is_packed_with_its_patient_and_found_in_another_with_further_
         assert found.report.signs["place"] is not None
     client.release(drawn)
     client.release(query)
+
+
+def test_an_accepted_result_is_packed_with_the_drawing(client):
+    volume = sample()[1]
+    mask, result = np.zeros((2, *volume.shape), bool)
+    mask[3, 8:16, 6:14] = True
+    result[1:6, 7:18, 5:13] = True
+    drawing, opened = Drawing.of_mask(mask.astype(np.uint8), volume.shape, name="box"), client.open(volume)
+    packed = client.pack(drawing, opened, Box.around(result))
+    query = Query.of(volume)
+    expected = with_patient(query.pack(drawing), query, load_networks(), result=result).patient
+    assert np.array_equal(packed.patient.structure, expected.structure)
+    assert packed.patient.volume_ml == pytest.approx(expected.volume_ml)
+    assert not np.array_equal(client.pack(drawing, opened).patient.structure, expected.structure)
+    for nowhere in (Box.empty(), Box(np.ones((1, 1, 1), bool), volume.shape)):
+        with pytest.raises(errors.InputError, match="is empty"):
+            client.pack(drawing, opened, nowhere)
+    client.release(opened)
+    assert list(client.folder.iterdir()) == []
 
 
 def test_patients_of_support_files_stay_until_there_are_too_many():

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from qnetseg import errors
+from qnetseg.boxes import Box
 from qnetseg.segment import Job
 from qnetseg.volume import Drawing, Volume, write_volume
 from qnetseg.worker import pieces, protocol
@@ -70,7 +71,8 @@ def test_results_are_those_of_a_worker_beside_us(client, temporary):
             )
             assert np.array_equal(found.mask.placed(volume.shape), expected.mask.placed(volume.shape))
             assert np.array_equal(found.confidence, expected.confidence)
-        packed, other = client.pack(drawing, there), near.pack(drawing, here)
+        box = Box(np.ones((2, 3, 4), bool), (3, 2, 1))
+        packed, other = client.pack(drawing, there, box), near.pack(drawing, here, box)
         assert np.array_equal(packed.slices[0].image, other.slices[0].image)
     assert not client._process.shared and list(client.folder.iterdir()) == []
     folders = list(temporary.glob(f"{FOLDER_PREFIX}*"))
@@ -204,7 +206,7 @@ def upload(**changes):
 def naming(file):
     """A request with a file."""
     box = BoxFile(file, (0, 0, 0))
-    return protocol.Pack("1", Drawn("q", box, "liver", (0.5, 1.0, 0.0), "", None, ()))
+    return protocol.Pack("1", Drawn("q", box, "liver", (0.5, 1.0, 0.0), "", None, ()), None)
 
 
 def packed(content):

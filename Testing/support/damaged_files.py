@@ -210,7 +210,7 @@ def message(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read
         protocol.Open("v", None, None, "v.npy", matrix, "scan", ()),
         protocol.Opened("v", (2, 3, 4), matrix, "scan", "0f", ("It has gaps.",)),
         protocol.Segment("2", "v", drawn, None, ("f.npz",), None, {"alpha": 0.5}, "auto", box, "mask"),
-        protocol.Pack("3", drawn),
+        protocol.Pack("3", drawn, box),
         protocol.Upload("2", "2-m.npy", 8, 0, "eJwDAAAAAAE="),
         protocol.Close("4", "v"),
         protocol.Result("2", box, "c.npy", {"slices": [], "warnings": []}),

@@ -10,7 +10,7 @@ import torch
 from ..errors import InputError
 from ..model import Networks, QNet, QNetConfig
 from ..model.encoder import Features
-from ..volume import InPlaneGrid, Patient, PatientImage, SupportSet
+from ..volume import InPlaneGrid, Patient, PatientImage, SupportSet, Volume
 from .alignment import LEAST_GAP, Body, Overlay, place
 from .descriptors import Basis, Descriptors
 from .drawn import propagate
@@ -31,18 +31,30 @@ def with_patient(
     networks: Networks,
     options: SegmentOptions | None = None,
     job: Job | None = None,
+    result: np.ndarray | None = None,
 ) -> SupportSet:
     """A drawing with the whole patient that it was made on, whose structure is segmented for it.
 
-    With it the structure is found in the right place of another patient more often. volume: the one that was
-    drawn on. Raises what `segment_volume` raises.
+    With it the structure is found in the right place of another patient more often.
+
+    Args:
+        support: what was drawn.
+        volume: the one that was drawn on.
+        networks: none is read where there is a result.
+        options: None for the defaults.
+        job: asked between windows whether to go on; None for nobody.
+        result: (K, J, I) bool on the volume's own axes, where the structure lies in the whole volume: one that
+            the user has accepted, or corrected. It is taken as it is, but for the drawn slices, which go before
+            it. None to segment the structure anew.
+
+    Raises InputError for another volume than the one drawn on, and for a result of another shape or without a
+    voxel; else what `segment_volume` raises.
     """
     if support.volume_id != volume.fingerprint:
         raise InputError(
             f"The drawing was not made on the volume '{volume.grid.name}'.",
             "Give the one that it was drawn on.",
         )
-    propagator, job = Propagator(networks.propagation.network, options or SegmentOptions()), job or Job()
     stack = volume.stack(support)
     grid = model_grid(support, stack, QNetConfig())
     step = max(1, round(LEAST_GAP / stack.spacing[0]))
@@ -52,7 +64,11 @@ def with_patient(
         return PatientImage.of(planes, (stack.spacing[0] * step, grid.spacing))
 
     drawn = {part.index: part.mask > 0 for part in support.slices}
-    own = propagate(propagator, stack.slices, stack.spacing, Known(drawn), job.silent).probability
+    if result is None:
+        propagator, job = Propagator(networks.propagation.network, options or SegmentOptions()), job or Job()
+        own = propagate(propagator, stack.slices, stack.spacing, Known(drawn), job.silent).probability
+    else:
+        own = stack.along(_usable(result, volume.grid)).astype(np.float32)
     for index, mask in drawn.items():
         own[index] = mask
     covered = grid.to_model(own[::step])
@@ -62,6 +78,22 @@ def with_patient(
         volume_ml(own > 0.5, stack),
     )
     return replace(support, patient=patient)
+
+
+def _usable(result: np.ndarray, grid: Volume) -> np.ndarray:
+    """A mask of a structure, as bool. Raises InputError unless it is one on that grid."""
+    if result.shape != grid.shape:
+        own, other = (" x ".join(map(str, shape)) for shape in (result.shape, grid.shape))
+        raise InputError(
+            f"The result has {own} voxels and the volume '{grid.name}' has {other}, so it is another volume's.",
+            "Give a mask of the volume that was drawn on.",
+        )
+    if not result.any():
+        raise InputError(
+            f"The result is empty, so it does not show where the structure lies in '{grid.name}'.",
+            "Give one that holds the structure, or none to have it segmented.",
+        )
+    return result.astype(bool)
 
 
 def volume_ml(mask: np.ndarray, stack: Stack) -> float:

@@ -120,12 +120,13 @@ class Backend:
         where = (task.background, task.drawn_on, task.further)
         return segment_volume(task.support, task.query, networks, options, job, *where)
 
-    def pack(self, drawing: Drawing, volume: Query, job: Job) -> SupportSet:
-        """A drawing with its image and the patient that it was made on. Raises as the call."""
+    def pack(self, drawing: Drawing, volume: Query, job: Job, result: Box | None = None) -> SupportSet:
+        """A drawing with its image and the patient that it was made on. Raises as `with_patient`."""
         from ..segment import with_patient
 
         networks = self._networks or self.networks(None)
-        return with_patient(volume.pack(drawing), volume, networks, job=job)
+        whole = None if result is None else result.placed(volume.shape)
+        return with_patient(volume.pack(drawing), volume, networks, job=job, result=whole)
 
     def networks(self, name: str | None) -> Networks:
         """Those of this model's name or path, read again only when a file has changed.

@@ -125,9 +125,12 @@ class WorkerClient:
         if self._process is not None:
             self._process.send(protocol.Close(next(self._ids), opened.id))
 
-    def pack(self, drawing: Drawing, opened: protocol.Opened) -> SupportSet:
-        """What was drawn on an open volume, with its image and the patient. Raises as `segment`."""
-        request = partial(requests.pack, drawing=drawing, volume=opened.id)
+    def pack(self, drawing: Drawing, opened: protocol.Opened, result: Box | None = None) -> SupportSet:
+        """What was drawn on an open volume, with its image and the patient. Raises as `segment`.
+
+        `result`, on the volume's own grid: see `qnetseg.segment.with_patient`.
+        """
+        request = partial(requests.pack, drawing=drawing, volume=opened.id, result=result)
         return self._ask(request, requests.read_support)
 
     def segment(

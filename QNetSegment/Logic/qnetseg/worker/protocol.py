@@ -105,10 +105,14 @@ class Segment(Message):
 
 @dataclass(frozen=True)
 class Pack(Message):
-    """Asks for a support set of a drawing, with the patient that was drawn on."""
+    """Asks for a support set of a drawing, with the patient that was drawn on.
+
+    `result`: where its structure lies in the whole volume, or None to have it segmented.
+    """
 
     id: Id
     drawing: Drawn
+    result: BoxFile | None
 
 
 @dataclass(frozen=True)

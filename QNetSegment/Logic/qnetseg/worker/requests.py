@@ -40,9 +40,12 @@ def open_volume(folder: Path, request_id: str, source: Source, shared: bool = Tr
     return protocol.Open(request_id, None, None, file, matrix, source.name, tuple(oddities))
 
 
-def pack(folder: Path, request_id: str, drawing: Drawing, volume: str) -> protocol.Pack:
-    """Asks for a drawing with its image. Raises OutputError."""
-    return protocol.Pack(request_id, drawn_on(folder, request_id, drawing, volume))
+def pack(
+    folder: Path, request_id: str, drawing: Drawing, volume: str, result: Box | None = None
+) -> protocol.Pack:
+    """Asks for a drawing with its image and the patient; result: see `with_patient`. Raises OutputError."""
+    whole = None if result is None else write_box(folder, f"{request_id}-result.npy", result)
+    return protocol.Pack(request_id, drawn_on(folder, request_id, drawing, volume), whole)
 
 
 def drawn_on(folder: Path, request_id: str, drawing: Drawing, volume: str) -> Drawn:

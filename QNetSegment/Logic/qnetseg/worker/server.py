@@ -28,14 +28,15 @@ from .exchange import make_folder, remove_folder, remove_when_ended, sees, sweep
 from .failures import ProtocolError, typed
 from .held import Held
 from .pieces import Inbox, cut, files_of
-from .requests import read_drawing, write_result
+from .requests import read_box, read_drawing, write_result
 
 if TYPE_CHECKING:
+    from ..boxes import Box
     from ..segment import Query, Segmentation
     from ..volume import Drawing, SupportSet
 
     SegmentFunction = Callable[[Task, Job], Segmentation]
-    PackFunction = Callable[[Drawing, Query, Job], SupportSet]
+    PackFunction = Callable[[Drawing, Query, Job, Box | None], SupportSet]
 
 Work = protocol.Open | protocol.Segment | protocol.Pack
 
@@ -60,7 +61,15 @@ def claim_streams() -> tuple[BinaryIO, BinaryIO]:
     return stdin, stdout
 
 
-def main(segment: SegmentFunction | None = None, check: Callable[[], str] = check_engine) -> NoReturn:
+def _without_patient(drawing: Drawing, volume: Query, _job: Job, _result: Box | None) -> SupportSet:
+    return volume.pack(drawing)
+
+
+def main(
+    segment: SegmentFunction | None = None,
+    check: Callable[[], str] = check_engine,
+    pack: PackFunction = _without_patient,
+) -> NoReturn:
     """Run the worker on this process's stdin and stdout, with the real engine unless tests have another."""
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the client to handle
@@ -70,7 +79,7 @@ def main(segment: SegmentFunction | None = None, check: Callable[[], str] = chec
         backend = Backend()
         Server(stdin, stdout, backend, check, backend.pack).run()
     else:
-        Server(stdin, stdout, segment, check).run()
+        Server(stdin, stdout, segment, check, pack).run()
     sys.stderr.flush()
     os._exit(0)  # there is nothing to save, and taking CUDA down can take seconds
 
@@ -98,8 +107,8 @@ class Server:
 
     A segmentation that still runs then is cancelled; when it does not stop within END_GRACE, the
     whole process exits. `segment(task, job)` finds a structure; `check()` returns torch's version, or
-    raises an error that `hello` is answered with; `pack(drawing, volume, job)` makes a support set,
-    by default without the patient.
+    raises an error that `hello` is answered with; `pack(drawing, volume, job, result)` makes a
+    support set, by default without the patient.
     """
 
     def __init__(
@@ -108,7 +117,7 @@ class Server:
         stdout: BinaryIO,
         segment: SegmentFunction,
         check: Callable[[], str] = check_engine,
-        pack: PackFunction = lambda drawing, volume, job: volume.pack(drawing),
+        pack: PackFunction = _without_patient,
     ) -> None:
         self._stdin = stdin
         self._stdout = stdout
@@ -251,7 +260,8 @@ class Server:
             return opened
         if isinstance(request, protocol.Pack):
             drawing, volume = read_drawing(self._folder, request.drawing), self._held[request.drawing.volume]
-            support = self._pack_function(drawing, volume, job)
+            result = None if request.result is None else read_box(self._folder, request.result)
+            support = self._pack_function(drawing, volume, job, result)
             packed = protocol.Packed(request.id, f"{request.id}-support.npz")
             support.save(self._folder / packed.support)
             return packed
