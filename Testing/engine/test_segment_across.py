@@ -209,7 +209,7 @@ def test_a_drawing_made_on_another_volume_than_the_one_given_is_refused(patients
 
 @pytest.fixture(scope="module")
 def corrected():
-    """A patient that lies the other way round, a drawing on two slices, and a result that differs from both."""
+    """A patient whose axes are flipped: a drawn slice, a marked one, and a result that differs from both."""
     volume, truth = body_phantom((12, 64, 60), (8.0, 4.0, 4.0))
     turned = replace(volume, array=volume.array[::-1, :, ::-1].copy(), ijk_to_ras=volume.ijk_to_ras.copy())
     turned.ijk_to_ras[:3, 3] = (volume.ijk_to_ras @ [59, 0, 11, 1])[:3]

@@ -43,8 +43,8 @@ def with_patient(
         networks: none is read where there is a result.
         options: None for the defaults.
         job: asked between windows whether to go on; None for nobody.
-        result: (K, J, I) bool on the volume's own axes, where the structure lies in the whole volume: one that
-            the user has accepted, or corrected. It is taken as it is, but for the drawn slices, which go before
+        result: (K, J, I) bool on the volume's own axes, where the structure lies in the whole volume, as the
+            user has accepted or corrected it. It is taken as it is, but for the drawn slices, which go before
             it. None to segment the structure anew.
 
     Raises InputError for another volume than the one drawn on, and for a result of another shape or without a
@@ -85,7 +85,7 @@ def _usable(result: np.ndarray, grid: Volume) -> np.ndarray:
     if result.shape != grid.shape:
         own, other = (" x ".join(map(str, shape)) for shape in (result.shape, grid.shape))
         raise InputError(
-            f"The result has {own} voxels and the volume '{grid.name}' has {other}, so it is another volume's.",
+            f"The result has {own} voxels and the volume '{grid.name}' {other}, so it is another volume's.",
             "Give a mask of the volume that was drawn on.",
         )
     if not result.any():
