@@ -3,7 +3,7 @@
 Orders, read anew for every segmentation: "" segments; "wait" stops after three slices until the file is
 emptied or the run is cancelled; "prepare" does so before the first slice; "fail" raises; "no memory" runs out
 of memory; "slow start", read when the process starts, waits before it answers. Beside the orders lies "seen",
-a line for every request with what came with it.
+a line for every request with what came with it. A drawing gets its patient only where a result comes with it.
 """
 
 from __future__ import annotations
@@ -68,6 +68,15 @@ def segment(task: Any, job: Job) -> Any:
     return mock_worker.segment(task, Job(tell, job.cancel))
 
 
+def pack(drawing: Any, volume: Any, _job: Job, result: Any) -> Any:
+    if result is None:
+        return volume.pack(drawing)
+    from qnetseg.model import Networks
+    from qnetseg.segment import with_patient
+
+    return with_patient(volume.pack(drawing), volume, Networks(), result=result.placed(volume.shape))
+
+
 if __name__ == "__main__":
     hold("slow start")
-    main(segment, check=lambda: mock_worker.NAME)
+    main(segment, check=lambda: mock_worker.NAME, pack=pack)

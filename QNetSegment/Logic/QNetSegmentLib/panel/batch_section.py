@@ -159,6 +159,7 @@ class BatchSection:
             self._studies,
             parameters.batchOutput.strip() or None,
             drawn_on=drawn_on,
+            accepted=() if parameters.useLibrary else session.accepted(),
             model=session.model,
             options=session.options(),
             device=parameters.device,

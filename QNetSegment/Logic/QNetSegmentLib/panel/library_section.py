@@ -126,6 +126,7 @@ class LibrarySection:
             source_of(session.support_node),
             lambda supports: self._guarded(lambda: keep(supports))(),
             lambda error: self._say(str(error)),
+            session.accepted(),
         )
         return None
 

@@ -15,6 +15,7 @@ from qnetseg.worker import failures
 
 from ..library import SupportLibrary
 from ..runs.prepare import prepare_run
+from ..scene.accepted import accepted_results
 from ..scene.drawings import drawings_of
 from ..scene.results import KeptSegmentation, is_preview, signature, volume_of_result
 from ..scene.segments import remove_node
@@ -165,6 +166,10 @@ class Session:
     def drawings(self) -> list[Any]:
         """What is drawn. Raises the errors of `drawings_of`."""
         return drawings_of(self.parameters.drawing, self.support_node, plane=self.plane)
+
+    def accepted(self) -> list[Any]:
+        """For each of `drawings` the result that the user has accepted for it, or None."""
+        return accepted_results(self.parameters.drawing, self.support_node)
 
     # State
 

@@ -24,6 +24,7 @@ from .python import chosen_command, worker_command, worker_environment
 from .task import Held, Task, cancelled, emit
 
 if TYPE_CHECKING:
+    from qnetseg.boxes import Box
     from qnetseg.volume import Drawing, SupportSet
 
 POLL_MS = 50
@@ -126,11 +127,11 @@ class Worker:
 
         return self._submit([query, drawn_on or query], make, requests.read_found)
 
-    def pack(self, drawing: Drawing, drawn_on: Source) -> str:
-        """Let the worker join a drawing with its image; its answer is a `SupportSet`. See `segment`."""
+    def pack(self, drawing: Drawing, drawn_on: Source, result: Box | None = None) -> str:
+        """Let the worker join a drawing with its patient (see `with_patient`); its answer is a `SupportSet`."""
 
         def make(folder: Path, number: str, volumes: Sequence[str]) -> protocol.Request:
-            return requests.pack(folder, number, drawing, volumes[0])
+            return requests.pack(folder, number, drawing, volumes[0], result)
 
         return self._submit([drawn_on], make, requests.read_support)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ from .errand import Errand, Packing
 from .run import Run
 
 if TYPE_CHECKING:
+    from qnetseg.boxes import Box
     from qnetseg.segment.result import StructureResult
     from qnetseg.volume import Drawing, SupportSet
 
@@ -78,6 +79,7 @@ class Batch:
         output: str | os.PathLike[str] | None = None,
         *,
         drawn_on: Source | None = None,
+        accepted: Sequence[Box | None] = (),
         redo: bool = False,
         dicom: bool = False,
         on_result: Callable[[Any, list[StructureResult]], None] | None = None,
@@ -87,6 +89,7 @@ class Batch:
     ) -> None:
         """
         drawn_on: of examples that are drawings; before the first study their patient is packed up with them.
+        accepted: for each example the result that goes with it, if there is one (see `with_patient`).
         output: folder of the results and of the table of them (batch.csv, batch.json), made when needed; None
             for beside each image, without a table. Gives the studies their targets and, where two would write
             the same file, distinct names.
@@ -101,6 +104,7 @@ class Batch:
         self.studies = list(studies)
         self._worker = worker
         self._examples, self._drawn_on = list(examples), drawn_on
+        self._accepted = list(accepted) or [None] * len(self._examples)
         self._supports: list[SupportSet] = []
         self._redo, self._dicom, self._how = redo, dicom, how
         self._on_result, self._make_run = on_result, make_run
@@ -185,7 +189,8 @@ class Batch:
             self._later(self._begin_next)
 
         try:
-            self._waiting = Packing(self._worker, self._examples, self._drawn_on, take, self._fail_all)
+            what = (self._examples, self._drawn_on, take, self._fail_all, self._accepted)
+            self._waiting = Packing(self._worker, *what)
         except QNetSegmentError as error:
             self._fail_all(error)
 
@@ -215,7 +220,7 @@ class Batch:
     def _segment(self, query: Source, opened: Opened) -> None:
         whole = [support.patient is not None for support in self._supports]
         how = (self._how.get("model"), self._how.get("options"))
-        self._recipe = recipe_of(opened.fingerprint, self._supports, whole, *how)
+        self._recipe = recipe_of(opened.fingerprint, self._decisive(), whole, *how)
         if kept := finished_before(self.studies[self._index], self._recipe, self._redo):
             self._end_study(StudyState.KEPT, kept)
             return
@@ -232,6 +237,21 @@ class Batch:
         run.finished.connect(heard(lambda results: self._guarded(lambda: self._keep(results))))
         run.failed.connect(heard(self._fail))
         run.start()
+
+    def _decisive(self) -> list[SupportSet]:
+        """The examples by what decides a result.
+
+        A structure that was segmented for its drawing follows from that, and may differ in its last bits.
+        """
+        from qnetseg.volume import SupportSet
+
+        given = zip(self._examples, self._accepted, self._supports, strict=True)
+        return [
+            support
+            if isinstance(example, SupportSet) or result is not None
+            else replace(support, patient=None)
+            for example, result, support in given
+        ]
 
     def _keep(self, results: list[StructureResult]) -> None:
         from qnetseg.volume import Volume

@@ -13,6 +13,7 @@ from qnetseg.worker.source import Source
 from ..process.worker import Worker
 
 if TYPE_CHECKING:
+    from qnetseg.boxes import Box
     from qnetseg.volume import Drawing, SupportSet
 
 
@@ -67,7 +68,7 @@ class Errand:
 
 
 class Packing:
-    """Drawings, one after the other, joined with their images; support sets stay as they are."""
+    """Drawings, one after the other, joined with their patients; support sets stay as they are."""
 
     def __init__(
         self,
@@ -76,12 +77,15 @@ class Packing:
         drawn_on: Source | None,
         done: Callable[[list[SupportSet]], None],
         failed: Callable[[QNetSegmentError], None],
+        accepted: Sequence[Box | None] = (),
     ) -> None:
         """drawn_on: of the drawings. done: may be called at once, where there are only support sets.
+        accepted: for each example the result that goes with it, if there is one (see `with_patient`).
 
         Raises WorkerError where the worker is busy.
         """
-        self._worker, self._rest, self._drawn_on = worker, list(examples), drawn_on
+        self._worker, self._drawn_on = worker, drawn_on
+        self._rest = list(zip(examples, accepted or [None] * len(examples), strict=True))
         self._done, self._failed = done, failed
         self._packed: list[SupportSet] = []
         self._errand: Errand | None = None
@@ -97,12 +101,12 @@ class Packing:
 
         drawn_on = self._drawn_on
         while self._rest:
-            example = self._rest.pop(0)
+            example, result = self._rest.pop(0)
             if isinstance(example, SupportSet):
                 self._packed.append(example)
                 continue
             assert drawn_on is not None, "drawings come with their volume"
-            pack = partial(self._worker.pack, example, drawn_on)
+            pack = partial(self._worker.pack, example, drawn_on, result)
             self._errand = Errand(self._worker, pack, self._take, self._failed)
             return
         self._done(self._packed)

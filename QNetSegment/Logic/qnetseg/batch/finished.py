@@ -49,13 +49,15 @@ def recipe_of(
 
 
 def fingerprint(supports: Sequence[SupportSet]) -> str:
-    """SHA-256 of the drawn slices: their planes, indices, images and masks."""
+    """SHA-256 of the drawn slices, their planes, indices, images and masks, and of patients' structures."""
     digest = hashlib.sha256()
     for support in supports:
         for part in support.slices:
             digest.update(f"{support.name} {part.plane} {part.index} {part.mask.shape}".encode())
             digest.update(part.image.tobytes())
             digest.update(part.mask.tobytes())
+        if support.patient is not None:
+            digest.update(support.patient.structure.tobytes())
     return digest.hexdigest()
 
 

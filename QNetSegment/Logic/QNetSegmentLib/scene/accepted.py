@@ -1,0 +1,52 @@
+"""What the user has accepted for a drawing: where it is kept, its result goes with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+
+from qnetseg.boxes import Box
+
+from .drawings import drawn_segment_ids
+from .layers import read_box, segment_ids_of
+from .reports import stored_reports
+from .results import is_preview, volume_of_result
+from .volumes import lattice_of
+
+
+def accepted_results(drawing: Any, volume_node: Any) -> list[Box | None]:
+    """For each drawing that `drawings_of` finds its accepted result, perhaps corrected since, or None.
+
+    On the voxels of `volume_node`, which was drawn on; results of other volumes are none of it. A result
+    belongs to the segment that its report names; where that one is gone, or was in no drawing, to one of its
+    own name. It has to meet what is drawn: the segment may have been drawn anew elsewhere, and many
+    structures are called "structure". Of several results the last one in the scene counts.
+    Raises MaskError, and VolumeError for a volume that is gone.
+    """
+    lattice = lattice_of(volume_node)
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    there = {segment_id for node in nodes for segment_id in segment_ids_of(node)}
+    kept = [
+        (node, found)
+        for node in reversed(nodes)
+        if node is not drawing and not is_preview(node) and volume_of_result(node) is volume_node
+        for found in stored_reports(node)
+    ]
+
+    def result_of(segment_id: str) -> Box | None:
+        name = drawing.GetSegmentation().GetSegment(segment_id).GetName()
+        drawn = read_box(drawing, segment_id, lattice)
+        own = [one for one in kept if one[1].drawn_id == segment_id]
+        alike = [one for one in kept if one[1].drawn_id not in there and _name(*one) == name]
+        for node, found in own + alike:
+            box = read_box(node, found.segment_id, lattice).clipped(lattice.shape)
+            if not box.meeting(drawn).is_empty:
+                return box
+        return None
+
+    return [result_of(segment_id) for segment_id in drawn_segment_ids(drawing, volume_node)]
+
+
+def _name(node: Any, found: Any) -> str:
+    return str(node.GetSegmentation().GetSegment(found.segment_id).GetName())
