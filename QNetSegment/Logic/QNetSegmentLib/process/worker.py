@@ -128,7 +128,7 @@ class Worker:
         return self._submit([query, drawn_on or query], make, requests.read_found)
 
     def pack(self, drawing: Drawing, drawn_on: Source, result: Box | None = None) -> str:
-        """Let the worker join a drawing with its patient (see `with_patient`); its answer is a `SupportSet`."""
+        """Let the worker join a drawing with its patient, see `with_patient`; it answers a `SupportSet`."""
 
         def make(folder: Path, number: str, volumes: Sequence[str]) -> protocol.Request:
             return requests.pack(folder, number, drawing, volumes[0], result)
