@@ -190,12 +190,14 @@ def test_further_examples_of_other_patients_and_planes_are_heard(patients):
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
 
 
-def test_a_saved_drawing_with_its_patient_finds_the_same_as_the_volume_itself(patients, tmp_path):
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_saved_drawing_with_its_patient_finds_the_same_as_the_volume_itself(patients, tmp_path, accepted):
     support, other, _ = patients
-    drawn_on, query = Query.of(body_phantom((12, 64, 60), (8.0, 4.0, 4.0))[0]), Query.of(other)
+    volume, whole = body_phantom((12, 64, 60), (8.0, 4.0, 4.0))
+    drawn_on, query, result = Query.of(volume), Query.of(other), whole > 0 if accepted else None
     networks = simple_networks()
-    live = segment_volume(support, query, networks, EXACT, drawn_on=drawn_on)
-    with_patient(support, drawn_on, networks, EXACT).save(tmp_path / "s.npz")
+    live = segment_volume(support, query, networks, EXACT, drawn_on=drawn_on, result=result)
+    with_patient(support, drawn_on, networks, EXACT, result=result).save(tmp_path / "s.npz")
     saved = segment_volume(SupportSet.load(tmp_path / "s.npz"), query, networks, EXACT)
     assert live.report.signs["place"] is not None
     assert np.array_equal(saved.confidence, live.confidence)

@@ -107,6 +107,36 @@ def test_an_accepted_result_is_packed_with_the_drawing(client):
     assert list(client.folder.iterdir()) == []
 
 
+def test_an_accepted_result_goes_with_a_drawing_into_another_patient(client):
+    volume = sample()[1]
+    other = Volume(volume.array[::-1].copy(), volume.ijk_to_ras, "other")
+    mask, result = np.zeros((2, *volume.shape), bool)
+    mask[3, 8:16, 6:14] = True
+    result[1:6, 7:18, 5:13] = True
+    drawing = Drawing.of_mask(mask.astype(np.uint8), volume.shape, name="box")
+    drawn_on, query = client.open(volume), client.open(other)
+
+    def found(where, given, box):
+        return client.segment(
+            drawing, where, given, options=OPTIONS, device="cpu", confidence_of="volume", result=box
+        )
+
+    there = found(query, drawn_on, Box.around(result))
+    packed, networks = Query.of(volume).pack(drawing), load_networks()
+    expected = segment_volume(packed, other, networks, OPTIONS, drawn_on=volume, result=result)
+    anew = segment_volume(packed, other, networks, OPTIONS, drawn_on=volume)
+    np.testing.assert_allclose(there.confidence, expected.confidence, atol=1e-5)
+    assert there.report.signs == expected.report.signs != anew.report.signs
+    assert there.report.warnings == expected.report.warnings
+    with pytest.raises(errors.InputError, match="is empty"):
+        found(query, drawn_on, Box.empty())
+    own = [found(drawn_on, None, box).confidence for box in (None, Box.around(result))]
+    assert np.array_equal(*own), "of no use on the volume that was drawn on"
+    client.release(drawn_on)
+    client.release(query)
+    assert list(client.folder.iterdir()) == []
+
+
 def test_patients_of_support_files_stay_until_there_are_too_many():
     held, supports = Held(), []
     for number in range(MOST_PATIENTS + 1):

@@ -206,7 +206,7 @@ def upload(**changes):
 def naming(file):
     """A request with a file."""
     box = BoxFile(file, (0, 0, 0))
-    return protocol.Pack("1", Drawn("q", box, "liver", (0.5, 1.0, 0.0), "", None, ()), None)
+    return protocol.Pack("1", Drawn("q", box, "liver", (0.5, 1.0, 0.0), "", None, (), None))
 
 
 def packed(content):

@@ -37,7 +37,7 @@ from support.worker_bed import LOGIC
 
 IDENTITY = tuple(tuple(float(row == column) for column in range(4)) for row in range(4))
 BOX = BoxFile("7-drawing.npy", (-1, 2, 3))
-DRAWN = Drawn("6", BOX, "Jürgen's liver", (0.5, 1.0, 0.0), "a~b", None, (3, 4))
+DRAWN = Drawn("6", BOX, "Jürgen's liver", (0.5, 1.0, 0.0), "a~b", None, (3, 4), None)
 SEGMENT = Segment(
     "7", "6", DRAWN, None, ("7-f.npz",), "/models/a b/ü.safetensors", {"x": [1, None]}, "cpu", None, "none"
 )
@@ -53,8 +53,8 @@ OPEN = Open("6", None, None, "6-volume.npy", IDENTITY, "Jürgen's MR", ("It has 
         OPEN,
         Open("6", "/a folder/scan.nii.gz", "T1", None, None, "", ()),
         Upload("6", "6-volume.npy", 100, 0, "eJw="),
-        Pack("8", DRAWN, None),
-        Pack("8", DRAWN, BOX),
+        Pack("8", DRAWN),
+        Pack("8", replace(DRAWN, result=BOX)),
         Close("9", "6"),
         Cancel("a_B-1"),
         Shutdown("1"),
@@ -145,8 +145,8 @@ BAD_REQUESTS = {
     "hidden support": changed(support="..", drawing=None),
     "drawing and support": changed(support="s.npz"),
     "neither drawing nor support": changed(drawing=None),
-    "no drawing to pack": changed(Pack("7", DRAWN, None), drawing=None),
-    "a result without a place": changed(Pack("7", DRAWN, BOX), result={"file": "7-result.npy"}),
+    "no drawing to pack": changed(Pack("7", DRAWN), drawing=None),
+    "a result without a place": changed(drawing=drawn(result={"file": "7-result.npy"})),
     "path and array": changed(OPEN, path="/a"),
     "neither path nor array": changed(OPEN, array=None),
     "array without matrix": changed(OPEN, ijk_to_ras=None),

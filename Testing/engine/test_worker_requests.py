@@ -52,6 +52,25 @@ def test_a_drawing_comes_back_as_it_was(tmp_path):
     assert [getattr(again, name) for name in values] == [getattr(drawing, name) for name in values]
 
 
+def test_a_result_goes_with_a_drawing_on_another_volume(tmp_path, held):
+    volume = sample()[1]
+    mask = np.zeros(volume.shape, np.uint8)
+    mask[3, 8:16, 6:14] = 1
+    drawing, result = Drawing.of_mask(mask, volume.shape), Box.around(volume.array > 2)
+    held._queries["d"] = Query.of(volume)
+    request = requests.segment(tmp_path, "1", "q", drawing, "d", result=result)
+    task = read_task(request, tmp_path, held)
+    assert task.drawn_on is held["d"]
+    assert np.array_equal(task.result.placed(volume.shape), volume.array > 2)
+    alone = requests.segment(tmp_path, "2", "q", drawing, "d")
+    assert alone.drawing.result is None and read_task(alone, tmp_path, held).result is None
+    own = requests.segment(tmp_path, "3", "q", drawing, result=result)
+    assert read_task(own, tmp_path, held).result is None
+    (tmp_path / request.drawing.result.file).unlink()
+    with pytest.raises(WorkerFailure, match="cannot be read"):
+        read_task(request, tmp_path, held)
+
+
 @pytest.mark.parametrize("options", [{"alpha": float("nan")}, {"alpha": {1, 2}}])
 def test_options_that_json_lacks_are_refused(tmp_path, options):
     with pytest.raises(errors.InputError, match="options"):

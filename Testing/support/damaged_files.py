@@ -204,13 +204,13 @@ def message(folder: Path) -> tuple[bytes, Callable[[random.Random], bytes], Read
 
     matrix = tuple(tuple(map(float, row)) for row in np.eye(4))
     box = BoxFile("m.npy", (1, 2, 3))
-    drawn = Drawn("v", box, "liver", (0.5, 1.0, 0.0), "", "axial", (1, 2))
+    drawn = Drawn("v", box, "liver", (0.5, 1.0, 0.0), "", "axial", (1, 2), box)
     sent = (
         protocol.Hello("1", protocol.VERSION, str(folder / "qnetseg-worker-x")),
         protocol.Open("v", None, None, "v.npy", matrix, "scan", ()),
         protocol.Opened("v", (2, 3, 4), matrix, "scan", "0f", ("It has gaps.",)),
         protocol.Segment("2", "v", drawn, None, ("f.npz",), None, {"alpha": 0.5}, "auto", box, "mask"),
-        protocol.Pack("3", drawn, box),
+        protocol.Pack("3", drawn),
         protocol.Upload("2", "2-m.npy", 8, 0, "eJwDAAAAAAE="),
         protocol.Close("4", "v"),
         protocol.Result("2", box, "c.npy", {"slices": [], "warnings": []}),

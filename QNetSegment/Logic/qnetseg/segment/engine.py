@@ -58,6 +58,7 @@ def segment_volume(
     background: Box | None = None,
     drawn_on: Query | Volume | None = None,
     further: Sequence[SupportSet] = (),
+    result: np.ndarray | None = None,
 ) -> Segmentation:
     """Segment a volume from one or more drawn slices.
 
@@ -77,6 +78,8 @@ def segment_volume(
         drawn_on: another patient's whole volume, whose slices were drawn on: with it the structure is found
             in the right place more often. None where it is not at hand, or comes with a support set.
         further: the same structure of other patients; they help to find it in one that was not drawn on.
+        result: (K, J, I) bool, where the structure lies in the whole of `drawn_on`, see `with_patient`; None
+            to segment it there anew.
 
     Returns:
         Mask and confidence on the query's own grid, and a report.
@@ -102,7 +105,7 @@ def segment_volume(
         ran = _drawn_volume(networks, stack, known, options, job)
     else:
         if options.method == "volume" and other is not None:
-            support = with_patient(support, other, networks, options, job)
+            support = with_patient(support, other, networks, options, job, result)
         ran = _by_qnet(networks, query, stack, [support, *further], looked_at, options, job)
     signs = ran.predicted.signs
     judged = None if signs is None else verdict(signs)

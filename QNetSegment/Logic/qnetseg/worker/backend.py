@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import WorkerError
 from .held import Held
 from .protocol import Segment
-from .requests import read_box, read_drawing
+from .requests import read_drawing, read_optional_box
 
 if TYPE_CHECKING:
     from ..boxes import Box
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class Task:
     """A `segment` request with its files read.
 
-    drawn_on: the drawing's volume, where it is another one. further: the structure of other patients.
+    drawn_on: the drawing's volume, where it is another one; result: where its structure lies in that one, if
+    known. further: the structure of other patients.
     """
 
     support: SupportSet
@@ -41,26 +42,29 @@ class Task:
     background: Box | None = None
     drawn_on: Query | None = None
     further: tuple[SupportSet, ...] = ()
+    result: Box | None = None
 
 
 def read_task(request: Segment, folder: Path, held: Held) -> Task:
     """Read the files of a request. Raises NotOpen, WorkerFailure, InputError and its kinds."""
     from ..volume import SupportSet
 
-    query, drawn_on = held[request.query], None
+    query, drawn_on, result = held[request.query], None, None
     if request.drawing is not None:
         drawn_on = held[request.drawing.volume]
         support = drawn_on.pack(read_drawing(folder, request.drawing))
+        if drawn_on is not query:
+            result = read_optional_box(folder, request.drawing.result)
     else:
         assert request.support is not None
         support = SupportSet.load(folder / request.support)
     held.forget_features(query)
-    background = None if request.background is None else read_box(folder, request.background)
+    background = read_optional_box(folder, request.background)
     other = None if drawn_on is query else drawn_on
     further = tuple(SupportSet.load(folder / name) for name in request.further)
     held.keep_patients([support, *further])
     how = (request.model, request.options, request.device)
-    return Task(support, query, *how, background, other, further)
+    return Task(support, query, *how, background, other, further, result)
 
 
 def check_engine() -> str:
@@ -117,7 +121,10 @@ class Backend:
         device = {} if task.device == "auto" else {"device": task.device}
         options = SegmentOptions.from_dict({**task.options, **device})
         networks = self.networks(task.model)
-        where = (task.background, task.drawn_on, task.further)
+        result = None
+        if task.drawn_on is not None and task.result is not None:
+            result = task.result.placed(task.drawn_on.shape)
+        where = (task.background, task.drawn_on, task.further, result)
         return segment_volume(task.support, task.query, networks, options, job, *where)
 
     def pack(self, drawing: Drawing, volume: Query, job: Job, result: Box | None = None) -> SupportSet:

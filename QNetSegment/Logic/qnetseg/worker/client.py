@@ -145,15 +145,16 @@ class WorkerClient:
         background: Box | None = None,
         confidence_of: str = "none",
         further: Sequence[SupportSet] = (),
+        result: Box | None = None,
         job: Job | None = None,
         timeout: float | None = None,
     ) -> Found:
         """Segment an open volume after an example; a drawing was made on `drawn_on`, the query if None.
 
         `model` is a file or a name of the catalogue, None for the default one. A `device` other than
-        "auto" goes before the one in `options`. `background`, `further`: see `segment_volume`.
-        `confidence_of`: one of `qnetseg.worker.fields.CONFIDENCE`. The `job` is told of the progress and
-        asked about twenty times a second, both in the calling thread.
+        "auto" goes before the one in `options`. `background`, `further`, and `result` on the own grid of
+        `drawn_on`: see `segment_volume`. `confidence_of`: one of `qnetseg.worker.fields.CONFIDENCE`. The
+        `job` is told of the progress and asked about twenty times a second, both in the calling thread.
 
         Raises Cancelled; NotOpen for a volume that the worker does not hold any more; WorkerError, with
         the worker's log in `.details`, when the worker crashed or took longer than `timeout` seconds; and
@@ -170,6 +171,7 @@ class WorkerClient:
             background=background,
             confidence_of=confidence_of,
             further=further,
+            result=result,
         )
         return self._ask(request, requests.read_found, job, timeout)
 

@@ -42,7 +42,10 @@ class BoxFile:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn on the open volume `volume`; the rest as of `qnetseg.volume.Drawing`."""
+    """What was drawn on the open volume `volume`; the rest as of `qnetseg.volume.Drawing`.
+
+    `result`: where its structure lies in the whole volume, or None to have it segmented where that is needed.
+    """
 
     volume: Id
     box: BoxFile
@@ -51,6 +54,7 @@ class Drawn:
     terminology: str
     plane: str | None
     not_here: tuple[Count, ...]
+    result: BoxFile | None
 
 
 def types_of(kind: Any) -> dict[str, Any]:

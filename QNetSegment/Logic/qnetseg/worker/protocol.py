@@ -105,14 +105,10 @@ class Segment(Message):
 
 @dataclass(frozen=True)
 class Pack(Message):
-    """Asks for a support set of a drawing, with the patient that was drawn on.
-
-    `result`: where its structure lies in the whole volume, or None to have it segmented.
-    """
+    """Asks for a support set of a drawing, with the patient that was drawn on."""
 
     id: Id
     drawing: Drawn
-    result: BoxFile | None
 
 
 @dataclass(frozen=True)

@@ -44,16 +44,21 @@ def pack(
     folder: Path, request_id: str, drawing: Drawing, volume: str, result: Box | None = None
 ) -> protocol.Pack:
     """Asks for a drawing with its image and the patient; result: see `with_patient`. Raises OutputError."""
-    whole = None if result is None else write_box(folder, f"{request_id}-result.npy", result)
-    return protocol.Pack(request_id, drawn_on(folder, request_id, drawing, volume), whole)
+    return protocol.Pack(request_id, drawn_on(folder, request_id, drawing, volume, result))
 
 
-def drawn_on(folder: Path, request_id: str, drawing: Drawing, volume: str) -> Drawn:
-    """A drawing on an open volume, its voxels written into `folder`. Raises OutputError."""
+def drawn_on(
+    folder: Path, request_id: str, drawing: Drawing, volume: str, result: Box | None = None
+) -> Drawn:
+    """A drawing on an open volume, with a result or without, its voxels written into `folder`.
+
+    Raises OutputError.
+    """
     red, green, blue = map(float, drawing.color)
     box = write_box(folder, f"{request_id}-drawing.npy", drawing.box)
-    marks = tuple(map(int, drawing.not_here))
-    return Drawn(volume, box, drawing.name, (red, green, blue), drawing.terminology, drawing.plane, marks)
+    whole = None if result is None else write_box(folder, f"{request_id}-result.npy", result)
+    values = (drawing.terminology, drawing.plane, tuple(map(int, drawing.not_here)), whole)
+    return Drawn(volume, box, drawing.name, (red, green, blue), *values)
 
 
 def segment(
@@ -69,16 +74,18 @@ def segment(
     background: Box | None = None,
     confidence_of: str = "none",
     further: Sequence[SupportSet] = (),
+    result: Box | None = None,
 ) -> protocol.Segment:
     """Asks for a structure in the open volume `query`; volume: the open one that a drawing was made on.
 
+    result: where the structure of a drawing on another volume lies in that one, see `segment_volume`.
     Raises OutputError, and InputError for options that are not JSON.
     """
     from ..volume import Drawing
 
     drawing, support = None, None
     if isinstance(example, Drawing):
-        drawing = drawn_on(folder, request_id, example, volume or query)
+        drawing = drawn_on(folder, request_id, example, volume or query, result)
     else:
         support = f"{request_id}-support.npz"
         example.save(folder / support)
@@ -109,6 +116,11 @@ def write_box(folder: Path, name: str, box: Box) -> BoxFile:
 def read_box(folder: Path, file: BoxFile) -> Box:
     """Voxels of a file. Raises WorkerFailure."""
     return Box(load_array(folder / file.file, np.uint8) > 0, file.start)
+
+
+def read_optional_box(folder: Path, file: BoxFile | None) -> Box | None:
+    """Voxels of a file, None without one. Raises WorkerFailure."""
+    return None if file is None else read_box(folder, file)
 
 
 def read_drawing(folder: Path, drawn: Drawn) -> Drawing:

@@ -28,7 +28,7 @@ from .exchange import make_folder, remove_folder, remove_when_ended, sees, sweep
 from .failures import ProtocolError, typed
 from .held import Held
 from .pieces import Inbox, cut, files_of
-from .requests import read_box, read_drawing, write_result
+from .requests import read_drawing, read_optional_box, write_result
 
 if TYPE_CHECKING:
     from ..boxes import Box
@@ -260,7 +260,7 @@ class Server:
             return opened
         if isinstance(request, protocol.Pack):
             drawing, volume = read_drawing(self._folder, request.drawing), self._held[request.drawing.volume]
-            result = None if request.result is None else read_box(self._folder, request.result)
+            result = read_optional_box(self._folder, request.drawing.result)
             support = self._pack_function(drawing, volume, job, result)
             packed = protocol.Packed(request.id, f"{request.id}-support.npz")
             support.save(self._folder / packed.support)
