@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qnetseg.volume import SupportSet, Volume, write_volume
-from support.panel_bed import click, type_text, wait_until
+from support.panel_bed import choose, click, type_text, wait_until
 from support.panel_stories import DRAWN, SPACING, Story, matrix_of, patient, story, write_segment
 
 __all__ = ["story"]
@@ -112,6 +112,21 @@ def test_a_result_of_another_volume_is_none_of_the_drawing(story: Story) -> None
     assert story.session.support_node is volume
     accepted(story)
     assert saved(story) is None
+
+
+def test_a_run_in_another_patient_takes_the_accepted_result(story: Story) -> None:
+    volume, _drawing = story.load_and_draw()
+    node = accepted(story)
+    found, mask = story.found(node), corrected(story)
+    story.load("another patient", shift=3, seed=8)
+    assert story.session.support_node is volume
+    story.segment()
+    write_segment(node, node.GetSegmentation().GetNthSegmentID(0), mask, volume)
+    story.segment()
+    choose(story.ui.querySelector, volume.GetName())
+    story.segment()
+    before, first, second, own = [one["result"] for one in story.seen]
+    assert before is None and first == found.sum() and second == mask.sum() and own is None
 
 
 def test_a_batch_takes_the_accepted_result_and_runs_again_after_a_correction(

@@ -96,6 +96,15 @@ def test_examples_of_one_structure_are_used_together():
     assert worker.arguments["background"] == "b"
 
 
+def test_each_structure_takes_its_accepted_result_along():
+    for accepted, expected in (((), [None, None]), (("a", None), ["a", None]), ((None, "b"), [None, "b"])):
+        worker = ScriptedWorker()
+        Run(worker, supports("liver", "spleen"), SOURCE, SOURCE, accepted=accepted).start()
+        given = [worker.arguments["result"]]
+        worker.finished.emit("1", found([1], [1.0]))
+        assert [*given, worker.arguments["result"]] == expected
+
+
 def test_the_axes_of_a_drawing_are_those_of_its_volume(worker):
     mask = np.zeros(VOLUME.shape, np.uint8)
     mask[3, 8:16, 6:14] = 1

@@ -90,6 +90,8 @@ def test_each_drawing_has_its_own_and_the_last_one_counts():
     later = result(volume, [spleen, liver, empty], [ELSEWHERE, shrunk, WHOLE & ~shrunk], "abc")
     found = masks_of(drawing, volume)
     assert len(found) == 2 and np.array_equal(found[0], shrunk) and np.array_equal(found[1], ELSEWHERE)
+    only_spleen = accepted_results(drawing, volume, [spleen, empty])
+    assert [np.array_equal(box.placed(SHAPE), ELSEWHERE) for box in only_spleen] == [True]
     remove_node(later)
     found = masks_of(drawing, volume)
     assert np.array_equal(found[0], WHOLE) and found[1] is None

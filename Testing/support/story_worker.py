@@ -3,7 +3,8 @@
 Orders, read anew for every segmentation: "" segments; "wait" stops after three slices until the file is
 emptied or the run is cancelled; "prepare" does so before the first slice; "fail" raises; "no memory" runs out
 of memory; "slow start", read when the process starts, waits before it answers. Beside the orders lies "seen",
-a line for every request with what came with it. A drawing gets its patient only where a result comes with it.
+a line for every segmentation with what came with it. What is packed gets its patient only where a result
+comes with it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def write_down(task: Any) -> None:
         "structure": task.support.name,
         "empty": empty,
         "background": background,
+        "result": None if task.result is None else task.result.count,
         "options": task.options,
     }
     with Path(os.environ["QNETSEG_ORDERS"]).with_name("seen").open("a", encoding="utf-8") as file:

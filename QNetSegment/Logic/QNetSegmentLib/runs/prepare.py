@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from qnetseg.errors import InputError
 
 from ..process.worker import Worker
+from ..scene.accepted import accepted_results
 from ..scene.drawings import drawings_of, drawn_segment_ids
 from ..scene.others import others_than_drawn, visible_in
 from ..scene.results import volume_of_result
@@ -17,6 +18,7 @@ from ..scene.volumes import pair_of, source_of
 from .scene_run import SceneRun
 
 if TYPE_CHECKING:
+    from qnetseg.boxes import Box
     from qnetseg.volume import SupportSet
 
 
@@ -38,10 +40,13 @@ def prepare_run(
     are not empty. plane: "axial", "coronal" or "sagittal", None to find it from the drawing. output: a
     segmentation of the query whose visible segments the structures may not run into, as into those beside
     them in the drawing, or None. how: the named arguments of `SceneRun`, and of `Worker.segment`.
+
+    A drawing on another volume takes along the result that was accepted for it there.
     Raises InputError for an example that is neither, the errors of `pair_of` and `drawings_of`, and
     WeightsError.
     """
     _require_plane(plane)
+    accepted: list[Box | None] = []
     if hasattr(example, "IsA") and example.IsA("vtkMRMLSegmentationNode"):
         drawn_on = support_node or volume_of_result(example) or query_node
         query, source, warnings = pair_of(query_node, drawn_on)
@@ -54,6 +59,8 @@ def prepare_run(
         others = others_than_drawn(example, drawn_ids, query_node, output)
     else:  # the drawing lies in another patient
         others = [visible_in(output, query_node, but=found.name) for found in examples]
+        if drawn_on is not None:
+            accepted = accepted_results(example, drawn_on, drawn_ids)
     return SceneRun(
         worker,
         query_node,
@@ -63,6 +70,7 @@ def prepare_run(
         warnings=warnings,
         drawn_ids=drawn_ids,
         others=others,
+        accepted=accepted,
         **how,
     )
 

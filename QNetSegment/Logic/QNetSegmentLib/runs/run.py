@@ -49,7 +49,8 @@ class Run:
     Support sets of one name are examples of one structure, of several patients, and used together.
     Signals: progress(RunProgress), and at the end one of finished(list of StructureResult, in the order of
     `examples`) and failed(error). `drawn_on` and `how` are those of `Worker.segment`; others: for each
-    example where something else is known to be. A run is used once.
+    example where something else is known to be; accepted: for each the result that goes with it from
+    `drawn_on`, if there is one. A run is used once.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Run:
         drawn_on: Source | None = None,
         *,
         others: Sequence[Box] = (),
+        accepted: Sequence[Box | None] = (),
         **how: Any,
     ) -> None:
         """Raises InputError without an example."""
@@ -75,6 +77,7 @@ class Run:
         if len(self._examples) > 1:  # who is more confident gets the voxels that several claim
             self._how["confidence_of"] = "mask"
         self._others = [others[first] for first, *_ in together] if others else []
+        self._accepted = [accepted[first] for first, *_ in together] if accepted else []
         self._found: list[Found] = []
         self._errand: Errand | None = None  # for the present structure
         self._started = False
@@ -119,10 +122,13 @@ class Run:
     def _submit(self) -> None:
         number = len(self._found)
         background = self._others[number] if self._others else None
+        result = self._accepted[number] if self._accepted else None
         where, further = (self._examples[number], self._query, self._drawn_on), self._further[number]
         self._errand = Errand(
             self._worker,
-            lambda: self._worker.segment(*where, background=background, further=further, **self._how),
+            lambda: self._worker.segment(
+                *where, background=background, further=further, result=result, **self._how
+            ),
             self._on_finished,
             self._on_failed,
             self._on_progress,

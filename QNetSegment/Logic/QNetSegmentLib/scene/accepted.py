@@ -1,7 +1,8 @@
-"""What the user has accepted for a drawing: where it is kept, its result goes with it."""
+"""What the user has accepted for a drawing: where it serves another volume, its result goes along."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import slicer
@@ -15,13 +16,16 @@ from .results import is_preview, volume_of_result
 from .volumes import lattice_of
 
 
-def accepted_results(drawing: Any, volume_node: Any) -> list[Box | None]:
+def accepted_results(
+    drawing: Any, volume_node: Any, segment_ids: Sequence[str] | None = None
+) -> list[Box | None]:
     """For each drawing that `drawings_of` finds its accepted result, perhaps corrected since, or None.
 
-    On the voxels of `volume_node`, which was drawn on; results of other volumes are none of it. A result
-    belongs to the segment that its report names; where that one is gone, or was in no drawing, to one of its
-    own name. It has to meet what is drawn: the segment may have been drawn anew elsewhere, and many
-    structures are called "structure". Of several results the last one in the scene counts.
+    segment_ids: of the drawings, all if None. The results lie on the voxels of `volume_node`, which was drawn
+    on; those of other volumes are none of it. A result belongs to the segment that its report names; where
+    that one is gone, or was in no drawing, to one of its own name. It has to meet what is drawn: the segment
+    may have been drawn anew elsewhere, and many structures are called "structure". Of several results the
+    last one in the scene counts.
     Raises MaskError, and VolumeError for a volume that is gone.
     """
     lattice = lattice_of(volume_node)
@@ -45,7 +49,7 @@ def accepted_results(drawing: Any, volume_node: Any) -> list[Box | None]:
                 return box
         return None
 
-    return [result_of(segment_id) for segment_id in drawn_segment_ids(drawing, volume_node)]
+    return [result_of(segment_id) for segment_id in drawn_segment_ids(drawing, volume_node, segment_ids)]
 
 
 def _name(node: Any, found: Any) -> str:
