@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from qnetseg.errors import Cancelled, InputError
 from qnetseg.segment import SegmentOptions, segment_volume
 from qnetseg.segment.alignment import Body, Overlay, place
+from qnetseg.segment.anatomy import Comparison, _turned
 from qnetseg.segment.descriptors import Descriptors
 from qnetseg.volume import support_from_mask
 from qnetseg_lab.evaluation.body_phantom import body_phantom
@@ -48,10 +49,10 @@ def test_a_body_is_found_where_it_lies(first, scale):
     assert overlay.scale.tolist() == pytest.approx([1.0] * 3, abs=0.1)
     pixels = torch.zeros(16, 2 * CELLS, 2 * CELLS)
     pixels[4:9, 20:40, 24:44] = 1  # of two pixels to a cell
-    placed = place(overlay, pixels, 2 * CELLS)
+    placed = place(overlay, pixels)
     assert overlay.covered == pytest.approx((first[0], first[0] + 7 * scale), abs=1.0)
     assert placed.similarity > 0.8
-    found = placed.found > 0.5
+    found = placed.finer().found(2 * CELLS) > 0.5
     expected = torch.zeros_like(found)
     lo, hi = (
         ((torch.tensor([20.0, 24.0]) / 2 - torch.tensor(first)[1:]) / scale * 2).round().int(),
@@ -71,9 +72,9 @@ def test_a_few_planes_are_laid_into_a_body(planes):
     structure = torch.zeros(16, CELLS, CELLS)
     structure[3:10, 8:20, 8:20] = 1
     overlay = Overlay.of(body((6.0, 0.0, 0.0), (planes, CELLS, CELLS)), support)
-    placed = place(overlay, structure, CELLS)
+    found = place(overlay, structure).finer().found(CELLS)
     assert overlay.covered[0] == pytest.approx(6.0, abs=1.0)
-    assert placed.found.shape == (planes, CELLS, CELLS) and bool((placed.found[:, 10:18, 10:18] > 0.5).all())
+    assert found.shape == (planes, CELLS, CELLS) and bool((found[:, 10:18, 10:18] > 0.5).all())
 
 
 def test_a_structure_that_lies_elsewhere_than_the_rest_of_the_body_says_is_found_by_its_surroundings():
@@ -84,9 +85,9 @@ def test_a_structure_that_lies_elsewhere_than_the_rest_of_the_body_says_is_found
     structure = torch.zeros(8, CELLS, CELLS)
     structure[2:6, 13:19, 13:19] = 1
     overlay = Overlay.of(query, support)
-    placed = place(replace(overlay, shift=torch.zeros(3), scale=torch.ones(3)), structure, CELLS)
+    placed = place(replace(overlay, shift=torch.zeros(3), scale=torch.ones(3)), structure)
     expected = torch.roll(structure, (-6, -6), (1, 2)) > 0.5
-    found = placed.found > 0.5
+    found = placed.finer().found(CELLS) > 0.5
     assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.7
 
 
@@ -96,7 +97,7 @@ def test_nothing_but_air_is_laid_over_as_it_lies():
     assert overlay.scale.tolist() == [1, 1, 1] and overlay.shift.tolist() == [0, 0, 0]
     structure = torch.zeros(3, 16, 16)
     structure[1, 4:10, 4:10] = 1
-    assert torch.isfinite(place(overlay, structure, 16).found).all()
+    assert torch.isfinite(place(overlay, structure).finer().found(16)).all()
 
 
 def test_planes_lie_five_millimetres_apart_at_least():
@@ -126,6 +127,39 @@ def test_the_volume_that_was_drawn_on_helps_to_find_the_place(patients):
     assert 2 * (found & (truth > 0)).sum() / (found.sum() + (truth > 0).sum()) > 0.8
     again = segment_volume(support, query, simple_networks(), EXACT, drawn_on=drawn_on)
     assert np.array_equal(result.mask, again.mask)
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"),
+    [(0, [0, 20, -20]), (20, [0, 20, 40]), (60, [0, 20, 40, 60]), (-40, [0, 20, -20, -40, -60])],
+)
+def test_a_patient_is_turned_as_long_as_that_makes_both_more_similar(patients, monkeypatch, best, tried):
+    drawn_on, support, query, _ = patients
+    turns: list[int] = []
+    overlay = Comparison.overlay
+
+    def asked(self, turn, *where):
+        turns.append(turn)
+        return overlay(self, turn, *where)
+
+    def judged(*where):
+        return replace(place(*where), similarity=-abs(turns[-1] - best))
+
+    monkeypatch.setattr(Comparison, "overlay", asked)
+    monkeypatch.setattr("qnetseg.segment.anatomy.place", judged)
+    segment_volume(support, query, simple_networks(), EXACT, drawn_on=drawn_on)
+    assert turns == tried
+
+
+def test_a_patient_that_lies_turned_is_found(patients):
+    drawn_on, support, *_ = patients
+    # The phantom that was drawn on, turned: its structure lies elsewhere then.
+    own = body_phantom((12, 64, 60), (8.0, 4.0, 4.0))[1] > 0
+    turned = replace(drawn_on, array=_turned(drawn_on.array, 30))
+    result = segment_volume(support, turned, simple_networks(), EXACT, drawn_on=drawn_on)
+    expected = _turned(own.astype(np.float32), 30) > 0.5
+    found = result.mask > 0
+    assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.8
 
 
 def test_a_volume_that_was_not_drawn_on_is_refused(patients):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from qnetseg.errors import Cancelled
 from qnetseg.segment import SegmentOptions
@@ -71,6 +72,21 @@ def test_a_much_larger_slice_that_was_found_joins_the_drawn_one(propagator, monk
     known.clear()
     propagate(propagator, image, (4.0, 1.0, 1.0), Known({23: truth[23]}))
     assert known == [[23]]
+
+
+def test_a_hint_that_lies_beside_the_structure_is_moved_onto_it(propagator):
+    image, truth = tube(count=24, first=4, last=20)
+    near = np.roll(truth, (2, 4), axis=(0, 2)).astype(np.float32)
+    soft = ndimage.gaussian_filter(near, (0, 3, 3))
+    found = propagate(propagator, image, SPACING, Known({}, hint=soft))
+    assert dice(near > 0.5, truth) < 0.75 < 0.8 < dice(found.probability > 0.5, truth)
+
+
+def test_a_hint_serves_windows_that_move_on(propagator):
+    image, truth = tube(count=120, first=4, last=118)
+    soft = ndimage.gaussian_filter(truth.astype(np.float32), (0, 2, 2))
+    found = propagate(propagator, image, SPACING, Known({}, hint=soft))
+    assert dice(found.probability > 0.5, truth) > 0.9
 
 
 def test_slices_between_planes_are_interpolated(propagator):

@@ -4,12 +4,12 @@ Ways to a first slice: Q-Net and the similarity of each place to the drawn ones;
 that was drawn on is known, Q-Net near the place that an alignment of both bodies gives, and that place
 itself. Each is propagated and judged by that place; where only the drawn slices are known, by the way back
 (Valindria et al. 2017, https://arxiv.org/abs/1702.03407): the drawn slice is found again from the result.
-What the ways of all examples agree on is drawn on up to three slices, and propagated once more.
+What the ways of all examples agree on is, with the place, the hint from which it is found once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -21,9 +21,9 @@ from scipy.special import expit, logit
 
 from ..model import QNet
 from ..volume import InPlaneGrid, Patient, SupportSet
-from .anatomy import Anatomy, Place, volume_ml
+from .anatomy import Anatomy, Comparison, Place, volume_ml
 from .best_slice import outlined, slice_confidence, usual_area
-from .confidence import Trust, expected_overlap
+from .confidence import Trust
 from .correspondence import Correspondence, correspond
 from .decide import connected_parts, within_reach
 from .drawn import propagate
@@ -47,9 +47,7 @@ NOWHERE, SURE = 0.01, 0.9  # probability of an aligned place, at least and at mo
 OUTSIDE = 1.0  # log-odds added to it, so that its rim counts as even
 TRUST = 8.0  # a way's weight grows by a factor e with each 1 / TRUST of that Dice
 BACK = 3  # slices of a result, the largest, from which the drawn one is found again
-LARGE = 0.3  # of the largest slice's area: smaller slices are not drawn on
 COMPARED = 3  # drawn slices of a patient, the largest; by hand on CMR, where all of them found less than one
-DRAWN = 3  # slices at most that are drawn on what the ways agree on
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,12 @@ def other_volume(searcher: Searcher, stack: Stack, examples: Sequence[SupportSet
         for search, own in zip(searches, ways, strict=True)
         for way in own
     ]
-    found, trust = main.agreed(together)
+    places = [
+        main.adopted(one.place.there, search)
+        for search, one in zip(searches, seen, strict=True)
+        if one.place is not None
+    ]
+    found, trust = main.hinted(main.agreed(together, places))
     signs = [
         search.signs(one, own, search.adopted(found, main))
         for search, one, own in zip(searches, seen, ways, strict=True)
@@ -192,12 +195,13 @@ class _Search:
         return _Seen(predicted, by_qnet, described, alike, usual, first, place)
 
     def _place(self, anatomy: Anatomy, patient: Patient, described: Described) -> Place:
-        """By the overlay of both bodies, which is found once for all structures of the patient."""
-        overlay = self.searcher.query.memory.get(
-            ("overlay", patient.image, *self.seen_as),
-            lambda: anatomy.overlay(described.query, self.stack, self.grid),
+        """By a comparison of both bodies, which is made once for all structures of the patient."""
+        searcher = self.searcher
+        comparison = searcher.query.memory.get(
+            ("comparison", patient.image, *self.seen_as),
+            lambda: Comparison.of(anatomy, described.query, self.stack, self.grid),
         )
-        return anatomy.place(patient, overlay, self.stack, self.grid, self.searcher.job)
+        return comparison.place(patient, self.stack, self.grid, searcher.qnet, searcher.job)
 
     def ways(self, seen: _Seen) -> list[_Way]:
         """What comes out from each seed."""
@@ -216,7 +220,7 @@ class _Search:
 
     def way(self, seen: _Seen, seed: _Seed) -> _Way:
         """Propagate from a seed, and judge what comes out."""
-        probability, _ = self.propagated({seed.index: seed.mask})
+        probability, _ = self.propagated(Known({seed.index: seed.mask}))
         drawn = np.zeros(probability.shape, bool)
         drawn[seed.index] = seed.mask
         mask = connected_parts(probability, drawn)
@@ -228,28 +232,24 @@ class _Search:
         """An array (S', H', W') of another example's slices, on this one's."""
         return array if search is self else self.stack.along(search.stack.native(array))
 
-    def propagated(self, drawn: dict[int, np.ndarray]) -> tuple[np.ndarray, Trust | None]:
-        """Probability (S, H, W) and trust from slices that stand for drawn ones."""
+    def propagated(self, known: Known) -> tuple[np.ndarray, Trust | None]:
+        """Probability (S, H, W) and trust of what is known."""
         stack = self.stack
-        found = propagate(
-            self.searcher.propagator, stack.slices, stack.spacing, Known(drawn), self.searcher.job
-        )
+        found = propagate(self.searcher.propagator, stack.slices, stack.spacing, known, self.searcher.job)
         return found.probability, found.trust
 
-    def agreed(self, ways: list[_Way]) -> tuple[np.ndarray, Trust | None]:
-        """Probability (S, H, W) and trust of what the ways agree on."""
+    def agreed(self, ways: list[_Way], places: list[np.ndarray]) -> np.ndarray:
+        """(S, H, W) float32: what the ways, and the places of the alignment beside them, agree on."""
         weights = np.exp(TRUST * np.array([way.trust for way in ways]))
         votes = np.zeros(self.stack.slices.shape, np.float32)
         for way, weight in zip(ways, weights / weights.sum(), strict=True):
             votes += np.float32(weight) * way.mask
-        together = votes > 0.5
-        drawn = {index: together[index] for index in _to_draw(votes, together)}
-        if not drawn:
-            return votes, None
-        probability, trust = self.propagated(drawn)
-        for index, mask in drawn.items():
-            probability[index] = votes[index] * mask
-        return probability, trust
+        with_places = (votes + np.mean(places, axis=0)) / 2 if places else votes
+        return with_places if (with_places > 0.5).any() else votes
+
+    def hinted(self, hint: np.ndarray) -> tuple[np.ndarray, Trust | None]:
+        """Probability (S, H, W) and trust of what a hint leads to."""
+        return self.propagated(Known({}, hint=hint)) if (hint > 0.5).any() else (hint, None)
 
     def signs(self, seen: _Seen, ways: list[_Way], found: np.ndarray) -> Signs:
         """What speaks for the structure's presence; ways: of this example, found: (S, H, W) probability."""
@@ -270,16 +270,6 @@ class _Search:
             share=1.0 if place is None else place.share,
             size=abs(float(np.log(max(size, 1e-3) / max(usual, 1e-3)))),
         )
-
-
-def _to_draw(votes: np.ndarray, mask: np.ndarray) -> Iterator[int]:
-    """Up to DRAWN slices on which the votes agree and much is found, spread over the structure."""
-    areas = mask.sum(axis=(1, 2)).astype(float)
-    large = np.flatnonzero(areas > LARGE * areas.max())
-    for part in np.array_split(large, DRAWN):
-        if len(part):
-            sure = [expected_overlap(votes[i], mask[i], areas[i]) * areas[i] ** 0.5 for i in part]
-            yield int(part[int(np.argmax(sure))])
 
 
 def _prior(place: np.ndarray, stack: Stack) -> np.ndarray:

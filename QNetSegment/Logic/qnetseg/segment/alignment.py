@@ -8,14 +8,14 @@ structure's surroundings are more similar, there it is. Nothing is learned for i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .bending import bent, places_of, sampled
+from .bending import bent_finely, bent_roughly, places_of, sampled
 from .descriptors import Descriptors
 
 # Set by hand on pairs of CHAOST2 patients of the development data, which R3 scores, too.
@@ -147,21 +147,43 @@ class Placed:
     """A structure of the support in the query.
 
     Attributes:
-        found: (P, size, size) float32, how much of a pixel it covers.
+        overlay: of both bodies.
+        structure: (P', N, N) float32 on the support's planes, 0 to 1.
+        positions: (P, h, w, 3) float32, planes, rows and columns of the support for the query's places.
+        window: pairs of cells of the query that were bent.
         similarity: of both bodies where it is; less where less than half of it lies in the query.
     """
 
-    found: Tensor
+    overlay: Overlay
+    structure: Tensor
+    positions: Tensor
+    window: Window
     similarity: float
 
+    def finer(self) -> Placed:
+        """Bent once more, cell by cell."""
+        query, part = self.overlay.query, _cells(self.window)
+        planes, rows, columns = part
+        positions = self.positions.clone()
+        own = query.places[planes, :, rows, columns]
+        positions[part] = bent_finely(own, self.overlay.support.places, self.positions[part])
+        return replace(self, positions=positions)
 
-def place(overlay: Overlay, structure: Tensor, size: int, check: Callable[[], None] = lambda: None) -> Placed:
-    """Find where a structure of the support lies in the query.
+    def found(self, size: int) -> Tensor:
+        """(P, size, size) float32, how much of a pixel it covers."""
+        return moved(self.structure, self.positions, size)
+
+
+Window = tuple[slice, slice, slice]
+"""Planes, rows and columns."""
+
+
+def place(overlay: Overlay, structure: Tensor, check: Callable[[], None] = lambda: None) -> Placed:
+    """Find where a structure of the support lies in the query, roughly: pairs of cells are bent.
 
     Args:
         overlay: of both bodies.
         structure: (P', N, N) float32 on the support's planes, 0 to 1.
-        size: pixels along the edges of the result.
         check: called between steps; raises to stop.
     """
     lower, upper = _box(structure, overlay.support)
@@ -170,8 +192,7 @@ def place(overlay: Overlay, structure: Tensor, size: int, check: Callable[[], No
     for shift in (overlay.shift, *believed):
         check()
         corners = torch.stack([(lower - shift) / overlay.scale, (upper - shift) / overlay.scale])
-        window = _window(overlay.query, corners)
-        tried.append(_placed(overlay, shift, window, structure, size))
+        tried.append(_placed(overlay, shift, _window(overlay.query, corners), structure))
     return max(tried, key=lambda one: one.similarity)
 
 
@@ -206,7 +227,7 @@ def _box(structure: Tensor, support: Body) -> tuple[Tensor, Tensor]:
     return mm.min(dim=0).values, mm.max(dim=0).values
 
 
-def _window(query: Body, corners: Tensor) -> tuple[slice, slice, slice]:
+def _window(query: Body, corners: Tensor) -> Window:
     """The pairs of cells within MARGIN of a box of the query (2, 3) in mm; at least one along each axis."""
     lower, upper = corners.min(dim=0).values - MARGIN, corners.max(dim=0).values + MARGIN
     sizes = (len(query.places), *(size // 2 for size in query.places.shape[2:]))
@@ -219,37 +240,34 @@ def _window(query: Body, corners: Tensor) -> tuple[slice, slice, slice]:
     return planes, rows, columns
 
 
-def _placed(
-    overlay: Overlay, shift: Tensor, window: tuple[slice, slice, slice], structure: Tensor, size: int
-) -> Placed:
-    """The structure by an overlay of this shift, which is bent in the window, of pairs of cells."""
-    query, support, (planes, rows, columns) = overlay.query, overlay.support, window
+def _placed(overlay: Overlay, shift: Tensor, window: Window, structure: Tensor) -> Placed:
+    """The structure by an overlay of this shift, which is bent in the window."""
+    query, support, (planes, rows, columns), part = overlay.query, overlay.support, window, _cells(window)
 
     def start(places: Tensor, cells: int) -> Tensor:
         return support.index(query.mm(places_of(places), cells) * overlay.scale + shift, cells)
 
     pairs, positions = query.pooled(2), start(query.places, 1)
-    single = planes, slice(2 * rows.start, 2 * rows.stop), slice(2 * columns.start, 2 * columns.stop)
-    positions[single] = own = bent(
-        (pairs[planes, :, rows, columns], query.places[planes, :, single[1], single[2]]),
-        (support.pooled(2), support.places),
-        start(pairs, 2)[window],
-    )
-    found = moved(structure, positions, size)
+    own = bent_roughly(pairs[planes, :, rows, columns], support.pooled(2), start(pairs, 2)[window])
+    positions[part] = own
+    found = moved(structure, positions, query.places.shape[-1])
     there = 2 * query.volume(found) * float(overlay.scale.prod()) / max(support.volume(structure), 1e-6)
-    similarity = min(1.0, there) * _similarity(query, support, own, single, found)
-    return Placed(found, similarity)
+    similarity = min(1.0, there) * _similarity(query, support, own, part, found)
+    return Placed(overlay, structure, positions, window, similarity)
 
 
-def _similarity(
-    query: Body, support: Body, positions: Tensor, window: tuple[slice, slice, slice], found: Tensor
-) -> float:
-    """Mean similarity of both bodies where the structure was found in a window, and close around it."""
+def _cells(pairs: Window) -> Window:
+    """The single cells in pairs of them."""
+    planes, rows, columns = pairs
+    return planes, slice(2 * rows.start, 2 * rows.stop), slice(2 * columns.start, 2 * columns.stop)
+
+
+def _similarity(query: Body, support: Body, positions: Tensor, window: Window, found: Tensor) -> float:
+    """Mean similarity of both bodies where the structure was found, (P, h, w), and close around it."""
     planes, rows, columns = window
     here = query.places[planes, :, rows, columns].movedim(1, 0)
     there = F.normalize(sampled(support.places.movedim(1, 0).contiguous(), positions), dim=0)
-    near = F.avg_pool2d(found[planes, None], found.shape[-1] // query.places.shape[-1])
-    near = F.max_pool2d(near, AROUND, 1, AROUND // 2)[:, 0][:, rows, columns]
+    near = F.max_pool2d(found[planes, None], AROUND, 1, AROUND // 2)[:, 0][:, rows, columns]
     return float(((here * there).sum(dim=0) * near).sum() / near.sum().clamp_min(1e-3))
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from ..errors import InputError
 from ..model import Networks, QNet, QNetConfig
-from ..model.encoder import Features
 from ..volume import InPlaneGrid, Patient, PatientImage, SupportSet, Volume
-from .alignment import LEAST_GAP, Body, Overlay, place
+from .alignment import LEAST_GAP, Body, Overlay, Placed, place
 from .descriptors import Basis, Descriptors
 from .drawn import propagate
 from .images import fitted_spacing, model_grid
@@ -23,6 +23,10 @@ from .query import Query, Stack
 from .scenes import Known
 
 SAMPLED = 8  # planes of a patient from which the axes of its features are found
+
+# By hand on pairs of CMR, Sunnybrook and CHAOST2 patients, of the development data that R3 scores, too.
+TURN = 20  # degrees in the plane by which a patient is turned at once
+MOST_TURN = 60  # degrees; hearts in short axis lie up to 50 off each other
 
 
 def with_patient(
@@ -109,13 +113,13 @@ class Anatomy:
         image: the patient's.
         grid: of the network's images, in which the patient's planes lie.
         basis: axes of its features.
-        body: what it looks like at each place.
+        bodies: what it looks like at each place, by the degrees by which it is turned in the plane.
     """
 
     image: PatientImage
     grid: InPlaneGrid
     basis: Basis
-    body: Body
+    bodies: dict[int, Body]
 
     @classmethod
     def of(cls, image: PatientImage, support: SupportSet, runner: Runner[QNet], job: Job) -> Anatomy:
@@ -138,30 +142,71 @@ class Anatomy:
             ]
         )
         basis, others = Basis.of(finest), np.setdiff1d(np.arange(len(images)), sampled)
-
-        def unit(_: slice, features: Features) -> torch.Tensor:
-            return basis.unit(features.finest.cpu())
-
         units = torch.empty(len(images), basis.axes.shape[1], *finest.shape[-2:])
         units[sampled] = basis.unit(finest)
-        for part, own in runner.batches(images[others], unit, "support", job.silent):
-            units[others[part]] = own
-        size = (units.shape[-2], units.shape[-1])
-        described = Descriptors.of(units, images, size)
-        return cls(image, grid, basis, _body(described, image.spacing[0], grid))
+        if len(others):
+            units[others] = _units(images[others], basis, runner, job)
+        return cls(image, grid, basis, {0: _described(units, images, image, grid)})
 
-    def overlay(self, places: Descriptors, stack: Stack, grid: InPlaneGrid) -> Overlay:
-        """Another patient, described along the same axes on the cells of its own grid, under this one."""
-        return Overlay.of(_body(places, stack.spacing[0], grid), self.body)
+    def body(self, turn: int, runner: Runner[QNet], job: Job) -> Body:
+        """The patient turned by so many degrees; encoded when it is first asked for."""
+        if turn not in self.bodies:
+            planes = _turned(self.image.intensities, turn)
+            images = torch.from_numpy(self.grid.to_model(planes, fill=self.image.values[0]))
+            units = _units(images, self.basis, runner, job)
+            self.bodies[turn] = _described(units, images, self.image, self.grid)
+        return self.bodies[turn]
 
-    def place(self, patient: Patient, overlay: Overlay, stack: Stack, grid: InPlaneGrid, job: Job) -> Place:
-        """Where this patient's structure lies in the other one's stack."""
-        step = self.body.step
-        planes = torch.from_numpy(self.grid.to_model(patient.covered[::step]))
-        placed = place(overlay, planes, grid.size, job.check)
-        there = _between_planes(placed.found.numpy(), overlay.query.step, len(stack.slices))
-        areas = planes.sum(dim=(1, 2)).numpy()
-        return Place(grid.to_native(there), patient.volume_ml, _share(areas, overlay.covered))
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A patient's body laid over another one's, which is searched.
+
+    Attributes:
+        anatomy: the patient's.
+        query: the other body, described along the same axes.
+        overlays: by the degrees by which the patient is turned.
+    """
+
+    anatomy: Anatomy
+    query: Body
+    overlays: dict[int, Overlay]
+
+    @classmethod
+    def of(cls, anatomy: Anatomy, places: Descriptors, stack: Stack, grid: InPlaneGrid) -> Comparison:
+        """places: of the other patient's stack, on the cells of its own grid."""
+        return cls(anatomy, _body(places, stack.spacing[0], grid), {})
+
+    def overlay(self, turn: int, runner: Runner[QNet], job: Job) -> Overlay:
+        """Laid over when it is first asked for."""
+        if turn not in self.overlays:
+            self.overlays[turn] = Overlay.of(self.query, self.anatomy.body(turn, runner, job))
+        return self.overlays[turn]
+
+    def place(
+        self, patient: Patient, stack: Stack, grid: InPlaneGrid, runner: Runner[QNet], job: Job
+    ) -> Place:
+        """Where the patient's structure lies in the other one's stack.
+
+        The patient is turned as long as both bodies become more similar there.
+        """
+
+        def turned(turn: int) -> Placed:
+            overlay = self.overlay(turn, runner, job)
+            planes = _turned(patient.covered[:: overlay.support.step], turn)
+            return place(overlay, torch.from_numpy(self.anatomy.grid.to_model(planes)), job.check)
+
+        best, turn = turned(0), 0
+        for by in (TURN, -TURN):
+            while turn * by >= 0 and abs(turn) < MOST_TURN:
+                further = turned(turn + by)
+                if further.similarity <= best.similarity:
+                    break
+                best, turn = further, turn + by
+        found = best.finer().found(grid.size)
+        there = _between_planes(found.numpy(), self.query.step, len(stack.slices))
+        areas = best.structure.sum(dim=(1, 2)).numpy()
+        return Place(grid.to_native(there), patient.volume_ml, _share(areas, best.overlay.covered))
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +229,27 @@ def _share(areas: np.ndarray, covered: tuple[float, float]) -> float:
     low, high = sorted(covered)
     at = np.arange(len(areas))
     return float(areas[(at >= low - 0.5) & (at <= high + 0.5)].sum() / max(areas.sum(), 1e-6))
+
+
+def _turned(planes: np.ndarray, degrees: int) -> np.ndarray:
+    """(P, N, N) float32 planes turned about their middle."""
+    if not degrees:
+        return planes
+    return ndimage.rotate(planes, degrees, axes=(1, 2), reshape=False, order=1, mode="nearest")
+
+
+def _units(images: torch.Tensor, basis: Basis, runner: Runner[QNet], job: Job) -> torch.Tensor:
+    """(P, D, h, w) unit vectors of (P, N, N) images along the axes of a basis."""
+    found = [
+        basis.unit(features.finest.cpu())
+        for _, features in runner.batches(images, lambda _, found: found, "support", job.silent)
+    ]
+    return torch.cat(found)
+
+
+def _described(units: torch.Tensor, images: torch.Tensor, image: PatientImage, grid: InPlaneGrid) -> Body:
+    places = Descriptors.of(units, images, (units.shape[-2], units.shape[-1]))
+    return _body(places, image.spacing[0], grid)
 
 
 def _body(places: Descriptors, gap: float, grid: InPlaneGrid) -> Body:

@@ -19,22 +19,27 @@ STIFFNESS = (0.002, 0.006, 0.02, 0.06, 0.2)  # similarity that a squared cell of
 SMOOTH = 3  # cells that similarities and displacements are averaged over, twice
 
 
-def bent(query: tuple[Tensor, Tensor], support: tuple[Tensor, Tensor], start: Tensor) -> Tensor:
+def bent_roughly(query: Tensor, support: Tensor, start: Tensor) -> Tensor:
     """Positions in the support that make both bodies most similar, but smooth.
 
     Args:
-        query: (P, D, h / 2, w / 2) and (P, D, h, w) float32 unit vectors of pairs of cells and of cells.
-        support: the same of the other body, of any number of planes and cells.
+        query: (P, D, h / 2, w / 2) float32 unit vectors of pairs of cells.
+        support: the same of the other body, of any number of planes and pairs.
         start: (P, h / 2, w / 2, 3) float32 planes, rows and columns of the support's pairs of cells.
 
     Returns:
         (P, h, w, 3) float32 planes, rows and columns of the support's single cells.
     """
-    positions = _bend(query[0], support[0], start, COARSE)
+    positions = _bend(query, support, start, COARSE)
     finer = F.interpolate(positions.permute(0, 3, 1, 2), scale_factor=2, mode="bilinear", align_corners=False)
     finer = finer.permute(0, 2, 3, 1).clone()
     finer[..., 1:] = 2 * finer[..., 1:] + 0.5  # a pair's middle lies between its cells
-    return _bend(query[1], support[1], finer, FINE)
+    return finer
+
+
+def bent_finely(query: Tensor, support: Tensor, positions: Tensor) -> Tensor:
+    """The same once more of single cells, (P, D, h, w), from and to (P, h, w, 3) positions."""
+    return _bend(query, support, positions, FINE)
 
 
 def _bend(query: Tensor, support: Tensor, positions: Tensor, reach: tuple[int, int, int]) -> Tensor:

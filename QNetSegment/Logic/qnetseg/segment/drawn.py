@@ -40,7 +40,7 @@ def propagate(
         propagator: the network on its device.
         slices: (S, H, W) float32 intensities of any unit.
         spacing: mm along (S, H, W).
-        drawing: at least one of its slices holds the structure.
+        drawing: at least one of its slices holds the structure, or a hint does.
         job: hears of every window; None for nobody.
         again: look a second time at the outline, where pixels are finer than those of the first look.
     """
@@ -48,7 +48,7 @@ def propagate(
     for _ in range(CLIMBS + 1):
         journey = _Journey(propagator, Scenes(slices, spacing, known), job or Job())
         journey.go()
-        larger = _larger_slice(journey.planes, known)
+        larger = _larger_slice(journey.planes, known) if known.masks else None
         if larger is None:
             break
         known = replace(known, masks={**known.masks, **larger})

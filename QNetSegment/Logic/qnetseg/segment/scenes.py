@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .evidence import Scene
+from .evidence import FAR, FOUND, Scene
 from .window import Window
 
 
@@ -19,10 +19,13 @@ class Known:
     Attributes:
         masks: slice -> (H, W) bool; an empty one says that the structure is not there.
         others: (S, H, W) bool, where something else is; None for nothing known.
+        hint: (S, H, W) float32 probability of where it roughly lies, more than one half somewhere; None for
+            nothing known.
     """
 
     masks: Mapping[int, np.ndarray]
     others: np.ndarray | None = None
+    hint: np.ndarray | None = None
 
     @property
     def filled(self) -> list[int]:
@@ -38,6 +41,7 @@ class Scenes:
         self.slices, self.drawing = torch.from_numpy(slices), drawing
         self.spacing, self.inner = spacing, (spacing[1], spacing[2])
         self._others = None if drawing.others is None else torch.from_numpy(drawing.others)
+        self._hint = None if drawing.hint is None else torch.from_numpy(drawing.hint)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -46,8 +50,13 @@ class Scenes:
         return count, rows, columns
 
     def first_window(self) -> Window:
-        """The window around the largest drawn slice."""
-        return Window.around(self.drawing.masks, self.shape[0], self.spacing)
+        """The window around the largest drawn slice; where none is drawn, around that of the hint."""
+        masks = self.drawing.masks
+        if self.drawing.hint is not None and not masks:
+            found = self.drawing.hint > 0.5
+            largest = int(found.sum(axis=(1, 2)).argmax())
+            masks = {largest: found[largest]}
+        return Window.around(masks, self.shape[0], self.spacing)
 
     def scene(self, window: Window) -> Scene:
         """(1, D, N, N) what is known without the network."""
@@ -55,6 +64,8 @@ class Scenes:
         image = window.sample(self.slices, self.inner) * valid
         depth = len(window.planes)
         drawing, drawn = torch.zeros_like(image), torch.zeros(depth, dtype=torch.bool)
+        if self._hint is not None:
+            drawing = FOUND * (2 * window.sample(self._hint, self.inner) - 1)
         if self._others is not None:
             others = window.sample(self._others, self.inner)
             drawing = torch.where(others > 0.5, -1.0, drawing)
@@ -64,7 +75,7 @@ class Scenes:
             drawing[plane] = 2 * (one.sample(mask, self.inner)[0] > 0.5).float() - 1
             drawn[plane] = True
         known = np.array(list(self.drawing.masks))
-        slices_apart = np.abs(window.planes[:, None] - known[None]).min(1)
+        slices_apart = np.abs(window.planes[:, None] - known[None]).min(1, initial=FAR)
         distance = torch.from_numpy(slices_apart / abs(window.step)).float() * window.gap
         return Scene(
             image=image[None],

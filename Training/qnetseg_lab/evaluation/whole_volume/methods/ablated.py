@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from qnetseg.model import Networks
-from qnetseg.segment import SegmentOptions, across, alignment, bending
+from qnetseg.segment import SegmentOptions, across, alignment, anatomy, bending
 
 from . import ours
 from .task import Answer, Task
@@ -30,7 +30,8 @@ STEPS: dict[str, Callable[[], Any]] = {
     "around": lambda: patch.object(alignment.Overlay, "near", lambda overlay, lower, upper: overlay.shift),
     "bend": lambda: patch.object(bending, "_bend", lambda query, support, positions, reach: positions),
     "trust": lambda: patch.object(across, "TRUST", 0.0),
-    "redraw": lambda: patch.object(across, "DRAWN", 1),
+    "turn": lambda: patch.object(anatomy, "MOST_TURN", 0),
+    "hint": lambda: patch.object(across._Search, "hinted", lambda search, hint: (hint, None)),
 }
 """The change of the engine that leaves a step out."""
 
