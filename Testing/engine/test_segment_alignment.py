@@ -143,7 +143,7 @@ def test_a_patient_is_turned_as_long_as_that_makes_both_more_similar(patients, m
         return overlay(self, turn, *where)
 
     def judged(*where):
-        return replace(place(*where), similarity=-abs(turns[-1] - best))
+        return replace(place(*where), similarity=-10 * abs(turns[-1] - best))
 
     monkeypatch.setattr(Comparison, "overlay", asked)
     monkeypatch.setattr("qnetseg.segment.anatomy.place", judged)

@@ -120,6 +120,11 @@ class Overlay:
         return cls(query, support, here, there, weight, *_fitted(here, there, weight))
 
     @property
+    def similarity(self) -> float:
+        """Of both bodies: of their matches, most of the most similar ones."""
+        return MATCH * float(self.weight.sum().log())
+
+    @property
     def covered(self) -> tuple[float, float]:
         """The support's planes at the query's first and last one."""
         ends = self.query.spacing[0] * torch.tensor([0.0, len(self.query.places) - 1.0])

@@ -188,21 +188,22 @@ class Comparison:
     ) -> Place:
         """Where the patient's structure lies in the other one's stack.
 
-        The patient is turned as long as both bodies become more similar there.
+        The patient is turned as long as both bodies become more similar, all over and there.
         """
 
-        def turned(turn: int) -> Placed:
+        def turned(turn: int) -> tuple[float, Placed]:
             overlay = self.overlay(turn, runner, job)
             planes = _turned(patient.covered[:: overlay.support.step], turn)
-            return place(overlay, torch.from_numpy(self.anatomy.grid.to_model(planes)), job.check)
+            placed = place(overlay, torch.from_numpy(self.anatomy.grid.to_model(planes)), job.check)
+            return overlay.similarity + placed.similarity, placed
 
-        best, turn = turned(0), 0
+        (similarity, best), turn = turned(0), 0
         for by in (TURN, -TURN):
             while turn * by >= 0 and abs(turn) < MOST_TURN:
-                further = turned(turn + by)
-                if further.similarity <= best.similarity:
+                more, further = turned(turn + by)
+                if more <= similarity:
                     break
-                best, turn = further, turn + by
+                similarity, best, turn = more, further, turn + by
         found = best.finer().found(grid.size)
         there = _between_planes(found.numpy(), self.query.step, len(stack.slices))
         areas = best.structure.sum(dim=(1, 2)).numpy()
