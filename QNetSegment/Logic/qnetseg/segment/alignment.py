@@ -2,7 +2,8 @@
 
 First by a shift and a scale of each axis, from places that are each other's most similar ones: of the whole
 bodies, and of the surroundings of the structure that is looked for. Both are bent (`bending`), and where the
-structure's surroundings are more similar, there it is. Nothing is learned for it.
+structure's surroundings are more similar, there it is. Bodies that lie turned are turned before (`anatomy`).
+Nothing is learned for it.
 """
 
 from __future__ import annotations
