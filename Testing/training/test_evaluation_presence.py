@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qnetseg.errors import DatasetError
-from qnetseg.segment import across, alignment, bending, presence
+from qnetseg.segment import across, alignment, anatomy, bending, presence
 from qnetseg.segment.presence import SIGNS, Signs
 from qnetseg_lab.evaluation.whole_volume.methods import ABLATION, ablated
 from qnetseg_lab.evaluation.whole_volume.presence_fit import fit, fitted, measured, read_cases
@@ -61,7 +61,7 @@ def test_results_of_one_kind_are_not_enough(files):
         read_cases(files[:1], "qnet")
 
 
-CHANGED = (across._Search, across, alignment.Overlay, bending)
+CHANGED = (across._Search, across, alignment.Overlay, anatomy, bending)
 
 
 def test_every_step_can_be_left_out():

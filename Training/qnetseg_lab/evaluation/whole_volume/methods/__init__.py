@@ -113,9 +113,10 @@ ABLATION = {
         "near": "Q-Net near the aligned place",
         "place": "the aligned place as a first slice",
         "around": "the overlay around the structure",
+        "turn": "patients that are turned in the plane",
         "bend": "bending after shift and scale",
         "trust": "weights of the ways",
-        "redraw": "three slices drawn on what the ways agree on",
+        "hint": "the propagation that begins with what the ways and the place agree on",
     }.items()
 }
 METHODS |= ABLATION

@@ -28,9 +28,9 @@ STEPS: dict[str, Callable[[], Any]] = {
     "near": partial(_without_seed, "near"),
     "place": partial(_without_seed, "place"),
     "around": lambda: patch.object(alignment.Overlay, "near", lambda overlay, lower, upper: overlay.shift),
+    "turn": lambda: patch.object(anatomy, "MOST_TURN", 0),
     "bend": lambda: patch.object(bending, "_bend", lambda query, support, positions, reach: positions),
     "trust": lambda: patch.object(across, "TRUST", 0.0),
-    "turn": lambda: patch.object(anatomy, "MOST_TURN", 0),
     "hint": lambda: patch.object(across._Search, "hinted", lambda search, hint: (hint, None)),
 }
 """The change of the engine that leaves a step out."""
@@ -38,11 +38,8 @@ STEPS: dict[str, Callable[[], Any]] = {
 
 def segment(task: Task, networks: Networks, options: SegmentOptions, step: str) -> Answer:
     """Ours without a step."""
-    ours.prepared.cache_clear()  # an alignment is kept with its volumes
-    with STEPS[step]():
-        answer = ours.segment(task, networks, options)
-    ours.prepared.cache_clear()
-    return answer
+    with STEPS[step]():  # nothing that is kept with the volumes depends on one
+        return ours.segment(task, networks, options)
 
 
 def __getattr__(name: str) -> Any:
