@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 
 from qnetseg.errors import Cancelled, InputError
 from qnetseg.model import Networks, QNetConfig
-from qnetseg.segment import Query, SegmentOptions, segment_volume, with_patient
+from qnetseg.segment import Query, SegmentOptions, across, segment_volume, with_patient
 from qnetseg.segment.alignment import Overlay
 from qnetseg.segment.best_slice import outlined, slice_confidence
 from qnetseg.segment.correspondence import (
@@ -27,11 +29,14 @@ from qnetseg.segment.correspondence import (
 from qnetseg.segment.descriptors import Descriptors
 from qnetseg.segment.images import model_grid
 from qnetseg.segment.inference import Runner
+from qnetseg.segment.job import Job
+from qnetseg.segment.overlap import dice
 from qnetseg.segment.presence import Verdict
+from qnetseg.segment.propagator import Propagator
 from qnetseg.segment.query import MOST_SLICES
 from qnetseg.volume import SupportSet, support_from_mask
 from qnetseg_lab.evaluation.body_phantom import body_phantom
-from support.walker_network import simple_networks
+from support.walker_network import simple_networks, walker_model
 
 EXACT = SegmentOptions(device="cpu", precision="fp32", batch_size=4)
 
@@ -280,3 +285,38 @@ def test_of_a_patient_that_is_drawn_on_many_slices_the_largest_are_compared_with
     same = segment_volume(replace(every, slices=tuple(largest)), other, networks, EXACT)
     assert np.array_equal(found.mask, same.mask)
     assert 2 * (found.mask & truth).sum() / (found.mask.sum() + truth.sum()) > 0.7
+
+
+@pytest.fixture(scope="module")
+def search():
+    """A search in a bright tube, and the tube."""
+    rows, columns = np.indices((64, 64))
+    truth = np.repeat((np.hypot(rows - 32, columns - 32) <= 9)[None], 12, 0)
+    noise = np.random.default_rng(0).normal(0, 0.05, truth.shape)
+    stack = SimpleNamespace(slices=(truth + noise).astype(np.float32), spacing=(2.0, 1.0, 1.0))
+    propagator = Propagator(walker_model().network, EXACT)
+    own = across._Search.__new__(across._Search)
+    own.stack, own.searcher = stack, SimpleNamespace(propagator=propagator, job=Job())
+    return own, truth
+
+
+@pytest.mark.parametrize("least", [1.0, 0.8, 0.55])
+def test_a_hint_serves_however_weak_it_is(search, least):
+    own, truth = search
+    found, _ = own.hinted(np.float32(least) * truth)
+    assert dice(found > 0.5, truth) > 0.9
+
+
+@pytest.mark.parametrize("aside", [0, 4, 17, 25])
+def test_a_place_that_lies_elsewhere_does_not_spoil_what_was_found(search, aside):
+    own, truth = search
+    place = ndimage.gaussian_filter(np.roll(truth, aside, 2).astype(np.float32), (0, 1, 1))
+    found, _ = own.hinted(own.agreed([across._Way(truth, 0.7)], [place]))
+    assert dice(found > 0.5, truth) > 0.8
+
+
+def test_ways_that_agree_on_nothing_find_nothing(search):
+    own, truth = search
+    ways = [across._Way(np.roll(truth, by, 2), 0.5) for by in (-20, 0, 20)]
+    found, trust = own.hinted(own.agreed(ways, []))
+    assert not (found > 0.5).any() and trust is None

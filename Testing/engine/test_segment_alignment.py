@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from qnetseg.errors import Cancelled, InputError
 from qnetseg.segment import SegmentOptions, segment_volume
 from qnetseg.segment.alignment import Body, Overlay, place
-from qnetseg.segment.anatomy import Comparison, _turned
+from qnetseg.segment.anatomy import Comparison, turned
 from qnetseg.segment.descriptors import Descriptors
 from qnetseg.volume import support_from_mask
 from qnetseg_lab.evaluation.body_phantom import body_phantom
@@ -131,7 +131,12 @@ def test_the_volume_that_was_drawn_on_helps_to_find_the_place(patients):
 
 @pytest.mark.parametrize(
     ("best", "tried"),
-    [(0, [0, 20, -20]), (20, [0, 20, 40]), (60, [0, 20, 40, 60]), (-40, [0, 20, -20, -40, -60])],
+    [
+        (0, [0, -20, 20]),
+        (20, [0, -20, 20, 40]),
+        (60, [0, -20, 20, 40, 60]),
+        (-40, [0, -20, 20, -40, -60]),
+    ],
 )
 def test_a_patient_is_turned_as_long_as_that_makes_both_more_similar(patients, monkeypatch, best, tried):
     drawn_on, support, query, _ = patients
@@ -151,14 +156,14 @@ def test_a_patient_is_turned_as_long_as_that_makes_both_more_similar(patients, m
     assert turns == tried
 
 
-def test_a_patient_that_lies_turned_is_found(patients):
+@pytest.mark.parametrize("degrees", [-30, 90])
+def test_a_patient_that_lies_turned_is_found(patients, degrees):
     drawn_on, support, *_ = patients
-    # The phantom that was drawn on, turned: its structure lies elsewhere then.
+    low = float(drawn_on.array.min())
+    other = replace(drawn_on, array=turned(drawn_on.array, degrees, low))
+    result = segment_volume(support, other, simple_networks(), EXACT, drawn_on=drawn_on)
     own = body_phantom((12, 64, 60), (8.0, 4.0, 4.0))[1] > 0
-    turned = replace(drawn_on, array=_turned(drawn_on.array, 30))
-    result = segment_volume(support, turned, simple_networks(), EXACT, drawn_on=drawn_on)
-    expected = _turned(own.astype(np.float32), 30) > 0.5
-    found = result.mask > 0
+    expected, found = turned(own.astype(np.float32), degrees) > 0.5, result.mask > 0
     assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.8
 
 

@@ -82,10 +82,22 @@ def test_a_hint_that_lies_beside_the_structure_is_moved_onto_it(propagator):
     assert dice(near > 0.5, truth) < 0.75 < 0.8 < dice(found.probability > 0.5, truth)
 
 
-def test_a_hint_serves_windows_that_move_on(propagator):
+@pytest.mark.parametrize("hinted", [slice(50, 70), slice(4, 118)])
+def test_windows_that_move_on_from_a_hint_go_by_what_was_found(propagator, hinted):
     image, truth = tube(count=120, first=4, last=118)
-    soft = ndimage.gaussian_filter(truth.astype(np.float32), (0, 2, 2))
-    found = propagate(propagator, image, SPACING, Known({}, hint=soft))
+    hint = np.zeros(truth.shape, np.float32)
+    hint[hinted] = truth[hinted]
+    hint[50:70] = ndimage.gaussian_filter(truth[50:70].astype(np.float32), (0, 2, 2))
+    found = propagate(propagator, image, SPACING, Known({}, hint=hint)).probability > 0.5
+    reached = slice(max(4, hinted.start - 4), hinted.stop)
+    assert dice(found[reached], truth[reached]) > 0.9
+
+
+def test_a_hint_beyond_a_gap_is_reached(propagator):
+    image, truth = tube(count=120)
+    truth[40:80] = False
+    image[40:80] = image[40:80].min()
+    found = propagate(propagator, image, SPACING, Known({}, hint=truth.astype(np.float32)))
     assert dice(found.probability > 0.5, truth) > 0.9
 
 

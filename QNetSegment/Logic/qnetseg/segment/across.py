@@ -27,6 +27,7 @@ from .confidence import Trust
 from .correspondence import Correspondence, correspond
 from .decide import connected_parts, within_reach
 from .drawn import propagate
+from .evidence import SEEN
 from .images import model_grid
 from .inference import Runner
 from .job import Job
@@ -47,6 +48,8 @@ NOWHERE, SURE = 0.01, 0.9  # probability of an aligned place, at least and at mo
 OUTSIDE = 1.0  # log-odds added to it, so that its rim counts as even
 TRUST = 8.0  # a way's weight grows by a factor e with each 1 / TRUST of that Dice
 BACK = 3  # slices of a result, the largest, from which the drawn one is found again
+MET = 0.5  # share of what the ways agree on that the places have to leave, or they lie elsewhere
+LEAST_SEEN = 0.1  # share of a hint that has to be so sure, or all of it counts as certain
 COMPARED = 3  # drawn slices of a patient, the largest; by hand on CMR, where all of them found less than one
 
 
@@ -244,12 +247,18 @@ class _Search:
         votes = np.zeros(self.stack.slices.shape, np.float32)
         for way, weight in zip(ways, weights / weights.sum(), strict=True):
             votes += np.float32(weight) * way.mask
-        with_places = (votes + np.mean(places, axis=0)) / 2 if places else votes
-        return with_places if (with_places > 0.5).any() else votes
+        both = (votes + np.mean(places, axis=0)) / 2 if places else votes
+        enough = (both > 0.5).sum() >= MET * (votes > 0.5).sum()
+        return both if enough else votes
 
     def hinted(self, hint: np.ndarray) -> tuple[np.ndarray, Trust | None]:
         """Probability (S, H, W) and trust of what a hint leads to."""
-        return self.propagated(Known({}, hint=hint)) if (hint > 0.5).any() else (hint, None)
+        inside = hint > 0.5
+        if not inside.any():
+            return hint, None
+        if (hint > SEEN).sum() < LEAST_SEEN * inside.sum():  # the network would see nothing of the structure
+            hint = inside.astype(np.float32)
+        return self.propagated(Known({}, hint=hint))
 
     def signs(self, seen: _Seen, ways: list[_Way], found: np.ndarray) -> Signs:
         """What speaks for the structure's presence; ways: of this example, found: (S, H, W) probability."""

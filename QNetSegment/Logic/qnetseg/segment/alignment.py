@@ -122,7 +122,7 @@ class Overlay:
 
     @property
     def similarity(self) -> float:
-        """Of both bodies: of their matches, most of the most similar ones."""
+        """Of both bodies: a soft maximum over their matches, which grows with their number, too."""
         return MATCH * float(self.weight.sum().log())
 
     @property
@@ -148,6 +148,10 @@ class Overlay:
         return shift
 
 
+Part = tuple[slice, slice, slice]
+"""Planes, rows and columns."""
+
+
 @dataclass(frozen=True)
 class Placed:
     """A structure of the support in the query.
@@ -163,7 +167,7 @@ class Placed:
     overlay: Overlay
     structure: Tensor
     positions: Tensor
-    window: Window
+    window: Part
     similarity: float
 
     def finer(self) -> Placed:
@@ -178,10 +182,6 @@ class Placed:
     def found(self, size: int) -> Tensor:
         """(P, size, size) float32, how much of a pixel it covers."""
         return moved(self.structure, self.positions, size)
-
-
-Window = tuple[slice, slice, slice]
-"""Planes, rows and columns."""
 
 
 def place(overlay: Overlay, structure: Tensor, check: Callable[[], None] = lambda: None) -> Placed:
@@ -233,7 +233,7 @@ def _box(structure: Tensor, support: Body) -> tuple[Tensor, Tensor]:
     return mm.min(dim=0).values, mm.max(dim=0).values
 
 
-def _window(query: Body, corners: Tensor) -> Window:
+def _window(query: Body, corners: Tensor) -> Part:
     """The pairs of cells within MARGIN of a box of the query (2, 3) in mm; at least one along each axis."""
     lower, upper = corners.min(dim=0).values - MARGIN, corners.max(dim=0).values + MARGIN
     sizes = (len(query.places), *(size // 2 for size in query.places.shape[2:]))
@@ -246,7 +246,7 @@ def _window(query: Body, corners: Tensor) -> Window:
     return planes, rows, columns
 
 
-def _placed(overlay: Overlay, shift: Tensor, window: Window, structure: Tensor) -> Placed:
+def _placed(overlay: Overlay, shift: Tensor, window: Part, structure: Tensor) -> Placed:
     """The structure by an overlay of this shift, which is bent in the window."""
     query, support, (planes, rows, columns), part = overlay.query, overlay.support, window, _cells(window)
 
@@ -256,19 +256,20 @@ def _placed(overlay: Overlay, shift: Tensor, window: Window, structure: Tensor) 
     pairs, positions = query.pooled(2), start(query.places, 1)
     own = bent_roughly(pairs[planes, :, rows, columns], support.pooled(2), start(pairs, 2)[window])
     positions[part] = own
-    found = moved(structure, positions, query.places.shape[-1])
+    size = query.places.shape[-1]
+    found = moved(F.adaptive_avg_pool2d(structure[:, None], size)[:, 0], positions, size)
     there = 2 * query.volume(found) * float(overlay.scale.prod()) / max(support.volume(structure), 1e-6)
     similarity = min(1.0, there) * _similarity(query, support, own, part, found)
     return Placed(overlay, structure, positions, window, similarity)
 
 
-def _cells(pairs: Window) -> Window:
+def _cells(pairs: Part) -> Part:
     """The single cells in pairs of them."""
     planes, rows, columns = pairs
     return planes, slice(2 * rows.start, 2 * rows.stop), slice(2 * columns.start, 2 * columns.stop)
 
 
-def _similarity(query: Body, support: Body, positions: Tensor, window: Window, found: Tensor) -> float:
+def _similarity(query: Body, support: Body, positions: Tensor, window: Part, found: Tensor) -> float:
     """Mean similarity of both bodies where the structure was found, (P, h, w), and close around it."""
     planes, rows, columns = window
     here = query.places[planes, :, rows, columns].movedim(1, 0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from scipy import ndimage
 
 from ..errors import InputError
+from ..memory import Memory
 from ..model import Networks, QNet, QNetConfig
 from ..volume import InPlaneGrid, Patient, PatientImage, SupportSet, Volume
 from .alignment import LEAST_GAP, Body, Overlay, Placed, place
@@ -26,7 +27,9 @@ SAMPLED = 8  # planes of a patient from which the axes of its features are found
 
 # By hand on pairs of CMR, Sunnybrook and CHAOST2 patients, of the development data that R3 scores, too.
 TURN = 20  # degrees in the plane by which a patient is turned at once
+FIRST_TURN = 20  # degrees that are tried both ways; further ones only where the last was more similar
 MOST_TURN = 60  # degrees; hearts in short axis lie up to 50 off each other
+MOST_TURNED = 4  # turned bodies that are kept, of 0.7 MiB for each plane
 
 
 def with_patient(
@@ -113,13 +116,15 @@ class Anatomy:
         image: the patient's.
         grid: of the network's images, in which the patient's planes lie.
         basis: axes of its features.
-        bodies: what it looks like at each place, by the degrees by which it is turned in the plane.
+        described: what it looks like at each place.
+        turned: the same of the latest few degrees by which it was turned in the plane.
     """
 
     image: PatientImage
     grid: InPlaneGrid
     basis: Basis
-    bodies: dict[int, Body]
+    described: Body
+    turned: Memory = field(default_factory=lambda: Memory(MOST_TURNED), repr=False)
 
     @classmethod
     def of(cls, image: PatientImage, support: SupportSet, runner: Runner[QNet], job: Job) -> Anatomy:
@@ -146,21 +151,24 @@ class Anatomy:
         units[sampled] = basis.unit(finest)
         if len(others):
             units[others] = _units(images[others], basis, runner, job)
-        return cls(image, grid, basis, {0: _described(units, images, image, grid)})
+        return cls(image, grid, basis, _described(units, images, image, grid))
 
     def body(self, turn: int, runner: Runner[QNet], job: Job) -> Body:
-        """The patient turned by so many degrees; encoded when it is first asked for."""
-        if turn not in self.bodies:
-            planes = _turned(self.image.intensities, turn)
-            images = torch.from_numpy(self.grid.to_model(planes, fill=self.image.values[0]))
-            units = _units(images, self.basis, runner, job)
-            self.bodies[turn] = _described(units, images, self.image, self.grid)
-        return self.bodies[turn]
+        """The patient turned by so many degrees, see `turned`; encoded when it is first asked for."""
+
+        def encoded() -> Body:
+            fill = self.image.values[0]
+            images = torch.from_numpy(
+                self.grid.to_model(turned(self.image.intensities, turn, fill), fill=fill)
+            )
+            return _described(_units(images, self.basis, runner, job), images, self.image, self.grid)
+
+        return self.described if turn == 0 else self.turned.get(turn, encoded)
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A patient's body laid over another one's, which is searched.
+    """A patient's body laid over another one's, which is searched; kept with that one.
 
     Attributes:
         anatomy: the patient's.
@@ -188,22 +196,24 @@ class Comparison:
     ) -> Place:
         """Where the patient's structure lies in the other one's stack.
 
-        The patient is turned as long as both bodies become more similar, all over and there.
+        The patient is turned for it until the sum of two similarities falls: of both bodies, and of their
+        places there.
         """
+        tried: dict[int, tuple[float, Placed]] = {}
 
-        def turned(turn: int) -> tuple[float, Placed]:
-            overlay = self.overlay(turn, runner, job)
-            planes = _turned(patient.covered[:: overlay.support.step], turn)
-            placed = place(overlay, torch.from_numpy(self.anatomy.grid.to_model(planes)), job.check)
-            return overlay.similarity + placed.similarity, placed
+        def similarity(turn: int) -> float:
+            if turn not in tried:
+                overlay = self.overlay(turn, runner, job)
+                planes = turned(patient.covered[:: overlay.support.step], turn)
+                placed = place(overlay, torch.from_numpy(self.anatomy.grid.to_model(planes)), job.check)
+                tried[turn] = overlay.similarity + placed.similarity, placed
+            return tried[turn][0]
 
-        (similarity, best), turn = turned(0), 0
-        for by in (TURN, -TURN):
-            while turn * by >= 0 and abs(turn) < MOST_TURN:
-                more, further = turned(turn + by)
-                if more <= similarity:
-                    break
-                similarity, best, turn = more, further, turn + by
+        turn = max(sorted(range(-FIRST_TURN, FIRST_TURN + 1, TURN), key=abs), key=similarity)
+        step = TURN if turn > 0 else -TURN
+        while turn and abs(turn) < MOST_TURN and similarity(turn + step) > similarity(turn):
+            turn += step
+        best = tried[turn][1]
         found = best.finer().found(grid.size)
         there = _between_planes(found.numpy(), self.query.step, len(stack.slices))
         areas = best.structure.sum(dim=(1, 2)).numpy()
@@ -232,23 +242,23 @@ def _share(areas: np.ndarray, covered: tuple[float, float]) -> float:
     return float(areas[(at >= low - 0.5) & (at <= high + 0.5)].sum() / max(areas.sum(), 1e-6))
 
 
-def _turned(planes: np.ndarray, degrees: int) -> np.ndarray:
-    """(P, N, N) float32 planes turned about their middle."""
+def turned(planes: np.ndarray, degrees: int, fill: float = 0.0) -> np.ndarray:
+    """(P, N, N) float32 planes turned about their middle, rows towards columns."""
     if not degrees:
         return planes
-    return ndimage.rotate(planes, degrees, axes=(1, 2), reshape=False, order=1, mode="nearest")
+    return ndimage.rotate(planes, degrees, axes=(1, 2), reshape=False, order=1, cval=fill)
 
 
 def _units(images: torch.Tensor, basis: Basis, runner: Runner[QNet], job: Job) -> torch.Tensor:
     """(P, D, h, w) unit vectors of (P, N, N) images along the axes of a basis."""
-    found = [
-        basis.unit(features.finest.cpu())
-        for _, features in runner.batches(images, lambda _, found: found, "support", job.silent)
-    ]
-    return torch.cat(found)
+    found = runner.batches(
+        images, lambda _, features: basis.unit(features.finest.cpu()), "support", job.silent
+    )
+    return torch.cat([units for _, units in found])
 
 
 def _described(units: torch.Tensor, images: torch.Tensor, image: PatientImage, grid: InPlaneGrid) -> Body:
+    """units: of the (P, N, N) images, which are the patient's planes on the grid."""
     places = Descriptors.of(units, images, (units.shape[-2], units.shape[-1]))
     return _body(places, image.spacing[0], grid)
 

@@ -38,7 +38,11 @@ def bent_roughly(query: Tensor, support: Tensor, start: Tensor) -> Tensor:
 
 
 def bent_finely(query: Tensor, support: Tensor, positions: Tensor) -> Tensor:
-    """The same once more of single cells, (P, D, h, w), from and to (P, h, w, 3) positions."""
+    """The same once more of single cells.
+
+    query, support: (P, D, h, w) float32 unit vectors; positions: (P, h, w, 3) of the support's single cells,
+    as those that are returned.
+    """
     return _bend(query, support, positions, FINE)
 
 

@@ -102,7 +102,7 @@ class _Journey:
 
     def _following(self, window: Window, said: Propagated) -> tuple[Window, Scene, int] | None:
         """The next window, what is known of it, and its first plane that is news; None where the structure,
-        or the stack, ends, and nothing is drawn further on."""
+        or the stack, ends, and nothing is drawn or hinted at further on."""
         end = int(window.planes[-1])
         beyond = 0 <= end + window.step < self.scenes.shape[0]
         probability, leads = leading(said.logits, said.presence)
@@ -119,8 +119,11 @@ class _Journey:
         known = torch.zeros_like(scene.drawing)
         found = self._resampled(probability[0, SHIFT:], window, moved)
         count = len(found)
-        known[0, :count] = FOUND * (2 * found - 1) * overlap[:, None, None]
-        drawing = torch.where(scene.drawing == 0, known, scene.drawing) * scene.valid
+        known[0, :count] = FOUND * (2 * found - 1)
+        leads = torch.zeros(len(moved.planes), dtype=torch.bool)
+        leads[:count] = overlap
+        free = leads[:, None, None] & (scene.drawing.abs() < 1)  # what was found goes before a hint
+        drawing = torch.where(free, known, scene.drawing) * scene.valid
         last = int(torch.nonzero(overlap)[-1]) if bool(overlap.any()) else count - EDGE - 1
         return moved, replace(scene, drawing=drawing), last + 1
 

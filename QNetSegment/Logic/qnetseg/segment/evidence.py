@@ -23,6 +23,7 @@ BLUR = (0.06, 0.24, 0.4, 0.24, 0.06)  # weights over neighbouring bins
 KNOWN = 0.5  # |drawing| from which a voxel's intensity belongs to one of the histograms
 FAR = 1e6  # planes: nowhere in the window
 FOUND = 0.8  # how much a plane that the network found counts as a drawing, as in training
+SEEN = (1 + KNOWN / FOUND) / 2  # probability of a hint from which a voxel counts as known
 FARTHEST = 4.0  # radii from the drawing, beyond which distances count as equal
 USUAL_RADIUS = 16.0  # pixels
 
@@ -41,7 +42,7 @@ class Scene:
     Attributes:
         image: (B, D, N, N) float32, any unit.
         drawing: (B, D, N, N) float32, 1 inside what is drawn, -1 where it is known not to be, 0 unknown;
-            values between are for what was found in an earlier window.
+            values between are for what was found in an earlier window, or is hinted at.
         drawn: (B, D) bool, planes that somebody drew.
         distance: (B, D) float32, pixels to the nearest plane that somebody drew, in this window or not.
         valid: (B, D, N, N) float32, 1 inside the volume.
@@ -81,7 +82,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Appearance:
-    """How the drawn structure looks beside its surroundings, learned once from the drawn planes.
+    """How the drawn structure looks beside its surroundings, learned once from what is drawn or hinted at.
 
     Attributes:
         mean, deviation: (B,) float32, of the structure, and of the whole window.
@@ -94,7 +95,7 @@ class Appearance:
 
     @classmethod
     def of(cls, scene: Scene) -> Appearance:
-        """From what is drawn in B windows."""
+        """From what is drawn or hinted at in B windows."""
         valid = scene.valid > 0
         inside, outside = (scene.drawing > KNOWN) & valid, (scene.drawing < -KNOWN) & valid
         mean = _mean(scene.image, inside)

@@ -20,7 +20,7 @@ from ..volume import (
     volume_id,
 )
 
-MOST_REMEMBERED = 4  # things that are made from a volume for all structures, of about 1 MiB for each slice
+MOST_REMEMBERED = 4  # things that are made from a volume for all structures, of 1 to 4 MiB for each slice
 MOST_SLICES = 128  # of which Q-Net's whole features are kept: 10 MiB each, or 5 in bf16
 
 

@@ -19,8 +19,8 @@ class Known:
     Attributes:
         masks: slice -> (H, W) bool; an empty one says that the structure is not there.
         others: (S, H, W) bool, where something else is; None for nothing known.
-        hint: (S, H, W) float32 probability of where it roughly lies, more than one half somewhere; None for
-            nothing known.
+        hint: (S, H, W) float32 probability of where it roughly lies, more than `evidence.SEEN` in a good part
+            of it; None for nothing known.
     """
 
     masks: Mapping[int, np.ndarray]
@@ -29,8 +29,10 @@ class Known:
 
     @property
     def filled(self) -> list[int]:
-        """Drawn slices that hold the structure, rising."""
-        return sorted(index for index, mask in self.masks.items() if mask.any())
+        """Slices on which the structure is drawn, or hinted at, rising."""
+        drawn = {index for index, mask in self.masks.items() if mask.any()}
+        hinted = [] if self.hint is None else np.flatnonzero((self.hint > 0.5).any(axis=(1, 2))).tolist()
+        return sorted(drawn.union(hinted))
 
 
 class Scenes:

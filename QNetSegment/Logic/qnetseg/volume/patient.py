@@ -16,7 +16,7 @@ import numpy as np
 from ..memory import Memory
 from ..parsing import number
 
-MOST_REMEMBERED = 4  # networks by which an image was described, of up to 5 MiB for each plane
+MOST_REMEMBERED = 4  # networks by which an image was described, of up to 4 MiB for each plane
 SPACINGS = (1e-6, 1e5)  # mm
 FARTHEST_VALUE = 1e6  # standard deviations
 MOST_ML = 1e6  # a thousand litres

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..volume import PatientImage, SupportSet, Volume
 
 MOST_BYTES = 1 << 30  # of prepared images; those in use stay, however large
-MOST_PATIENTS = 8  # of support files, of a megabyte or two for each of their planes
+MOST_PATIENTS = 8  # of support files, of up to 4 MiB for each of their planes
 IN_USE = 2  # a query, and the volume that was drawn on
 
 
