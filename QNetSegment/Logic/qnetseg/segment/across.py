@@ -48,9 +48,11 @@ NOWHERE, SURE = 0.01, 0.9  # probability of an aligned place, at least and at mo
 OUTSIDE = 1.0  # log-odds added to it, so that its rim counts as even
 TRUST = 8.0  # a way's weight grows by a factor e with each 1 / TRUST of that Dice
 BACK = 3  # slices of a result, the largest, from which the drawn one is found again
+COMPARED = 3  # drawn slices of a patient, the largest; by hand on CMR, where all of them found less than one
+
+# Guards of rare cases; in the pairs that were tried by hand no result depended on them.
 MET = 0.5  # share of what the ways agree on that the places have to leave, or they lie elsewhere
 LEAST_SEEN = 0.1  # share of a hint that has to be so sure, or all of it counts as certain
-COMPARED = 3  # drawn slices of a patient, the largest; by hand on CMR, where all of them found less than one
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,7 @@ from .scenes import Known
 SAMPLED = 8  # planes of a patient from which the axes of its features are found
 
 # By hand on pairs of CMR, Sunnybrook and CHAOST2 patients, of the development data that R3 scores, too.
-TURN = 20  # degrees in the plane by which a patient is turned at once
-FIRST_TURN = 20  # degrees that are tried both ways; further ones only where the last was more similar
+TURNS = (0, -20, 20)  # degrees in the plane by which a patient is turned first; on only where that helps
 MOST_TURN = 60  # degrees; hearts in short axis lie up to 50 off each other
 MOST_TURNED = 4  # turned bodies that are kept, of 0.7 MiB for each plane
 
@@ -117,14 +116,14 @@ class Anatomy:
         grid: of the network's images, in which the patient's planes lie.
         basis: axes of its features.
         described: what it looks like at each place.
-        turned: the same of the latest few degrees by which it was turned in the plane.
+        turned_bodies: the same of the latest few degrees by which it was turned in the plane.
     """
 
     image: PatientImage
     grid: InPlaneGrid
     basis: Basis
     described: Body
-    turned: Memory = field(default_factory=lambda: Memory(MOST_TURNED), repr=False)
+    turned_bodies: Memory = field(default_factory=lambda: Memory(MOST_TURNED), repr=False)
 
     @classmethod
     def of(cls, image: PatientImage, support: SupportSet, runner: Runner[QNet], job: Job) -> Anatomy:
@@ -163,7 +162,7 @@ class Anatomy:
             )
             return _described(_units(images, self.basis, runner, job), images, self.image, self.grid)
 
-        return self.described if turn == 0 else self.turned.get(turn, encoded)
+        return self.described if turn == 0 else self.turned_bodies.get(turn, encoded)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,8 +208,7 @@ class Comparison:
                 tried[turn] = overlay.similarity + placed.similarity, placed
             return tried[turn][0]
 
-        turn = max(sorted(range(-FIRST_TURN, FIRST_TURN + 1, TURN), key=abs), key=similarity)
-        step = TURN if turn > 0 else -TURN
+        turn = step = max(TURNS, key=similarity)
         while turn and abs(turn) < MOST_TURN and similarity(turn + step) > similarity(turn):
             turn += step
         best = tried[turn][1]

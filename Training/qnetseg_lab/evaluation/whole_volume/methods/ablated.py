@@ -28,7 +28,7 @@ STEPS: dict[str, Callable[[], Any]] = {
     "near": partial(_without_seed, "near"),
     "place": partial(_without_seed, "place"),
     "around": lambda: patch.object(alignment.Overlay, "near", lambda overlay, lower, upper: overlay.shift),
-    "turn": lambda: patch.multiple(anatomy, FIRST_TURN=0, MOST_TURN=0),
+    "turn": lambda: patch.object(anatomy, "TURNS", (0,)),
     "bend": lambda: patch.object(bending, "_bend", lambda query, support, positions, reach: positions),
     "trust": lambda: patch.object(across, "TRUST", 0.0),
     "hint": lambda: patch.object(across._Search, "hinted", lambda search, hint: (hint, None)),
