@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -95,7 +96,8 @@ def test_the_other_machine_goes_away(sshd, temporary):
 
     with WorkerClient(sshd.worker(FAKE)) as client:
         error = lost(client, cut)
-    assert "exit code 255" in error.message and "closed" in error.message
+    said = "closed|reset|Broken pipe"  # by ssh, as it was reading, or writing, when the other end went away
+    assert re.search(f"exit code 255: .*({said})", error.message), error.message
 
 
 def children(pid):
