@@ -274,6 +274,26 @@ def test_bench_correction_times_the_propagation_network(bed, capsys, monkeypatch
     assert main([*arguments, "--threads", "-1"]) == 2 and main([*arguments, "--model", "tiny-qnet"]) == 2
 
 
+def test_bench_another_patient_takes_both_networks(bed, capsys, monkeypatch):
+    seen = []
+
+    def another_patient(*weights, slices, size, options, output, report):
+        report("each later one")
+        seen.append((weights, slices, size, options, output))
+        return {"kept_ratio": 2.0}
+
+    monkeypatch.setattr("qnetseg_lab.evaluation.speed_across.another_patient", another_patient)
+    arguments = ["bench", "another-patient", "--slices", "8", "--size", "32", "--device", "cpu"]
+    assert main([*arguments, "--threads", "2", "--output", str(bed.results)]) == 0
+    (weights, *volume, options, output) = seen[0]
+    assert (weights, volume) == ((bed.model, bed.qnet), [8, 32])
+    assert (options.device, options.precision, options.threads) == ("cpu", "auto", 2)
+    assert output == bed.results / "bench-another-patient-cpu-auto-threads2-8x32-tiny-tiny-qnet.json"
+    assert "each later one" in capsys.readouterr().out
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"kept_ratio": 2.0}
+
+
 def test_a_command_that_is_interrupted_is_code_130(monkeypatch, capsys):
     def interrupted(_):
         raise KeyboardInterrupt

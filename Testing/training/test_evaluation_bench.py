@@ -13,8 +13,12 @@ from qnetseg.model import PropagationConfig, PropagationNet, QNet, QNetConfig
 from qnetseg.segment import SegmentOptions
 from qnetseg_lab import report
 from qnetseg_lab.evaluation import speed as bench
+from qnetseg_lab.evaluation import speed_across
 from qnetseg_lab.report.benchmarks import correction, inference
 from qnetseg_lab.weights.writing import save_model
+from support.random_models import random_models
+
+__all__ = ["random_models"]
 
 
 def test_bench_reports_ratios_of_one_run_and_peak_memory(tmp_path):
@@ -59,6 +63,22 @@ def test_bench_of_a_correction_stands_beside_grow_cut_and_other_work(tmp_path):
     assert any(line.startswith("beside other work") for line in lines)
     page = report.write_report(tmp_path / "r")[-1].read_text(encoding="utf-8")
     assert f"| {content['first_seconds']:.2f} | {content['correction_seconds']:.2f} |" in page
+
+
+def test_bench_of_another_patient_tells_a_readied_example_from_a_new_one(tmp_path, random_models):
+    lines, file = [], tmp_path / "r" / "b.json"
+    content = speed_across.another_patient(
+        *(random_models[name] for name in ("volume", "q-net")),
+        slices=6,
+        size=64,
+        options=SegmentOptions(device="cpu", precision="fp32", threads=1),
+        output=file,
+        report=lines.append,
+    )
+    assert content["kept_ratio"] == content["kept_seconds"] / content["own_seconds"]
+    assert any(line.startswith("each later one") for line in lines)
+    page = report.write_report(tmp_path / "r")[-1].read_text(encoding="utf-8")
+    assert f"| {content['first_seconds']:.1f} | {content['kept_seconds']:.1f} |" in page
 
 
 def test_the_quickest_of_three_rounds_counts(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ Segments a synthetic volume from one drawn slice, then again with a second one, 
 the same again beside a busy process on every core, and, in a process of its own, with Slicer's grow-cut
 (needs slicer-core). Everything is run three times, and the least seconds count."""
 
+ACROSS = "qnetseg bench another-patient --output results"
+ACROSS_DETAILS = """
+Segments one structure in synthetic volumes of other patients, after one drawn slice whose patient is known
+and kept: the first one, which readies the example, too, and three later ones, the least of which counts;
+beside the drawn volume itself."""
+
 TRAINING = "qnetseg bench training --recipe default --steps 10 --output results"
 TRAINING_DETAILS = """
 Trains a network from random weights on synthetic slices of 256 x 256, as the recipe says, and compares, in
@@ -45,14 +52,22 @@ def add(commands: Any) -> None:
     inference = add_command(kinds, "inference", "time Q-Net slice by slice", EXAMPLE, DETAILS)
     _add_volume(inference)
     inference.set_defaults(run=run_inference)
-    correction = add_command(kinds, "correction", "time a correction", CORRECTION, CORRECTION_DETAILS)
-    _add_volume(correction)
-    correction.add_argument(
-        "--size", type=_positive, default=256, metavar="N", help="pixels along a slice's edge (default: 256)"
-    )
-    add_precision(correction)
-    add_threads(correction)
-    correction.set_defaults(run=run_correction)
+    for name, title, example, details, run in (
+        ("correction", "time a correction", CORRECTION, CORRECTION_DETAILS, run_correction),
+        ("another-patient", "time another patient's volume", ACROSS, ACROSS_DETAILS, run_another_patient),
+    ):
+        volume = add_command(kinds, name, title, example, details)
+        _add_volume(volume)
+        volume.add_argument(
+            "--size",
+            type=_positive,
+            default=256,
+            metavar="N",
+            help="pixels along a slice's edge (default: 256)",
+        )
+        add_precision(volume)
+        add_threads(volume)
+        volume.set_defaults(run=run)
     training = add_command(kinds, "training", "time the steps of a recipe", TRAINING, TRAINING_DETAILS)
     training.add_argument(
         "--recipe",
@@ -94,45 +109,73 @@ def run_inference(arguments: argparse.Namespace) -> int:
 
     from ..evaluation import speed as bench
 
-    (weights,), output = weights_for([QNET], arguments.model), None
-    if arguments.output is not None:
-        make_folder(arguments.output)
-        output = arguments.output / f"bench-inference-{arguments.device}-{weights.stem}.json"
-    report = say if arguments.json else print
+    (weights,) = weights_for([QNET], arguments.model)
+    output = _result_file(arguments, f"inference-{arguments.device}-{weights.stem}")
     content = bench.inference(
-        weights, slices=arguments.slices, device=arguments.device, output=output, report=report
+        weights, slices=arguments.slices, device=arguments.device, output=output, report=_report(arguments)
     )
-    if arguments.json:
-        print_json(content)
-    elif output is not None:
-        print(f"result     {output}")
-    return 0
+    return _told(arguments, content, output)
 
 
 def run_correction(arguments: argparse.Namespace) -> int:
     """Time one drawn slice and a correction."""
     from qnetseg.models import PROPAGATION, weights_for
-    from qnetseg.segment import SegmentOptions
 
     from ..evaluation import speed as bench
 
-    (weights,), output = weights_for([PROPAGATION], arguments.model), None
+    (weights,) = weights_for([PROPAGATION], arguments.model)
+    output = _result_file(arguments, f"correction-{_where(arguments)}-{weights.stem}")
+    content = bench.correction(weights, **_volume(arguments), output=output, report=_report(arguments))
+    return _told(arguments, content, output)
+
+
+def run_another_patient(arguments: argparse.Namespace) -> int:
+    """Time another patient's volume."""
+    from qnetseg.models import PROPAGATION, QNET, weights_for
+
+    from ..evaluation import speed_across as bench
+
+    propagation, qnet = weights_for([PROPAGATION, QNET], arguments.model)
+    names = f"{propagation.stem}-{qnet.stem}"
+    output = _result_file(arguments, f"another-patient-{_where(arguments)}-{names}")
+    content = bench.another_patient(
+        propagation, qnet, **_volume(arguments), output=output, report=_report(arguments)
+    )
+    return _told(arguments, content, output)
+
+
+def _where(arguments: argparse.Namespace) -> str:
+    """What a volume's benchmark ran on, as a part of a file's name."""
+    threads = f"-threads{arguments.threads}" if arguments.threads else ""
+    size = f"{arguments.slices}x{arguments.size}"
+    return f"{arguments.device}-{arguments.precision}{threads}-{size}"
+
+
+def _volume(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a volume's benchmark is called with."""
+    from qnetseg.segment import SegmentOptions
+
     options = SegmentOptions(
         device=arguments.device, precision=arguments.precision, threads=arguments.threads
     )
-    if arguments.output is not None:
-        make_folder(arguments.output)
-        threads = f"-threads{arguments.threads}" if arguments.threads else ""
-        where = f"{arguments.device}-{arguments.precision}{threads}-{arguments.slices}x{arguments.size}"
-        output = arguments.output / f"bench-correction-{where}-{weights.stem}.json"
-    content = bench.correction(
-        weights,
-        slices=arguments.slices,
-        size=arguments.size,
-        options=options,
-        output=output,
-        report=say if arguments.json else print,
-    )
+    return {"slices": arguments.slices, "size": arguments.size, "options": options}
+
+
+def _result_file(arguments: argparse.Namespace, name: str) -> Path | None:
+    """The file in the folder that is asked for, which is made; None where none is."""
+    if arguments.output is None:
+        return None
+    make_folder(arguments.output)
+    return Path(arguments.output / f"bench-{name}.json")
+
+
+def _report(arguments: argparse.Namespace) -> Callable[[str], None]:
+    """Where the lines of a summary go."""
+    return say if arguments.json else print
+
+
+def _told(arguments: argparse.Namespace, content: dict[str, Any], output: Path | None) -> int:
+    """Print what was asked for; the exit code."""
     if arguments.json:
         print_json(content)
     elif output is not None:
@@ -153,19 +196,12 @@ def run_training(arguments: argparse.Namespace) -> int:
     device, warning = choose_device(arguments.device)
     if warning:
         say(f"warning: {warning}")
-    if arguments.output is not None:
-        make_folder(arguments.output)
-    report = say if arguments.json else print
     if isinstance(recipe, PropagationRecipe):
-        figures = bench_propagation.propagation_training(recipe, device, arguments.steps, report)
+        figures = bench_propagation.propagation_training(recipe, device, arguments.steps, _report(arguments))
     else:
-        figures = bench.training(recipe, device, steps=arguments.steps, report=report)
+        figures = bench.training(recipe, device, steps=arguments.steps, report=_report(arguments))
     content = {**figures, **describe_run(None, device.type, recipe.seed)}
-    if arguments.output is not None:
-        output = arguments.output / f"bench-training-{device.type}-{recipe.name}-{recipe.precision}.json"
+    output = _result_file(arguments, f"training-{device.type}-{recipe.name}-{recipe.precision}")
+    if output is not None:
         write_json(output, content)
-        if not arguments.json:
-            print(f"result     {output}")
-    if arguments.json:
-        print_json(content)
-    return 0
+    return _told(arguments, content, output)

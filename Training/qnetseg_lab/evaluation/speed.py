@@ -69,7 +69,7 @@ def inference(
         does nothing else.
     """
     reference = _time_reference(reference_slices, device)
-    ours = _in_fresh_process(_time_ours, str(weights), slices, device)
+    ours = in_fresh_process(_time_ours, str(weights), slices, device)
     content = {
         "bench": "inference",
         "method": "q-net",
@@ -165,8 +165,8 @@ def correction(
         the peak memory of a process that does nothing else.
     """
     options = options or SegmentOptions()
-    ours = _in_fresh_process(_time_correction, str(weights), slices, size, options)
-    grown = _in_fresh_process(_time_grow_cut, slices, size) if find_spec("slicer_core") is not None else None
+    ours = in_fresh_process(_time_correction, str(weights), slices, size, options)
+    grown = in_fresh_process(_time_grow_cut, slices, size) if find_spec("slicer_core") is not None else None
     first, corrected = ours["first_seconds"], ours["correction_seconds"]
     content = {
         "bench": "correction",
@@ -296,6 +296,7 @@ def _only(mask: np.ndarray, slices: list[int]) -> np.ndarray:
     return drawn
 
 
-def _in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
+def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function in a process that has done nothing else, so that its peak memory is the function's."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)

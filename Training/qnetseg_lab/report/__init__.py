@@ -13,7 +13,15 @@ from qnetseg.errors import InputError, why
 
 from ..evaluation.results import write_text
 from . import experiments
-from .benchmarks import comparisons, correction, inference, result_files, supervoxels, training
+from .benchmarks import (
+    another_patient,
+    comparisons,
+    correction,
+    inference,
+    result_files,
+    supervoxels,
+    training,
+)
 from .lessons import lessons
 from .measures import goals, measures
 from .overview import overview, readme
@@ -72,7 +80,10 @@ def _pages(results: Results, folder: Path) -> dict[str, str]:
     details = (
         (whole_volumes(results, folder),),
         (goals(results), measures(results), comparisons(results), result_files(results)),
-        (correction(results), inference(results), training(results), supervoxels(results)),
+        (
+            *(correction(results), another_patient(results), inference(results), training(results)),
+            supervoxels(results),
+        ),
     )
     pages: dict[str, tuple[str, ...]] = {
         "index.md": (

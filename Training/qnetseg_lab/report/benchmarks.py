@@ -90,6 +90,31 @@ def correction(results: Results) -> str:
     return _bench("A correction", text, head, rows, left_out)
 
 
+def another_patient(results: Results) -> str:
+    """Benchmarks of another patient's volume."""
+    figures = {
+        "drawn volume s": ("own_seconds", 2),
+        "first s": ("first_seconds", 1),
+        "later s": ("kept_seconds", 1),
+        "later / drawn volume": ("kept_ratio", 1),
+        "peak GiB": ("peak_gib", 2),
+    }
+    rows = [
+        [
+            *(where(r), r["precision"], r["threads"] or "all", r["slices"], r["size"]),
+            *(*_cells(r, figures), r["revision"], link(r)),
+        ]
+        for r in results
+        if r.get("bench") == "another patient"
+    ]
+    text = (
+        "One structure in other patients' volumes, after one drawn slice. With the first the example is"
+        " readied; it is kept for later ones, of which the quickest of three counts."
+    )
+    head = ("machine", "precision", "threads", "slices", "edge", *figures, "revision")
+    return _bench("Another patient", text, head, rows)
+
+
 def training(results: Results) -> str:
     """Training benchmarks."""
     figures = {
