@@ -5,13 +5,16 @@
 writes data trees for QNETSEG_DATA in parts of at most ten cases (OUTPUT/open-0, ... with supervoxels;
 OUTPUT/chaos-0, OUTPUT/cmr-0, ...: images as int16, labels as uint16) and OUTPUT/start/radiology50.safetensors
 (bfloat16). Every part is small enough to travel on its own; on the other side, merge the data trees and give
-the file as `--start`. With "open", "data" or "start" behind OUTPUT only these are written.
+the file as `--start`. With "open", "data" or "start" behind OUTPUT only these are written; with "wheels" the
+packages that a machine with PyTorch alone lacks (OUTPUT/wheels-0, ..., for Linux and Python 3.12, in pieces).
 """
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import SimpleITK
@@ -24,6 +27,10 @@ from qnetseg_lab.training.starts import radiology_state
 from qnetseg_lab.training.synthesis import OPEN, keep_supervoxels
 
 CASES = 10  # a part
+PART = 18 * 2**20  # bytes of a wheel's part
+TARGET = ("--only-binary=:all:", "--python-version=3.12", "--platform=manylinux2014_x86_64")
+LACKING = ("SimpleITK", "pydicom", "safetensors", "tqdm")
+LABORATORY = Path(__file__).parent
 
 
 def pack_open(output: Path) -> None:
@@ -69,7 +76,25 @@ def pack_start(output: Path, depth: int = 50) -> None:
     save_file(state, folder / f"radiology{depth}.safetensors")
 
 
+def pack_wheels(output: Path) -> None:
+    """Write the missing packages and the laboratory, the large ones in parts to be joined."""
+    with tempfile.TemporaryDirectory() as folder:
+        pip = (sys.executable, "-m", "pip")
+        subprocess.run([*pip, "download", "--no-deps", *TARGET, "--dest", folder, *LACKING], check=True)
+        subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, LABORATORY], check=True)
+        pieces = [
+            (f"{wheel.name}.part{start // PART}", content[start : start + PART])
+            for wheel in sorted(Path(folder).glob("*.whl"))
+            for content in [wheel.read_bytes()]
+            for start in range(0, len(content), PART)
+        ]
+    for name, piece in pieces:
+        part = output / (f"wheels-{name[-1]}" if len(piece) == PART else "wheels-rest")
+        part.mkdir(parents=True, exist_ok=True)
+        (part / name).write_bytes(piece)
+
+
 if __name__ == "__main__":
-    parts = {"open": pack_open, "data": pack_data, "start": pack_start}
-    for name in sys.argv[2:] or parts:
+    parts = {"open": pack_open, "data": pack_data, "start": pack_start, "wheels": pack_wheels}
+    for name in sys.argv[2:] or ("open", "data", "start"):
         parts[name](Path(sys.argv[1]))
