@@ -8,6 +8,7 @@ from ..evaluation.whole_volume.tables import footnote, tables, where
 from .markdown import NONE, link, section, table
 from .reliability_plot import RELIABILITY, reliability
 from .runs import Results
+from .steps import is_ablation, steps
 from .verdicts import verdicts
 
 PROTOCOL_TITLES = {
@@ -39,7 +40,7 @@ def whole_volumes(results: Results, folder: Path) -> str:
     sections = []
     for protocol, title in PROTOCOL_TITLES.items():
         parts = [EXPLANATIONS[protocol], RELIABILITY] if protocol == "R1" else [EXPLANATIONS[protocol]]
-        own = [result for result in results if result.get("protocol") == protocol]
+        own = [r for r in results if r.get("protocol") == protocol and not is_ablation(r)]
         for result in own:
             parts.append(f"### {where(result)}")
             parts += [f"{heading}\n\n{table(columns, rows)}" for heading, columns, rows in tables(result)]
@@ -47,5 +48,6 @@ def whole_volumes(results: Results, folder: Path) -> str:
             parts.append(f"{footnote(result)} {link(result)}")
         if own:
             sections.append(section(title, *parts))
+    sections.append(steps(results))
     sections += [verdicts(result, folder) for result in results if result.get("protocol") == "PRESENCE"]
-    return "\n\n".join(sections) or NONE
+    return "\n\n".join(filter(None, sections)) or NONE
