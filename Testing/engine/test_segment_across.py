@@ -311,12 +311,18 @@ def test_a_hint_serves_however_weak_it_is(search, least):
 def test_a_place_that_lies_elsewhere_does_not_spoil_what_was_found(search, aside):
     own, truth = search
     place = ndimage.gaussian_filter(np.roll(truth, aside, 2).astype(np.float32), (0, 1, 1))
-    found, _ = own.hinted(own.agreed([across._Way(truth, 0.7)], [place]))
+    found, _ = own.hinted(across._agreed([across._Way(truth, 0.7)], [place]))
     assert dice(found > 0.5, truth) > 0.8
+
+
+def test_where_nothing_looks_like_the_drawing_the_place_alone_is_the_hint(search):
+    own, truth = search
+    found, _ = own.hinted(across._agreed([], [0.7 * truth.astype(np.float32)]))
+    assert dice(found > 0.5, truth) > 0.9
 
 
 def test_ways_that_agree_on_nothing_find_nothing(search):
     own, truth = search
     ways = [across._Way(np.roll(truth, by, 2), 0.5) for by in (-20, 0, 20)]
-    found, trust = own.hinted(own.agreed(ways, []))
+    found, trust = own.hinted(across._agreed(ways, []))
     assert not (found > 0.5).any() and trust is None

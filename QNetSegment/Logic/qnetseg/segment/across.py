@@ -1,10 +1,10 @@
 """Another patient's volume: the structure is found there by several ways, which are judged, and propagated.
 
 Ways to a first slice: Q-Net and the similarity of each place to the drawn ones; and, where the whole patient
-that was drawn on is known, Q-Net near the place that an alignment of both bodies gives, and that place
-itself. Each is propagated and judged by that place; where only the drawn slices are known, by the way back
-(Valindria et al. 2017, https://arxiv.org/abs/1702.03407): the drawn slice is found again from the result.
-What the ways of all examples agree on is, with the place, the hint from which it is found once more.
+that was drawn on is known, Q-Net near the place that an alignment of both bodies gives. Each is propagated,
+and judged by that place; where only the drawn slices are known, by the way back (Valindria et al. 2017,
+https://arxiv.org/abs/1702.03407): the drawn slice is found again from the result. What the ways of all
+examples agree on is, with the place, the hint from which it is found once more.
 """
 
 from __future__ import annotations
@@ -77,8 +77,6 @@ def other_volume(searcher: Searcher, stack: Stack, examples: Sequence[SupportSet
     searches = [_Search(searcher, *each) for each in zip(examples, stacks, strict=True)]
     seen = [search.look() for search in searches]
     ways = [search.ways(one) for search, one in zip(searches, seen, strict=True)]
-    if not any(ways):
-        return seen[0].predicted
     main = searches[0]
     together = [
         _Way(main.adopted(way.mask, search), way.trust)
@@ -90,11 +88,12 @@ def other_volume(searcher: Searcher, stack: Stack, examples: Sequence[SupportSet
         for search, one in zip(searches, seen, strict=True)
         if one.place is not None
     ]
-    found, trust = main.hinted(main.agreed(together, places))
+    if not together and not places:
+        return seen[0].predicted
+    found, trust = main.hinted(_agreed(together, places))
     signs = [
         search.signs(one, own, search.adopted(found, main))
         for search, one, own in zip(searches, seen, ways, strict=True)
-        if own
     ]
     best = max(signs, key=lambda one: verdict(one).probability)
     return replace(seen[0].predicted, probability=found, trust=trust, signs=best)
@@ -213,15 +212,11 @@ class _Search:
         return [self.way(seen, seed) for seed in self.seeds(seen).values() if seed is not None]
 
     def seeds(self, seen: _Seen) -> dict[str, _Seed | None]:
-        """Slices to begin with: the most similar one; that of Q-Net near the place; that of the place."""
+        """Slices to begin with: the most similar one, and that of Q-Net near the place."""
         if seen.place is None:
             return {"similar": seen.first}
         near = logit(np.clip(seen.by_qnet, 1e-4, 1 - 1e-4)) + _prior(seen.place.there, self.stack)
-        return {
-            "similar": seen.first,
-            "near": _seed(expit(near).astype(np.float32), seen.usual),
-            "place": _seed(seen.place.there, seen.usual),
-        }
+        return {"similar": seen.first, "near": _seed(expit(near).astype(np.float32), seen.usual)}
 
     def way(self, seen: _Seen, seed: _Seed) -> _Way:
         """Propagate from a seed, and judge what comes out."""
@@ -242,16 +237,6 @@ class _Search:
         stack = self.stack
         found = propagate(self.searcher.propagator, stack.slices, stack.spacing, known, self.searcher.job)
         return found.probability, found.trust
-
-    def agreed(self, ways: list[_Way], places: list[np.ndarray]) -> np.ndarray:
-        """(S, H, W) float32: what the ways, and the places of the alignment beside them, agree on."""
-        weights = np.exp(TRUST * np.array([way.trust for way in ways]))
-        votes = np.zeros(self.stack.slices.shape, np.float32)
-        for way, weight in zip(ways, weights / weights.sum(), strict=True):
-            votes += np.float32(weight) * way.mask
-        both = (votes + np.mean(places, axis=0)) / 2 if places else votes
-        enough = (both > 0.5).sum() >= MET * (votes > 0.5).sum()
-        return both if enough else votes
 
     def hinted(self, hint: np.ndarray) -> tuple[np.ndarray, Trust | None]:
         """Probability (S, H, W) and trust of what a hint leads to."""
@@ -281,6 +266,22 @@ class _Search:
             share=1.0 if place is None else place.share,
             size=abs(float(np.log(max(size, 1e-3) / max(usual, 1e-3)))),
         )
+
+
+def _agreed(ways: list[_Way], places: list[np.ndarray]) -> np.ndarray:
+    """(S, H, W) float32: what the ways, and the places of the alignment, agree on; one of both may be none."""
+    aligned = np.asarray(np.mean(places, axis=0)) if places else None
+    if not ways and aligned is not None:
+        return aligned
+    weights = np.exp(TRUST * np.array([way.trust for way in ways]))
+    votes = np.zeros(ways[0].mask.shape, np.float32)
+    for way, weight in zip(ways, weights / weights.sum(), strict=True):
+        votes += np.float32(weight) * way.mask
+    if aligned is None:
+        return votes
+    both = (votes + aligned) / 2
+    enough = (both > 0.5).sum() >= MET * (votes > 0.5).sum()
+    return both if enough else votes
 
 
 def _prior(place: np.ndarray, stack: Stack) -> np.ndarray:

@@ -111,7 +111,7 @@ ABLATION = {
     for step, words in {
         "similar": "a first slice by similarity",
         "near": "Q-Net near the aligned place",
-        "place": "the aligned place as a first slice",
+        "place": "the aligned place as a part of the hint",
         "around": "the overlay around the structure",
         "turn": "patients that are turned in the plane",
         "bend": "bending after shift and scale",
