@@ -269,7 +269,7 @@ class _Search:
 
 
 def _agreed(ways: list[_Way], places: list[np.ndarray]) -> np.ndarray:
-    """(S, H, W) float32: what the ways, and the places of the alignment, agree on; one of both may be none."""
+    """(S, H, W) float32: what the ways and the places of the alignment agree on; one of both may be none."""
     aligned = np.asarray(np.mean(places, axis=0)) if places else None
     if not ways and aligned is not None:
         return aligned
