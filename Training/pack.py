@@ -6,7 +6,8 @@ writes data trees for QNETSEG_DATA in parts of at most ten cases (OUTPUT/open-0,
 OUTPUT/chaos-0, OUTPUT/cmr-0, ...: images as int16, labels as uint16) and OUTPUT/start/radiology50.safetensors
 (bfloat16). Every part is small enough to travel on its own; on the other side, merge the data trees and give
 the file as `--start`. With "open", "data" or "start" behind OUTPUT only these are written; with "wheels" the
-packages that a machine with PyTorch alone lacks (OUTPUT/wheels-0, ..., for Linux and Python 3.12, in pieces).
+laboratory and a few packages for a machine that has PyTorch, torchvision, SciPy, scikit-image, matplotlib and
+tensorboard (OUTPUT/wheels-0, ..., for Linux and Python 3.12, in pieces).
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ CASES = 10  # a part
 PART = 18 * 2**20  # bytes of a wheel's part
 TARGET = ("--only-binary=:all:", "--python-version=3.12", "--platform=manylinux2014_x86_64")
 LACKING = ("SimpleITK", "pydicom", "safetensors", "tqdm")
-LABORATORY = Path(__file__).parent
+HERE = Path(__file__).parent
+LOCK = HERE.parent / "requirements.lock"
 
 
 def pack_open(output: Path) -> None:
@@ -78,20 +80,22 @@ def pack_start(output: Path, depth: int = 50) -> None:
 
 def pack_wheels(output: Path) -> None:
     """Write the missing packages and the laboratory, the large ones in parts to be joined."""
+    for older in output.glob("wheels-*"):
+        shutil.rmtree(older)
     with tempfile.TemporaryDirectory() as folder:
-        pip = (sys.executable, "-m", "pip")
-        subprocess.run([*pip, "download", "--no-deps", *TARGET, "--dest", folder, *LACKING], check=True)
-        subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, LABORATORY], check=True)
-        pieces = [
-            (f"{wheel.name}.part{start // PART}", content[start : start + PART])
-            for wheel in sorted(Path(folder).glob("*.whl"))
-            for content in [wheel.read_bytes()]
-            for start in range(0, len(content), PART)
-        ]
-    for name, piece in pieces:
-        part = output / (f"wheels-{name[-1]}" if len(piece) == PART else "wheels-rest")
-        part.mkdir(parents=True, exist_ok=True)
-        (part / name).write_bytes(piece)
+        pip, wheels, source = (sys.executable, "-m", "pip"), Path(folder, "wheels"), Path(folder, "source")
+        # setuptools builds beside the source, and packs what an older build has left there
+        shutil.copytree(HERE, source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+        fetch = [*pip, "download", "--no-deps", *TARGET, "--constraint", str(LOCK)]
+        subprocess.run([*fetch, "--dest", str(wheels), *LACKING], check=True)
+        subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(source)], check=True)
+        for wheel in wheels.glob("*.whl"):
+            content = wheel.read_bytes()
+            for number, start in enumerate(range(0, len(content), PART)):
+                piece = content[start : start + PART]
+                part = output / (f"wheels-{number}" if len(piece) == PART else "wheels-rest")
+                part.mkdir(parents=True, exist_ok=True)
+                (part / f"{wheel.name}.part{number}").write_bytes(piece)
 
 
 if __name__ == "__main__":

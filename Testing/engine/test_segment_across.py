@@ -167,6 +167,36 @@ def test_a_verdict_against_the_structure_is_obeyed_and_explained(patients, monke
     assert found.mask.any() == (outcome == "doubtful")
 
 
+@pytest.mark.parametrize("blind", [True, False])
+def test_what_only_the_place_says_is_a_hint_that_nothing_agrees_with(patients, monkeypatch, blind):
+    support, other, truth = patients
+    drawn_on = Query.of(body_phantom((12, 64, 60), (8.0, 4.0, 4.0))[0])
+    whole = with_patient(support, drawn_on, simple_networks(), EXACT)
+    if blind:
+        monkeypatch.setattr(across._Search, "seeds", lambda self, seen: {})
+    monkeypatch.setattr("qnetseg.segment.engine.verdict", lambda signs: Verdict(0.9, "found", ""))
+    found = segment_volume(whole, other, simple_networks(), EXACT)
+    assert dice(found.mask > 0, truth > 0) > 0.5
+    agreement = found.report.signs["agreement"]
+    assert agreement == 0.0 if blind else agreement > 0.5
+
+
+def test_examples_that_find_nothing_do_not_judge(patients, monkeypatch):
+    support, other, _ = patients
+    networks, ways = simple_networks(), across._Search.ways
+    further = replace(support, name="further")
+    alone = segment_volume(support, other, networks, EXACT)
+    monkeypatch.setattr(
+        across._Search,
+        "ways",
+        lambda self, seen: [] if self.support.name == "further" else ways(self, seen),
+    )
+    judged = []
+    monkeypatch.setattr(across, "clearest", lambda signs: judged.append(signs) or signs[0])
+    together = segment_volume(support, other, networks, EXACT, further=[further])
+    assert len(judged[0]) == 1 and np.array_equal(together.mask, alone.mask)
+
+
 def test_the_whole_patient_is_encoded_and_laid_over_once_for_all_structures(patients, monkeypatch):
     support, other, _ = patients
     drawn_on, query = Query.of(body_phantom((12, 64, 60), (8.0, 4.0, 4.0))[0]), Query.of(other)

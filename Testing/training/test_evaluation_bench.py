@@ -65,7 +65,23 @@ def test_bench_of_a_correction_stands_beside_grow_cut_and_other_work(tmp_path):
     assert f"| {content['first_seconds']:.2f} | {content['correction_seconds']:.2f} |" in page
 
 
-def test_bench_of_another_patient_tells_a_readied_example_from_a_new_one(tmp_path, random_models):
+def test_bench_of_another_patient_tells_a_readied_example_from_a_new_one(
+    tmp_path, random_models, monkeypatch
+):
+    monkeypatch.setattr(speed_across, "in_fresh_process", lambda function, *given: function(*given))
+    with_patient, readied = speed_across.with_patient, []
+    segment_volume, patients = speed_across.segment_volume, []
+
+    def ready(support, *given):
+        readied.append(support)
+        return with_patient(support, *given)
+
+    def segment(support, *given):
+        patients.append(support.patient is not None)
+        return segment_volume(support, *given)
+
+    monkeypatch.setattr(speed_across, "with_patient", ready)
+    monkeypatch.setattr(speed_across, "segment_volume", segment)
     lines, file = [], tmp_path / "r" / "b.json"
     content = speed_across.another_patient(
         *(random_models[name] for name in ("volume", "q-net")),
@@ -75,7 +91,8 @@ def test_bench_of_another_patient_tells_a_readied_example_from_a_new_one(tmp_pat
         output=file,
         report=lines.append,
     )
-    assert content["kept_ratio"] == content["kept_seconds"] / content["own_seconds"]
+    assert len(readied) == 1 and patients == 4 * [False] + 4 * [True]
+    assert len({content["weights_sha256"], *content["further_weights"].values()}) == 2
     assert any(line.startswith("each later one") for line in lines)
     page = report.write_report(tmp_path / "r")[-1].read_text(encoding="utf-8")
     assert f"| {content['first_seconds']:.1f} | {content['kept_seconds']:.1f} |" in page

@@ -7,6 +7,7 @@ from qnetseg_lab.report.steps import is_ablation, steps
 
 def result(**changes):
     base = {"protocol": "R3", "dataset": "cmr", "support_dataset": None, "absent": False, "examples": 1}
+    base |= dict.fromkeys(("labels", "support_labels", "plane", "weights_sha256", "further_weights"))
     return base | {"structures": ["liver"], "file": "f.json"} | changes
 
 
@@ -39,6 +40,7 @@ def test_results_of_other_pairs_examples_or_data_are_not_compared():
         {"examples": 3},
         {"dataset": "chaos"},
         {"support_dataset": "chaos"},
+        {"further_weights": {"q-net": "another"}},
     ):
         assert not steps([WITHOUT, FULL | other])
 
@@ -47,3 +49,10 @@ def test_a_run_of_steps_alone_has_no_table_of_its_own():
     assert is_ablation(WITHOUT) and not is_ablation(FULL)
     assert not is_ablation(WITHOUT | {"summary": {"qnet": {}, "without-hint": {}}})
     assert not is_ablation({"protocol": "PRESENCE"})
+
+
+def test_where_no_dice_is_known_no_step_is_compared():
+    absent = [row | {"dice": None} for row in WITHOUT["rows"]]
+    assert not is_ablation(WITHOUT | {"absent": True, "rows": absent})
+    text = steps([WITHOUT | {"rows": absent}, FULL])
+    assert "| without bending after shift and scale |  |" in text

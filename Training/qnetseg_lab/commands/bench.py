@@ -34,9 +34,9 @@ the same again beside a busy process on every core, and, in a process of its own
 
 ACROSS = "qnetseg bench another-patient --output results"
 ACROSS_DETAILS = """
-Segments one structure in synthetic volumes of other patients, after one drawn slice whose patient is known
-and kept: the first one, which readies the example, too, and three later ones, the least of which counts;
-beside the drawn volume itself."""
+Segments one structure in other synthetic volumes, the same body with other noise, after one drawn slice whose
+patient is known and kept: in a first one, with which the example is readied and Q-Net read, and in three
+later ones, of which the quickest counts; beside the drawn volume itself, the quickest of three."""
 
 TRAINING = "qnetseg bench training --recipe default --steps 10 --output results"
 TRAINING_DETAILS = """

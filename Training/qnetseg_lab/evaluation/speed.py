@@ -297,6 +297,6 @@ def _only(mask: np.ndarray, slices: list[int]) -> np.ndarray:
 
 
 def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a function in a process that has done nothing else, so that its peak memory is the function's."""
+    """Call a function in a new process, so that the peak memory is the function's own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)

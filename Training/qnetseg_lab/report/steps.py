@@ -17,7 +17,10 @@ EXPLANATION = (
     " patients: plus where it helps. A step that brings little on one data set may matter on another one."
 )
 
-SAME = itemgetter("dataset", "support_dataset", "absent", "examples")
+SAME = itemgetter(
+    *("dataset", "labels", "support_dataset", "support_labels", "plane", "absent", "examples"),
+    *("weights_sha256", "further_weights"),
+)
 Rows = list[R3Row]
 
 
@@ -37,8 +40,8 @@ def steps(results: Results) -> str:
 
 
 def is_ablation(r: dict[str, Any]) -> bool:
-    """Whether it is a result of R3 of nothing but our method without single steps."""
-    return r.get("protocol") == "R3" and set(r["summary"]) <= set(ABLATION)
+    """Whether it is a result of R3 on structures that are there, only of our method without steps."""
+    return r.get("protocol") == "R3" and not r["absent"] and set(r["summary"]) <= set(ABLATION)
 
 
 def _named(r: dict[str, Any]) -> str:
@@ -50,7 +53,7 @@ def _key(row: R3Row) -> tuple[str, str, str]:
 
 
 def _with_everything(r: dict[str, Any], results: Results) -> Rows:
-    """Rows of our method, of this or another file, on the pairs of an ablation."""
+    """Rows of our method as it is, from another file, on the pairs of an ablation."""
     wanted = {_key(row) for row in r["rows"]}
     for full in results:
         if full.get("protocol") == "R3" and SAME(full) == SAME(r):
@@ -62,4 +65,5 @@ def _with_everything(r: dict[str, Any], results: Results) -> Rows:
 
 def _lost(r: dict[str, Any], rows: Rows, name: str) -> str:
     own = [row for row in r["rows"] if row["method"] == name]
-    return interval(paired(rows, own, r["structures"])) if own else ""
+    lost = paired(rows, own, r["structures"])
+    return interval(lost) if lost else ""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -33,7 +32,7 @@ from .inference import Runner
 from .job import Job
 from .options import SegmentOptions
 from .overlap import dice
-from .presence import Signs, verdict
+from .presence import Signs, clearest
 from .propagator import Propagator
 from .query import Query, Stack
 from .scenes import Known
@@ -69,34 +68,23 @@ class Searcher:
 def other_volume(searcher: Searcher, stack: Stack, examples: Sequence[SupportSet]) -> Prediction:
     """Find the structure in another patient's volume, after one example or several.
 
-    Where nothing is found the prediction of Q-Net stays as it is. stack: the volume in the plane of the first
-    example.
+    Where nothing is found and no place is known either, the prediction of Q-Net stays as it is. stack: the
+    volume in the plane of the first example.
     """
     examples = [_largest(example) for example in examples]
     stacks = [stack, *(searcher.query.stack(example) for example in examples[1:])]
     searches = [_Search(searcher, *each) for each in zip(examples, stacks, strict=True)]
     seen = [search.look() for search in searches]
     ways = [search.ways(one) for search, one in zip(searches, seen, strict=True)]
-    main = searches[0]
-    together = [
-        _Way(main.adopted(way.mask, search), way.trust)
-        for search, own in zip(searches, ways, strict=True)
-        for way in own
-    ]
-    places = [
-        main.adopted(one.place.there, search)
-        for search, one in zip(searches, seen, strict=True)
-        if one.place is not None
-    ]
+    main, heard = searches[0], list(zip(searches, seen, ways, strict=True))
+    together = [_Way(main.adopted(way.mask, search), way.trust) for search, _, own in heard for way in own]
+    places = [main.adopted(one.place.there, search) for search, one, _ in heard if one.place is not None]
     if not together and not places:
         return seen[0].predicted
     found, trust = main.hinted(_agreed(together, places))
-    signs = [
-        search.signs(one, own, search.adopted(found, main))
-        for search, one, own in zip(searches, seen, ways, strict=True)
-    ]
-    best = max(signs, key=lambda one: verdict(one).probability)
-    return replace(seen[0].predicted, probability=found, trust=trust, signs=best)
+    finding = [each for each in heard if each[2]] or heard
+    signs = [search.signs(one, own, search.adopted(found, main)) for search, one, own in finding]
+    return replace(seen[0].predicted, probability=found, trust=trust, signs=clearest(signs))
 
 
 def _largest(support: SupportSet) -> SupportSet:
@@ -250,18 +238,19 @@ class _Search:
     def signs(self, seen: _Seen, ways: list[_Way], found: np.ndarray) -> Signs:
         """What speaks for the structure's presence; ways: of this example, found: (S, H, W) probability."""
         mask, place = found > 0.5, seen.place
-        pairs = [dice(one.mask, other.mask) for one, other in combinations(ways, 2)]
         if place is None:
             size, usual = float(mask.sum(axis=(1, 2)).max()), seen.usual
+            agreement = 1.0
         else:
             size, usual = volume_ml(mask, self.stack), place.expected_ml
+            agreement = dice(ways[0].mask, ways[1].mask) if len(ways) == 2 else 0.0
         similar, around = float(seen.alike.found.max()), float(seen.alike.surroundings.max())
         return Signs(
             alike=similar,
             beside=similar - around if np.isfinite(around) else 0.0,
             confidence=0.0 if seen.first is None else seen.first.confidence,
             back=_way_back(seen.described, mask, self.grid),
-            agreement=float(np.mean(pairs)) if pairs else 1.0,
+            agreement=agreement,
             place=None if place is None else dice(mask, place.there > 0.5),
             share=1.0 if place is None else place.share,
             size=abs(float(np.log(max(size, 1e-3) / max(usual, 1e-3)))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from math import exp
 
@@ -20,7 +21,8 @@ class Signs:
             different, both are low.
         confidence: of the most confident slice, 0 to 1.
         back: Dice of the drawing with what is found on its slice from the result.
-        agreement: mean Dice of the results of two ways; 1 where there is but one.
+        agreement: Dice of the results of two ways, 0 where one of them finds nothing; 1 where only the drawn
+            slices are known, which leave one way.
         place: Dice of the result with the place of the alignment; None where that is not known.
         share: of the example's structure that lies on slices which the volume has; 1 where that is not known.
         size: how many times larger or smaller than expected the result is, as the logarithm's absolute value.
@@ -89,6 +91,16 @@ def verdict(signs: Signs) -> Verdict:
     likely = judge.probability(signs)
     outcome = NOT_HERE if likely < judge.absent else DOUBTFUL if likely < judge.doubtful else FOUND
     return Verdict(likely, outcome, _reason(signs))
+
+
+def clearest(signs: Sequence[Signs]) -> Signs:
+    """Those with the best verdict. The outcome goes first, since judges differ in their limits."""
+
+    def rank(one: Signs) -> tuple[int, float]:
+        judged = verdict(one)
+        return -OUTCOMES.index(judged.outcome), judged.probability
+
+    return max(signs, key=rank)
 
 
 def _reason(signs: Signs) -> str:
