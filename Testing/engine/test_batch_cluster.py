@@ -83,7 +83,7 @@ def test_workers_of_this_machine_and_a_study_that_kills_them(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_cluster_that_is_stopped_ends_with_its_workers(tmp_path):
-    studies = Studies(tmp_path, 6)
+    studies = Studies(tmp_path, 30)  # some seconds of work are left when the signal comes
     process = studies.start("--cluster", "local:2", SLOW="0.5")
     wait_until(lambda: len(studies.reports()) >= 1)
     os.killpg(process.pid, signal.SIGINT)

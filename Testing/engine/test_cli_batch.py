@@ -37,9 +37,9 @@ def table_in(folder):
 def test_forty_studies_three_of_them_damaged_killed_twice_and_resumed(tmp_path):
     studies = Studies(tmp_path, 40)
     studies.damage()
-    studies.kill_after(6, studies.start("--jobs", 2, SLOW="0.1"))
+    studies.kill_after(6, studies.start("--jobs", 2, SLOW="0.3"))
     first = studies.reports()
-    studies.kill_after(len(first) + 6, studies.start("--jobs", 2, SLOW="0.1"))
+    studies.kill_after(len(first) + 6, studies.start("--jobs", 2, SLOW="0.3"))
     second = studies.reports()
     code, out, err = studies.finish("--jobs", 2)
     assert code == 3, err
@@ -61,7 +61,7 @@ def test_forty_studies_three_of_them_damaged_killed_twice_and_resumed(tmp_path):
 @posix_only
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_batch_that_is_stopped_says_how_to_go_on(studies, name):
-    process = studies.start("--jobs", 2, SLOW="0.3")
+    process = studies.start("--jobs", 2, SLOW="1.5")
     wait_until(lambda: len(studies.reports()) >= 1)
     os.killpg(process.pid, getattr(signal, name))  # as a terminal does: to all processes
     out, err = process.communicate(timeout=PATIENCE)
