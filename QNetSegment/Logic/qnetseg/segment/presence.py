@@ -64,9 +64,9 @@ class Judge:
 
 
 # From docs/results/presence.json, which `qnetseg evaluate presence` makes of results of R3.
-WHOLE = Judge((-9.355, 5.557, 5.735, 1.969, -0.905, 0.886, 0.431, 4.591, -0.924), 0.5, 0.8)
+WHOLE = Judge((-10.04, 5.907, 7.868, 1.305, -0.885, 1.321, 0.586, 5.028, -1.126), 0.5, 0.789)
 """Where the whole volume is known that was drawn on."""
-ALONE = Judge((-16.587, 16.188, 3.627, 5.321, -2.63, 0.0, 0.0, 0.0, -1.335), 0.317, 0.451)
+ALONE = Judge((-16.985, 15.753, 4.331, 4.959, -1.313, 0.0, 0.0, 0.0, -1.572), 0.308, 0.416)
 """Where only the drawn slices are known."""
 
 
