@@ -40,6 +40,12 @@ def action(story: Story, key: str) -> Any:
     return next((button for button in found if button.objectName == f"{key}Action"), None)
 
 
+def offered(story: Story, key: str) -> Any:
+    """The same, once the panel has looked at what is missing."""
+    wait_until(lambda: action(story, key))
+    return action(story, key)
+
+
 @pytest.fixture
 def torch(story: Story, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A Python without torch until the PyTorch extension, a stand-in, has installed it; that extension."""
@@ -87,11 +93,11 @@ def test_torch_is_missing(story: Story, torch: Any) -> None:
 def test_torch_is_installed_by_a_click(story: Story, torch: Any) -> None:
     story.load_and_draw()
     story.panel.answers.append(False)
-    click(action(story, "torch"))
+    click(offered(story, "torch"))
     (asked,) = story.panel.messages
     assert asked.kind == "question" and "Install PyTorch" in asked.text and "several hundred MB" in asked.text
     assert torch.calls == [] and story.ui.setupSection.isVisible()
-    click(action(story, "torch"))
+    click(offered(story, "torch"))
     assert len(story.panel.messages) == 2  # the extension does not ask once more
     assert len(torch.calls) == 1 and torch.calls[0]["torchVersionRequirement"] == ">=2.1"
     # Nothing is missing any more, and the section stays for the advice: the installer has loaded torch.
@@ -103,12 +109,12 @@ def test_torch_is_installed_by_a_click(story: Story, torch: Any) -> None:
 
 def test_the_installation_of_torch_fails(story: Story, torch: Any) -> None:
     torch.error = RuntimeError("no space left on device")
-    click(action(story, "torch"))
+    click(offered(story, "torch"))
     assert "PyTorch could not be installed: no space left on device." in story.ui.setupMessage.text
     assert "RuntimeError: no space left on device" in story.log
     assert story.ui.setupSection.isVisible()
     torch.error = None
-    click(action(story, "torch"))
+    click(offered(story, "torch"))
     assert "Restart Slicer" in story.ui.setupMessage.text and not story.ui.setupHelp.isVisible()
 
 
@@ -118,10 +124,10 @@ def test_the_extension_is_missing(story: Story, torch: Any) -> None:
     assert action(story, "torch").text == "Install PyTorch extension"
     manager = slicer.app.extensionsManagerModel()
     manager.works = False
-    click(action(story, "torch"))
+    click(offered(story, "torch"))
     assert "could not be downloaded or installed" in story.ui.setupMessage.text
     manager.works = True
-    click(action(story, "torch"))
+    click(offered(story, "torch"))
     assert manager.isExtensionInstalled("PyTorch") and "Restart Slicer" in story.ui.setupMessage.text
     assert slicer.app.restarts == 0 and story.ui.setupSection.isVisible()
     manager.installed.clear()
@@ -135,7 +141,7 @@ def test_packages_are_missing(story: Story, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(compat, "pip_ensure", lambda wanted, _requester: installed.extend(wanted))
     reopen(story)
     assert line(story, "Python packages").startswith("Python packages: not installed: ")
-    click(action(story, "packages"))
+    click(offered(story, "packages"))
     assert installed and story.panel.messages == []  # Slicer's installer asks by itself
     assert not story.ui.setupSection.isVisible()
 
@@ -166,9 +172,9 @@ def test_weights_are_downloaded_and_removed_by_clicks(story: Story, server: Path
     story.load_and_draw()
     assert not ui.segmentButton.enabled and not (tmp_path / "models").exists()
     story.panel.answers.append(False)
-    click(action(story, "weights"))
+    click(offered(story, "weights"))
     assert not (tmp_path / "models").exists()
-    click(action(story, "weights"))
+    click(offered(story, "weights"))
     assert (tmp_path / "models" / "tiny.safetensors").read_bytes() == server.read_bytes()
     assert not ui.setupSection.isVisible() and ui.segmentButton.enabled and not ui.setupProgress.isVisible()
     click(ui.advancedSection)
@@ -186,15 +192,15 @@ def test_weights_are_downloaded_and_removed_by_clicks(story: Story, server: Path
 
 def test_a_download_that_fails_says_why(story: Story, server: Path, tmp_path: Path) -> None:
     server.rename(server.with_name("away"))
-    click(action(story, "weights"))
+    click(offered(story, "weights"))
     assert "could not be downloaded" in story.ui.setupMessage.text
     assert not story.ui.setupProgress.isVisible() and action(story, "weights") is not None
     server.write_bytes(b"damaged")
-    click(action(story, "weights"))
+    click(offered(story, "weights"))
     assert "brought fewer than" in story.ui.setupMessage.text
     assert list((tmp_path / "models").iterdir()) == []
     server.with_name("away").replace(server)
-    click(action(story, "weights"))
+    click(offered(story, "weights"))
     assert not story.ui.setupSection.isVisible()
 
 
@@ -311,5 +317,5 @@ def test_a_process_that_cannot_start_is_told_and_tried_again(
         click(ui.checkAgainButton)
         wait_until(lambda: "/absent/python" in line(story, "Computing device"))
     assert action(story, "device").text == "Try again"
-    click(action(story, "device"))
+    click(offered(story, "device"))
     wait_until(lambda: line(story, "Computing device") == "Computing device: CPU")
