@@ -268,15 +268,15 @@ def _time_grow_cut(slices: int, size: int) -> list[float]:
 
 def _least_seconds(make: Callable[[], Sequence[Callable[[], Any]]]) -> list[float]:
     """Of `REPEATS` rounds the least seconds of each run; `make` gives a round's runs."""
-    rounds = []
-    for _ in range(REPEATS):
-        seconds = []
-        for run in make():
-            began = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - began)
-        rounds.append(seconds)
+    rounds = [[seconds_of(run) for run in make()] for _ in range(REPEATS)]
     return [min(column) for column in zip(*rounds, strict=True)]
+
+
+def seconds_of(run: Callable[[], Any]) -> float:
+    """Seconds that a call takes."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
 
 
 @contextlib.contextmanager
