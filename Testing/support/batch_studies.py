@@ -17,7 +17,8 @@ from support.worker_bed import LOGIC, PATIENCE
 
 TESTING = Path(__file__).resolve().parents[1]
 CODE = f"""
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a script runs in the background
 sys.path.insert(0, {str(TESTING)!r})
 if __name__ == "__main__":
     from qnetseg.cli import batch, main
