@@ -10,7 +10,7 @@ import torch
 
 from qnetseg.cli import main
 from qnetseg.model import QNetConfig
-from qnetseg_lab.training import Recipe
+from qnetseg_lab.training import Recipe, learner
 from qnetseg_lab.training import throughput as bench
 from qnetseg_lab.training.recipe import DataRecipe, EpisodeRecipe
 
@@ -55,6 +55,18 @@ def test_the_other_side_is_the_released_code_s_arithmetic():
     paper = bench.paper_recipe(dataclasses.replace(RECIPE, precision="bf16"))
     assert (paper.precision, paper.batch_norm, paper.optimiser.name) == ("fp32", "train", "sgd")
     assert (paper.episodes.pairs, paper.episodes.structures, paper.model) == (1, 1, RECIPE.model)
+
+
+@pytest.mark.parametrize(("computes", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_a_processor_without_bf16_computes_in_fp32(monkeypatch, computes, expected):
+    monkeypatch.setattr(learner, "computes_bf16", lambda device: computes)
+    recipe = dataclasses.replace(RECIPE, precision="bf16")
+    assert learner.computed_precision(recipe, CPU) == expected
+    with learner.mixed_precision(recipe, CPU):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if computes else torch.float32)
+    with learner.mixed_precision(dataclasses.replace(RECIPE, precision="fp32"), CPU):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
 def test_the_command_writes_a_result_file(monkeypatch, tmp_path, capsys):

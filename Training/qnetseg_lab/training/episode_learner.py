@@ -11,7 +11,7 @@ from .augment import Draws, augment, draw
 from .checks import require_spacing
 from .distributed import Processes
 from .episodes import Episodes, EpisodeSampler, PairPlan, build, load_cases, to_device
-from .learner import Ahead, Learner, Place, build_optimiser, learning_rate
+from .learner import Ahead, Learner, Place, build_optimiser, learning_rate, mixed_precision
 from .recipe import DataRecipe, Recipe
 from .starts import ancestors, load_start
 
@@ -85,7 +85,7 @@ class EpisodeLearner(Learner):
             group["lr"] = rate * group.get("factor", 1.0)
         episodes = self.episodes(step)
         weight = self._weight(episodes.valid)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+        with mixed_precision(self.recipe, self.device):
             loss: EpisodeLoss = self.module(*episodes)
         self.optimiser.zero_grad(set_to_none=True)
         (loss.total * weight).backward()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from qnetseg.model import Network
 from qnetseg.model.threshold import FixedThreshold
+from qnetseg.segment.device import computes_bf16
 
 from .distributed import Processes
 from .recipe import AnyRecipe, OptimiserRecipe
@@ -100,6 +101,16 @@ class Learner(ABC):
 
     def load_extra_state(self, state: dict[str, Tensor]) -> None:  # noqa: B027 (most have none)
         """Inverse of `extra_state`. Raises ValueError for other tensors."""
+
+
+def computed_precision(recipe: AnyRecipe, device: torch.device) -> str:
+    """Of a step: "bf16" where the recipe asks for it and the hardware computes in it, else "fp32"."""
+    return recipe.precision if computes_bf16(device) else "fp32"
+
+
+def mixed_precision(recipe: AnyRecipe, device: torch.device) -> torch.autocast:
+    """The arithmetic of a forward pass."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=computed_precision(recipe, device) == "bf16")
 
 
 def learning_rate(recipe: OptimiserRecipe, step: int, steps: int) -> float:

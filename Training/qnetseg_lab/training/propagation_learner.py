@@ -18,7 +18,7 @@ from qnetseg.segment.evidence import FOUND, Appearance, Scene, evidence
 from ..provenance import lineage
 from .confidence_fit import fit_confidence
 from .distributed import Processes
-from .learner import Ahead, Learner, Place, build_optimiser, learning_rate
+from .learner import Ahead, Learner, Place, build_optimiser, learning_rate, mixed_precision
 from .recipe import PropagationRecipe
 from .synthesis import OPEN, Sample, Tissue, keep_supervoxels, load_tissues, make_batch
 
@@ -148,7 +148,7 @@ class PropagationLearner(Learner):
     def _look(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and presence, see `Propagated`."""
         seen = seen.contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+        with mixed_precision(self.recipe, self.device):
             logits, presence = self.network(seen)
         return logits, presence
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from qnetseg.model import PropagationNet
 
 from ..provenance import load_average, peak_gib
-from .learner import tuned_convolutions
+from .learner import computed_precision, tuned_convolutions
 from .propagation_learner import PropagationLearner
 from .recipe import PropagationRecipe
 from .synthesis import Division, Tissue
@@ -63,11 +63,12 @@ def propagation_training(
             with FlopCounterMode(display=False) as counter:
                 parts.compute()
             gflop += counter.get_total_flops() / 1e9
-    matrix = matrix_gflops(recipe.precision, device)
+    precision = computed_precision(recipe, device)
+    matrix = matrix_gflops(precision, device)
     content: dict[str, Any] = {
         "bench": "training-propagation",
         "recipe": recipe.name,
-        "precision": recipe.precision,
+        "precision": precision,
         "batches": recipe.batches,
         "voxels": recipe.windows.voxels,
         "steps": steps,
@@ -81,7 +82,7 @@ def propagation_training(
         "peak_gib": peak,
         "load_average": busy,
     }
-    report(f"step             {content['seconds_per_step']:8.3f} s, {recipe.precision}")
+    report(f"step             {content['seconds_per_step']:8.3f} s, {precision}")
     report(f"  windows        {content['windows_seconds_per_step']:8.3f} s")
     report(f"  network        {content['network_seconds_per_step']:8.3f} s")
     report(f"network's share  {100 * content['network_share']:8.0f} %")

@@ -123,7 +123,7 @@ class Recipe:
         method: name in `qnetseg_lab.baselines`.
         start: "random", "radiology" (see `qnetseg_lab.training.starts`), "torchvision:<weights>" or a file.
         batch_norm: "train" (released code) or "frozen" statistics of the initial weights.
-        precision: "fp32" or "bf16" mixed precision.
+        precision: "fp32", or "bf16" for mixed precision where the hardware computes in it.
     """
 
     name: str
@@ -159,7 +159,7 @@ class PropagationRecipe:
         name: file name without its ending.
         method: always that of the network.
         start: "random", or a weights file of the same configuration to go on from.
-        precision: "fp32" or "bf16" mixed precision.
+        precision: "fp32", or "bf16" for mixed precision where the hardware computes in it.
         batches: of a step; several processes share them.
         calibration: batches that the confidence is fitted on after the last step.
         volumes: where real windows come from: "open", or data sets of `qnetseg_lab.data`; none for synthetic

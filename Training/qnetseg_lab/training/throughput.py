@@ -16,7 +16,7 @@ from ..baselines import build_method
 from ..provenance import load_average, peak_gib
 from .episode_learner import EpisodeLearner, set_mode
 from .episodes import EpisodeSampler, TrainingCase, centres
-from .learner import tuned_convolutions
+from .learner import computed_precision, mixed_precision, tuned_convolutions
 from .pairs import adjacent_pairs
 from .recipe import EpisodeRecipe, OptimiserRecipe, Recipe
 
@@ -53,13 +53,14 @@ def training(
     busy = load_average()
     report(f"timing {steps} steps of {recipe.name}, then as many of one episode")
     ours = _time_steps(recipe, cases, device, steps)
-    matrix = matrix_gflops(recipe.precision, device)
+    precision = computed_precision(recipe, device)
+    matrix = matrix_gflops(precision, device)
     paper = _time_steps(paper_recipe(recipe), cases, device, steps)
     floor = ours["gflop"] / matrix
     content = {
         "bench": "training",
         "recipe": recipe.name,
-        "precision": recipe.precision,
+        "precision": precision,
         "pairs": recipe.episodes.pairs,
         "structures": recipe.episodes.structures,
         "steps": steps,
@@ -171,7 +172,7 @@ def _encoder_gflops(learner: EpisodeLearner, steps: int) -> float:
     images = learner.episodes(0).images.flatten(0, 1)
 
     def once() -> None:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=learner.recipe.precision == "bf16"):
+        with mixed_precision(learner.recipe, images.device):
             inputs = learner.network.network_input(images)
             features = [
                 reduce(lambda x, layer: layer(x), backbone.values(), inputs)
