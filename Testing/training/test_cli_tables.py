@@ -38,10 +38,12 @@ def recipe_of(training, budget=BUDGETS[0]):
 # --- the plan ------------------------------------------------------------------------------------------
 
 
-def test_the_plan_begins_with_qnet_and_adnet_and_names_nothing_twice():
+def test_every_row_has_a_figure_before_any_has_two():
     scorings = plan.plan()
-    firsts = list(dict.fromkeys(s.training.name for s in scorings))[:4]
-    assert firsts == ["qnet-strict-fold0", "qnet-strict-fold1", "adnet-strict-fold0", "adnet-strict-fold1"]
+    folds = [s.training.fold for s in scorings]
+    first = scorings[: folds.index(1)]
+    assert [first[0].training.name, first[2].training.name] == ["qnet-strict-fold0", "adnet-strict-fold0"]
+    assert {s.training.row for s in first} == {*plan.ROWS} and {s.table for s in first} == {*plan.TABLES}
     bench = tables.Bench("cpu", Path("runs"), Path("results"), "cpu")
     assert len({bench.output(scoring) for scoring in scorings}) == len(scorings)
 
@@ -174,7 +176,7 @@ def test_a_stopped_runner_goes_on_and_repeats_nothing(laboratory, capsys):
     laboratory.stop_at = None
     assert laboratory.call("--only", "table1", "table3", "qnet") == 0
     trained, scored = laboratory.did("train"), laboratory.did("score")
-    assert trained.count("tables-cpu-qnet-strict-fold1") == 2  # the stopped one
+    assert trained.count("tables-cpu-qnet-no-kidneys-strict-fold0") == 2  # the stopped one
     assert len(set(trained)) == len(trained) - 1 and len(set(scored)) == len(scored)
     assert {Path(name).stem for name in scored} == {p.stem for p in (laboratory.root / "results").glob("p-*")}
     assert laboratory.log.count("report") == len(scored)

@@ -99,20 +99,15 @@ class Scoring:
 
 
 def plan() -> list[Scoring]:
-    """All scorings: two strict folds first, Q-Net and ADNet on more of them next, what is left last."""
-    others = [fold for fold in range(FOLDS) if fold not in FIRST_FOLDS]
-    pair = METHODS[:2]
+    """All scorings: a figure of the first fold in every row before the second; then Q-Net and ADNet on more of
+    them; what is left last."""
+    pair, every = METHODS[:2], range(FOLDS)
+    others = [fold for fold in every if fold not in FIRST_FOLDS]
     parts: list[Iterable[Scoring]] = [
-        _table1(METHODS, "strict", FIRST_FOLDS),
+        *(_all_rows(fold) for fold in FIRST_FOLDS),
         _setting1("table1", pair, "strict", others),
-        _setting2("table2", MODULES, "strict", FIRST_FOLDS),
-        _sweeps("strict", FIRST_FOLDS),
-        _refined("strict", FIRST_FOLDS),
-        _table1(pair, "released", range(FOLDS)),
-        _table1(METHODS, "strict", others),
-        _setting2("table2", MODULES, "strict", others),
-        _sweeps("strict", others),
-        _refined("strict", others),
+        _table1(pair, "released", every),
+        *(_all_rows(fold) for fold in others),
     ]
     return list(dict.fromkeys(scoring for part in parts for scoring in part))
 
@@ -153,6 +148,14 @@ def comparisons(scoring: Scoring) -> Iterator[tuple[str, list[tuple[Scoring, Sco
             )
             where = f"{scoring.dataset}-setting{scoring.setting}-{scoring.training.scheme}"
             yield f"{where}-{'-'.join(names)}", [(first[k], second[k]) for k in first if k in second]
+
+
+def _all_rows(fold: int) -> Iterator[Scoring]:
+    """Every row of every table on one strict fold."""
+    yield from _table1(METHODS, "strict", [fold])
+    yield from _setting2("table2", MODULES, "strict", [fold])
+    yield from _sweeps("strict", [fold])
+    yield from _refined("strict", [fold])
 
 
 def _table1(rows: Iterable[str], scheme: str, folds: Iterable[int]) -> Iterator[Scoring]:
