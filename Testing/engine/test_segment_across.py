@@ -139,6 +139,19 @@ def test_another_structure_of_another_patient_needs_no_encoder_for_its_volume(pa
     assert np.array_equal(again.confidence, first.confidence)
 
 
+def test_of_thin_slices_planes_five_millimetres_apart_are_searched(patients, monkeypatch):
+    support, _, _ = patients
+    thin, truth = body_phantom((46, 70, 64), (2.0, 4.0, 4.0), seed=5)
+    encode, seen = Runner.encode, []
+    monkeypatch.setattr(
+        Runner, "encode", lambda self, images: seen.append(len(images)) or encode(self, images)
+    )
+    result = segment_volume(support, thin, simple_networks(), EXACT)
+    assert sum(seen) == 1 + 23  # the drawn slice, and every second one
+    assert dice(result.mask > 0, truth > 0) > 0.8
+    assert len(result.report.slices) == 46
+
+
 def test_features_of_very_many_slices_are_not_kept(patients):
     query = Query.of(patients[1])
     assert query.features((1,), MOST_SLICES + 1) is None

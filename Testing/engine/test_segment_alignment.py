@@ -44,7 +44,7 @@ def body(first, size, scale=1.0):
 @pytest.mark.parametrize(("first", "scale"), [((3.0, 4.0, 6.0), 1.0), ((2.0, 3.0, 2.0), 0.9)])
 def test_a_body_is_found_where_it_lies(first, scale):
     query, support = body(first, (8, CELLS, CELLS), scale), body((0.0, 0.0, 0.0), (16, 40, 40))
-    support = Body(support.places[:, :, :CELLS, :CELLS], support.inside[:, :8, :8], 1, (5.0, 5.0, 5.0))
+    support = Body(support.places[:, :, :CELLS, :CELLS], support.inside[:, :8, :8], (5.0, 5.0, 5.0))
     overlay = Overlay.of(query, support)
     assert overlay.scale.tolist() == pytest.approx([1.0] * 3, abs=0.1)
     pixels = torch.zeros(16, 2 * CELLS, 2 * CELLS)
@@ -81,7 +81,7 @@ def test_a_structure_that_lies_elsewhere_than_the_rest_of_the_body_says_is_found
     support = body((0.0, 0.0, 0.0), (8, CELLS, CELLS))
     places = support.places.clone()
     places[:, :, 2:20, 2:20] = support.places[:, :, 8:26, 8:26]  # moved by six cells
-    query = Body(places, support.inside, 1, support.spacing)
+    query = Body(places, support.inside, support.spacing)
     structure = torch.zeros(8, CELLS, CELLS)
     structure[2:6, 13:19, 13:19] = 1
     overlay = Overlay.of(query, support)
@@ -92,19 +92,12 @@ def test_a_structure_that_lies_elsewhere_than_the_rest_of_the_body_says_is_found
 
 
 def test_nothing_but_air_is_laid_over_as_it_lies():
-    air = Body(torch.zeros(3, 4, 8, 8), torch.zeros(3, 2, 2, dtype=torch.bool), 1, (5.0, 5.0, 5.0))
+    air = Body(torch.zeros(3, 4, 8, 8), torch.zeros(3, 2, 2, dtype=torch.bool), (5.0, 5.0, 5.0))
     overlay = Overlay.of(air, air)
     assert overlay.scale.tolist() == [1, 1, 1] and overlay.shift.tolist() == [0, 0, 0]
     structure = torch.zeros(3, 16, 16)
     structure[1, 4:10, 4:10] = 1
     assert torch.isfinite(place(overlay, structure).finer().found(16)).all()
-
-
-def test_planes_lie_five_millimetres_apart_at_least():
-    thin = Descriptors(F.normalize(torch.randn(20, 8, 16, 16), dim=1), torch.zeros(20, 9, 16, 16))
-    close, apart = Body.of(thin, 1.0, 5.0), Body.of(thin, 8.0, 5.0)
-    assert (close.step, len(close.places), close.spacing) == (5, 4, (5.0, 5.0, 5.0))
-    assert (apart.step, len(apart.places), apart.spacing) == (1, 20, (8.0, 5.0, 5.0))
 
 
 @pytest.fixture(scope="module")

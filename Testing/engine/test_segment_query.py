@@ -103,3 +103,20 @@ def test_a_drawing_beside_the_volume_is_refused(phantom):
         query.pack(far)
     partly = query.pack(replace(far, box=Box(np.ones((1, 4, 4), bool), (3, -2, -2)), plane="axial"))
     assert partly.slices[0].mask.sum() == 4 and partly.slices[0].mask[:2, :2].all()
+
+
+@pytest.mark.parametrize(
+    ("mm", "planes", "gap", "nearest"),
+    [
+        (1.0, [0, 5, 10], 5.0, [0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2]),
+        (2.4, [0, 2, 4, 6, 8, 10], 4.8, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5]),
+        (8.0, list(range(12)), 8.0, list(range(12))),
+    ],
+)
+def test_planes_lie_about_five_millimetres_apart_at_least(phantom, mm, planes, gap, nearest):
+    volume, truth = phantom
+    stack = Query.of(volume).stack(support_from_mask(volume, largest_slice(truth)))
+    stack = replace(stack, spacing=(mm, *stack.spacing[1:]))
+    assert stack.planes.tolist() == planes and stack.gap == pytest.approx(gap)
+    numbers = np.arange(len(planes))[:, None, None] + np.zeros((1, 2, 2))
+    assert stack.between_planes(numbers)[:, 0, 0].tolist() == nearest

@@ -99,8 +99,7 @@ class Scoring:
 
 
 def plan() -> list[Scoring]:
-    """All scorings: a figure of the first fold in every row before the second; then Q-Net and ADNet on more of
-    them; what is left last."""
+    """All scorings: every row on the first fold before the second; then Q-Net and ADNet on more; the rest last."""
     pair, every = METHODS[:2], range(FOLDS)
     others = [fold for fold in every if fold not in FIRST_FOLDS]
     parts: list[Iterable[Scoring]] = [

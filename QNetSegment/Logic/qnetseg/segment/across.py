@@ -46,7 +46,7 @@ BLUR = 10.0  # mm by which the place of an alignment is uncertain in the plane; 
 NOWHERE, SURE = 0.01, 0.9  # probability of an aligned place, at least and at most
 OUTSIDE = 1.0  # log-odds added to it, so that its rim counts as even
 TRUST = 8.0  # a way's weight grows by a factor e with each 1 / TRUST of that Dice
-BACK = 3  # slices of a result, the largest, from which the drawn one is found again
+BACK = 3  # planes of a result, the largest, from which the drawn one is found again
 COMPARED = 3  # drawn slices of a patient, the largest; by hand on CMR, where all of them found less than one
 
 # Guards of rare cases; in the pairs that were tried by hand no result depended on them.
@@ -97,17 +97,17 @@ def _largest(support: SupportSet) -> SupportSet:
 
 @dataclass(frozen=True, eq=False)
 class _Seed:
-    """The slice to begin with: its index, mask (H, W), and the most confident slice's confidence."""
+    """The plane to begin with: its number, mask (H, W), and the most confident plane's confidence."""
 
-    index: int
+    plane: int
     mask: np.ndarray
     confidence: float
 
 
 def _seed(probability: np.ndarray, usual: float, alike: np.ndarray | float = 1.0) -> _Seed | None:
-    """The most confident slice of a probability (S, H, W); None where nothing is found.
+    """The most confident plane of a probability (P, H, W); None where nothing is found.
 
-    usual: area of the drawings in pixels. alike: (S,) factors of the slices' confidence.
+    usual: area of the drawings in pixels. alike: (P,) factors of the planes' confidence.
     """
     mask = within_reach(connected_parts(probability, None), probability, None)
     if not mask.any():
@@ -123,9 +123,9 @@ class _Seen:
 
     Attributes:
         predicted: by Q-Net and similarity together.
-        by_qnet: (S, H, W) float32, its probability alone.
+        by_qnet: (P, H, W) float32, its probability alone, of the planes.
         described: both along the same axes.
-        alike: similarity of the drawn places to each slice, and of their surroundings.
+        alike: similarity of the drawn places to each plane, and of their surroundings.
         usual: area of the drawings in pixels of the stack.
         first: where Q-Net and similarity would begin; None where they find nothing.
         place: None where only the drawn slices are known.
@@ -166,19 +166,24 @@ class _Search:
     def look(self) -> _Seen:
         """Compare the volume with the example."""
         searcher, stack, support, job = self.searcher, self.stack, self.support, self.searcher.job
-        qnet, every, patient = searcher.qnet, np.arange(len(stack.slices)), support.patient
+        qnet, patient = searcher.qnet, support.patient
         anatomy = None if patient is None else Anatomy.of(patient.image, support, qnet, job)
         predicted = predict(
-            *(qnet, stack, self.grid, support, every, searcher.options, job),
+            *(qnet, stack, self.grid, support, stack.planes, searcher.options, job),
             described=True,
-            kept=searcher.query.features(self.seen_as, len(every)),
+            kept=searcher.query.features(self.seen_as, len(stack.planes)),
             basis=None if anatomy is None else anatomy.basis,
         )
-        described, by_qnet = predicted.described, predicted.probability
+        described, by_qnet = predicted.described, predicted.probability[stack.planes]
         assert described is not None
         alike = correspond(described.query, described.support, described.masks, job.check)
         probability = _together(by_qnet, alike.odds, self.grid)
-        predicted = replace(predicted, probability=probability, described=None)
+        predicted = replace(
+            predicted,
+            probability=stack.between_planes(probability),
+            support_of=stack.between_planes(predicted.support_of),
+            described=None,
+        )
         usual = usual_area(support, stack)
         first = _seed(probability, usual, np.exp(alike.found.numpy() / SIMILARITY))
         place = None
@@ -200,21 +205,23 @@ class _Search:
         return [self.way(seen, seed) for seed in self.seeds(seen).values() if seed is not None]
 
     def seeds(self, seen: _Seen) -> dict[str, _Seed | None]:
-        """Slices to begin with: the most similar one, and that of Q-Net near the place."""
+        """Planes to begin with: the most similar one, and that of Q-Net near the place."""
         if seen.place is None:
             return {"similar": seen.first}
-        near = logit(np.clip(seen.by_qnet, 1e-4, 1 - 1e-4)) + _prior(seen.place.there, self.stack)
+        prior = _prior(seen.place.there[self.stack.planes], self.stack)
+        near = logit(np.clip(seen.by_qnet, 1e-4, 1 - 1e-4)) + prior
         return {"similar": seen.first, "near": _seed(expit(near).astype(np.float32), seen.usual)}
 
     def way(self, seen: _Seen, seed: _Seed) -> _Way:
         """Propagate from a seed, and judge what comes out."""
-        probability, _ = self.propagated(Known({seed.index: seed.mask}))
+        index = int(self.stack.planes[seed.plane])
+        probability, _ = self.propagated(Known({index: seed.mask}))
         drawn = np.zeros(probability.shape, bool)
-        drawn[seed.index] = seed.mask
+        drawn[index] = seed.mask
         mask = connected_parts(probability, drawn)
         if seen.place is not None:
             return _Way(mask, dice(mask, seen.place.there > 0.5))
-        return _Way(mask, _way_back(seen.described, mask, self.grid))
+        return _Way(mask, self.way_back(seen, mask))
 
     def adopted(self, array: np.ndarray, search: _Search) -> np.ndarray:
         """An array (S', H', W') of another example's slices, on this one's."""
@@ -235,6 +242,10 @@ class _Search:
             hint = inside.astype(np.float32)
         return self.propagated(Known({}, hint=hint))
 
+    def way_back(self, seen: _Seen, mask: np.ndarray) -> float:
+        """How well a result (S, H, W) gives the drawing back."""
+        return _way_back(seen.described, mask[self.stack.planes], self.grid)
+
     def signs(self, seen: _Seen, ways: list[_Way], found: np.ndarray) -> Signs:
         """What speaks for the structure's presence; ways: of this example, found: (S, H, W) probability."""
         mask, place = found > 0.5, seen.place
@@ -249,7 +260,7 @@ class _Search:
             alike=similar,
             beside=similar - around if np.isfinite(around) else 0.0,
             confidence=0.0 if seen.first is None else seen.first.confidence,
-            back=_way_back(seen.described, mask, self.grid),
+            back=self.way_back(seen, mask),
             agreement=agreement,
             place=None if place is None else dice(mask, place.there > 0.5),
             share=1.0 if place is None else place.share,
@@ -274,15 +285,15 @@ def _agreed(ways: list[_Way], places: list[np.ndarray]) -> np.ndarray:
 
 
 def _prior(place: np.ndarray, stack: Stack) -> np.ndarray:
-    """Log-odds of a place that is known but for some millimetres."""
-    across, *within = stack.spacing
-    widths = (max(0.3, 0.8 * BLUR / across), *(BLUR / mm for mm in within))
+    """Log-odds of a place (P, H, W) on the planes that is known but for some millimetres."""
+    within = stack.spacing[1:]
+    widths = (max(0.3, 0.8 * BLUR / stack.gap), *(BLUR / mm for mm in within))
     near = ndimage.gaussian_filter(place, widths)
     return np.asarray(logit(np.clip(near, NOWHERE, SURE))) + OUTSIDE
 
 
 def _way_back(described: Described, mask: np.ndarray, grid: InPlaneGrid) -> float:
-    """Dice of the drawn slices with what is found there from the largest slices of a result."""
+    """Dice of the drawn slices with what is found there from the largest planes of a result (P, H, W)."""
     areas = mask.sum(axis=(1, 2))
     largest = np.sort(np.argsort(areas)[::-1][:BACK])
     largest = largest[areas[largest] > 0]
@@ -295,7 +306,7 @@ def _way_back(described: Described, mask: np.ndarray, grid: InPlaneGrid) -> floa
 
 
 def _together(probability: np.ndarray, odds: torch.Tensor, grid: InPlaneGrid) -> np.ndarray:
-    """(S, H, W) probability of Q-Net with (S, h, w) log-odds of the similarity added."""
+    """(P, H, W) probability of Q-Net with (P, h, w) log-odds of the similarity added."""
     fine = F.interpolate(odds[:, None], (grid.size, grid.size), mode="bilinear", align_corners=False)[:, 0]
     native = torch.from_numpy(grid.to_native(fine.numpy()))
     own = torch.logit(torch.from_numpy(probability), eps=1e-4)

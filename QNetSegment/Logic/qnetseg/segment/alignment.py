@@ -20,7 +20,6 @@ from .bending import bent_finely, bent_roughly, places_of, sampled
 from .descriptors import Descriptors
 
 # Set by hand on pairs of CHAOST2 patients of the development data, which R3 scores, too.
-LEAST_GAP = 5.0  # mm between two planes; slices that lie closer are left out
 AXES = 32  # principal axes of the features that tell places apart
 CLOSE = 0.83  # weight of the intensities around a place beside its features
 AIR = -0.11  # weighted z-score up to which a group of cells is outside of the body
@@ -44,24 +43,21 @@ class Body:
     Attributes:
         places: (P, D, h, w) float32, unit vectors.
         inside: (P, h / 4, w / 4) bool, where the body is.
-        step: slices from one plane to the next; the first slice is a plane.
         spacing: mm from plane to plane, row to row and column to column.
     """
 
     places: Tensor
     inside: Tensor
-    step: int
     spacing: tuple[float, float, float]
 
     @classmethod
     def of(cls, described: Descriptors, gap: float, cell: float) -> Body:
-        """described: of all slices, along axes that both bodies share; gap: mm from slice to slice; cell: mm
-        from place to place in a slice."""
-        step = max(1, round(LEAST_GAP / gap))
-        features, around = described.features[::step, -AXES:], described.intensities[::step]
+        """described: of the planes, along axes that both bodies share; gap: mm from plane to plane; cell: mm
+        from place to place in a plane."""
+        features, around = described.features[:, -AXES:], described.intensities
         inside = F.avg_pool2d(around[:, around.shape[1] // 2, None], 4)[:, 0] > AIR
         places = _unit(torch.cat([_unit(features), CLOSE * around], dim=1))
-        return cls(places, inside, step, (gap * step, cell, cell))
+        return cls(places, inside, (gap, cell, cell))
 
     def pooled(self, cells: int) -> Tensor:
         """(P, D, h / cells, w / cells) float32, unit vectors."""

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..memory import Memory
 from ..model import Networks, QNet, QNetConfig
 from ..volume import InPlaneGrid, Patient, PatientImage, SupportSet, Volume
-from .alignment import LEAST_GAP, Body, Overlay, Placed, place
+from .alignment import Body, Overlay, Placed, place
 from .descriptors import Basis, Descriptors
 from .drawn import propagate
 from .images import fitted_spacing, model_grid
@@ -63,11 +63,10 @@ def with_patient(
         )
     stack = volume.stack(support)
     grid = model_grid(support, stack, QNetConfig())
-    step = max(1, round(LEAST_GAP / stack.spacing[0]))
 
     def image() -> PatientImage:
-        planes = grid.to_model(stack.slices[::step], fill=stack.fill)
-        return PatientImage.of(planes, (stack.spacing[0] * step, grid.spacing))
+        planes = grid.to_model(stack.slices[stack.planes], fill=stack.fill)
+        return PatientImage.of(planes, (stack.gap, grid.spacing))
 
     drawn = {part.index: part.mask > 0 for part in support.slices}
     if result is None:
@@ -77,7 +76,7 @@ def with_patient(
         own = stack.along(_usable(result, volume.grid)).astype(np.float32)
     for index, mask in drawn.items():
         own[index] = mask
-    covered = grid.to_model(own[::step])
+    covered = grid.to_model(own[stack.planes])
     patient = Patient(
         volume.memory.get(("patient", support.plane, support.axes.tobytes(), grid), image),
         (255 * covered.clip(0, 1)).round().astype(np.uint8),
@@ -181,8 +180,8 @@ class Comparison:
 
     @classmethod
     def of(cls, anatomy: Anatomy, places: Descriptors, stack: Stack, grid: InPlaneGrid) -> Comparison:
-        """places: of the other patient's stack, on the cells of its own grid."""
-        return cls(anatomy, _body(places, stack.spacing[0], grid), {})
+        """places: of the planes of the other patient's stack, on the cells of its own grid."""
+        return cls(anatomy, _body(places, stack.gap, grid), {})
 
     def overlay(self, turn: int, runner: Runner[QNet], job: Job) -> Overlay:
         """Laid over when it is first asked for."""
@@ -203,7 +202,7 @@ class Comparison:
         def similarity(turn: int) -> float:
             if turn not in tried:
                 overlay = self.overlay(turn, runner, job)
-                planes = turned(patient.covered[:: overlay.support.step], turn)
+                planes = turned(patient.covered, turn)
                 placed = place(overlay, torch.from_numpy(self.anatomy.grid.to_model(planes)), job.check)
                 tried[turn] = overlay.similarity + placed.similarity, placed
             return tried[turn][0]
@@ -213,7 +212,7 @@ class Comparison:
             turn += step
         best = tried[turn][1]
         found = best.finer().found(grid.size)
-        there = _between_planes(found.numpy(), self.query.step, len(stack.slices))
+        there = stack.between_planes(found.numpy())
         areas = best.structure.sum(dim=(1, 2)).numpy()
         return Place(grid.to_native(there), patient.volume_ml, _share(areas, best.overlay.covered))
 
@@ -263,9 +262,3 @@ def _described(units: torch.Tensor, images: torch.Tensor, image: PatientImage, g
 
 def _body(places: Descriptors, gap: float, grid: InPlaneGrid) -> Body:
     return Body.of(places, gap, grid.spacing * grid.size / places.size[0])
-
-
-def _between_planes(volume: np.ndarray, step: int, count: int) -> np.ndarray:
-    """(P, N, N) of every so many slices for all `count` of them: each as the nearest plane."""
-    nearest = np.minimum((np.arange(count) + step // 2) // step, len(volume) - 1)
-    return np.ascontiguousarray(volume[nearest])

@@ -7,6 +7,7 @@ single ones.
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import product
 
 import torch
@@ -49,7 +50,7 @@ def bent_finely(query: Tensor, support: Tensor, positions: Tensor) -> Tensor:
 def _bend(query: Tensor, support: Tensor, positions: Tensor, reach: tuple[int, int, int]) -> Tensor:
     """Positions (P, h, w, 3) moved by the smooth field of displacements that is most similar."""
     moves = torch.tensor(list(product(*(range(-n, n + 1) for n in reach))), dtype=torch.float32)
-    costs = _costs(query, support, positions, reach, moves)
+    costs = _costs(query, support, positions, reach)
     factors = torch.cat([moves, moves.square().sum(dim=1, keepdim=True)], dim=1)
     room = torch.empty(len(moves), costs.shape[2])
     field = torch.zeros(3, *positions.shape[:3])
@@ -64,21 +65,23 @@ def _bend(query: Tensor, support: Tensor, positions: Tensor, reach: tuple[int, i
     return sampled(positions.movedim(-1, 0).contiguous(), bent).movedim(0, -1)
 
 
-def _costs(
-    query: Tensor, support: Tensor, positions: Tensor, reach: tuple[int, int, int], moves: Tensor
-) -> Tensor:
-    """(M, P, h w) float32: how unlike the places are under each of (M, 3) displacements."""
-    shape, here = positions.shape[:3], query.movedim(1, 0).contiguous()
+def _costs(query: Tensor, support: Tensor, positions: Tensor, reach: tuple[int, int, int]) -> Tensor:
+    """(M, P, h w) float32: how unlike the places are under each displacement within reach."""
+    planes, rows, columns = shape = positions.shape[:3]
+    down, across = (2 * n + 1 for n in reach[1:])
     ahead = F.normalize(sampled(support.movedim(1, 0).contiguous(), _beyond(positions, reach)), dim=0)
-    costs, both, alike = torch.empty(len(moves), *shape), torch.empty_like(here), torch.empty(shape)
-    for number, move in enumerate(moves.int().tolist()):
-        window = ahead
-        for axis, (by, most) in enumerate(zip(move, reach, strict=True)):
-            window = window.narrow(axis + 1, by + most, shape[axis])
-        torch.mul(window, here, out=both)  # in the same memory again: the system gives new one slowly
-        torch.sum(both, dim=0, out=alike)
-        costs[number] = -_smoothed(alike[None])[0]
-    return costs.flatten(2)
+    ahead = ahead.movedim(0, -1).contiguous()
+    here = query.permute(0, 2, 3, 1).reshape(planes * rows, columns, -1)
+    alike = torch.empty(2 * reach[0] + 1, down, across, *shape)
+    for by_planes, by_rows in product(range(len(alike)), range(down)):
+        # All places of a row with all of another one, of which a band is wanted: a product of matrices is
+        # many times as fast as one of vectors for each displacement.
+        there = ahead[by_planes : by_planes + planes, by_rows : by_rows + rows].flatten(0, 1)
+        pairs = torch.bmm(here, there.mT)
+        length = pairs.shape[-1]
+        band = pairs.as_strided((planes * rows, columns, across), (columns * length, length + 1, 1))
+        alike[by_planes, by_rows] = band.permute(2, 0, 1).unflatten(1, (planes, rows))
+    return -_smoothed(alike.flatten(0, 2)).flatten(2)
 
 
 def _beyond(positions: Tensor, reach: tuple[int, int, int]) -> Tensor:
@@ -109,9 +112,17 @@ def sampled(volume: Tensor, positions: Tensor) -> Tensor:
 
 def _smoothed(volumes: Tensor) -> Tensor:
     """(C, P, h, w) averaged over SMOOTH cells along each axis that has as many, twice."""
-    cells = [SMOOTH if size >= SMOOTH else 1 for size in volumes.shape[1:]]
-    for _ in range(2):
-        volumes = F.avg_pool3d(
-            volumes[None], cells, 1, [count // 2 for count in cells], count_include_pad=False
-        )[0]
-    return volumes
+    planes, rows, columns = (_smoothing(count) for count in volumes.shape[1:])
+    along = (volumes.flatten(0, 2) @ columns.T).view_as(volumes)
+    return (planes @ (rows @ along).flatten(2)).view_as(volumes)
+
+
+@cache
+def _smoothing(count: int) -> Tensor:
+    """(count, count) float32: averages over SMOOTH of so many cells, fewer at the ends, twice."""
+    if count < SMOOTH:
+        return torch.eye(count)
+    at = torch.arange(count)
+    near = ((at[:, None] - at).abs() <= SMOOTH // 2).float()
+    once = near / near.sum(dim=1, keepdim=True)
+    return once @ once

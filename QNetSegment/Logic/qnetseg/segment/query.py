@@ -21,6 +21,7 @@ from ..volume import (
 )
 
 MOST_REMEMBERED = 4  # things that are made from a volume for all structures, of 1 to 4 MiB for each slice
+LEAST_GAP = 5.0  # mm between two planes: another patient is searched by these; by hand on pairs of CHAOST2
 MOST_SLICES = 128  # of which Q-Net's whole features are kept: 10 MiB each, or 5 in bf16
 
 
@@ -118,6 +119,26 @@ class Stack:
     turns: tuple[Orientation, Orientation]
     spacing: tuple[float, float, float]
     same_volume: bool
+
+    @property
+    def planes(self) -> np.ndarray:
+        """Slices at least about `LEAST_GAP` apart, the first one among them."""
+        return np.arange(0, len(self.slices), self._step)
+
+    def between_planes(self, volume: np.ndarray) -> np.ndarray:
+        """(P, *) of the planes for all S slices: each as the nearest plane."""
+        nearest = (np.arange(len(self.slices)) + self._step // 2) // self._step
+        return np.ascontiguousarray(volume[np.minimum(nearest, len(volume) - 1)])
+
+    @property
+    def gap(self) -> float:
+        """mm from plane to plane."""
+        return self.spacing[0] * self._step
+
+    @property
+    def _step(self) -> int:
+        """Slices from plane to plane."""
+        return max(1, round(LEAST_GAP / self.spacing[0]))
 
     @property
     def fill(self) -> float:
