@@ -183,3 +183,12 @@ def test_mixed_precision_leaves_scores_and_prototypes_in_full_precision(network,
     for ours, theirs in zip(result, expected, strict=True):
         assert ours.dtype == torch.float32
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("paths", ["dual", "fine", "coarse"])
+def test_the_finest_features_alone_are_those_of_the_whole_encoder(paths):
+    torch.manual_seed(0)
+    network = QNet(QNetConfig(depth=50, feature_channels=8, threshold_hidden=4, paths=paths)).eval()
+    images = torch.randn(2, 32, 40)
+    with torch.no_grad():
+        assert torch.equal(network.finest(images), network.encode(images).finest)

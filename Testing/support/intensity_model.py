@@ -23,6 +23,9 @@ class IntensityNet(QNet):
 
         return Features(bins(4), bins(8), torch.zeros(len(images), 2048))
 
+    def finest(self, images: Tensor) -> Tensor:
+        return self.encode(images).fine
+
 
 def intensity_model() -> Model:
     """Threshold fixed at a cosine of about 0.8."""

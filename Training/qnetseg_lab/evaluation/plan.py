@@ -99,7 +99,7 @@ class Scoring:
 
 
 def plan() -> list[Scoring]:
-    """All scorings: every row on the first fold before the second; then Q-Net and ADNet on more; the rest last."""
+    """All scorings: every row on the first fold, then on the second; Q-Net and ADNet on more; the rest."""
     pair, every = METHODS[:2], range(FOLDS)
     others = [fold for fold in every if fold not in FIRST_FOLDS]
     parts: list[Iterable[Scoring]] = [

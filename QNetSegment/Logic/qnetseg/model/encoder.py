@@ -76,3 +76,14 @@ class DualPathEncoder(Encoder):
                 fine = self.reduce_fine(x) if self.has_fine else x[:, :0]
         coarse = self.reduce_coarse(x) if self.has_coarse else x[:, :0]
         return Features(fine, coarse, pooled=x.float().mean(dim=(2, 3)))
+
+    def finest(self, images: Tensor) -> Tensor:
+        """`Features.finest` of images alone: of the fine path, without the layers behind it."""
+        if not self.has_fine:
+            return self(images).coarse  # type: ignore[no-any-return]
+        x = images
+        for name, layer in self.backbone.items():
+            x = layer(x)
+            if name == self.fine_layer:
+                break
+        return self.reduce_fine(x)  # type: ignore[no-any-return]

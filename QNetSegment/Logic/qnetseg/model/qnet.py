@@ -56,6 +56,10 @@ class QNet(FewShotMethod):
         """images: (B, H, W) float, z-scored; H and W multiples of 8."""
         return self.encoder(self.network_input(images))
 
+    def finest(self, images: Tensor) -> Tensor:
+        """`encode(images).finest`, without the layers that only the rest has need of."""
+        return self.encoder.finest(self.network_input(images))
+
     def condition(self, features: Features, masks: Tensor) -> Prototypes:
         """Foreground prototypes (Eq. 1). masks: (B, N, H, W) float in [0, 1]."""
         return prototypes_from(features, masks)

@@ -138,9 +138,9 @@ class Anatomy:
         sampled = np.linspace(0, len(images) - 1, min(SAMPLED, len(images))).round().astype(int)
         finest = torch.cat(
             [
-                features.finest.cpu()
+                features
                 for _, features in runner.batches(
-                    images[sampled], lambda _, found: found, "support", job.silent
+                    images[sampled], lambda _, found: found.cpu(), "support", job.silent, encode=runner.finest
                 )
             ]
         )
@@ -249,7 +249,7 @@ def turned(planes: np.ndarray, degrees: int, fill: float = 0.0) -> np.ndarray:
 def _units(images: torch.Tensor, basis: Basis, runner: Runner[QNet], job: Job) -> torch.Tensor:
     """(P, D, h, w) unit vectors of (P, N, N) images along the axes of a basis."""
     found = runner.batches(
-        images, lambda _, features: basis.unit(features.finest.cpu()), "support", job.silent
+        images, lambda _, found: basis.unit(found.cpu()), "support", job.silent, encode=runner.finest
     )
     return torch.cat([units for _, units in found])
 

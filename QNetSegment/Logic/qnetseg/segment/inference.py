@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import is_out_of_memory
-from ..model import FewShotMethod
+from ..model import FewShotMethod, QNet
 from ..volume import SupportSet
 from .device import choose_device, computes_bf16, require_numbers
 from .job import Job
@@ -64,6 +64,13 @@ class Runner(Generic[Network]):
         self.require_numbers(*features)
         return features
 
+    def finest(self: Runner[QNet], images: Tensor) -> Tensor:
+        """The finest of these features alone. Raises NetworkError."""
+        with torch.no_grad():
+            features = self.network.finest(images.to(self.device, self._dtype)).float()
+        self.require_numbers(features)
+        return features
+
     def require_numbers(self, *answer: Tensor) -> None:
         """Raise `NetworkError` where what the network says holds NaN or infinite values."""
         require_numbers(answer, self.device, self.precision)
@@ -75,9 +82,11 @@ class Runner(Generic[Network]):
         stage: str,
         job: Job,
         kept: list[Any] | None = None,
+        encode: Callable[[Tensor], Any] | None = None,
     ) -> Iterator[tuple[slice, Work]]:
         """Encode (S, H, W) images batch by batch and do `work` on the features of each.
 
+        encode: None for `self.encode`.
         kept: features of the images from an earlier call, which are then not encoded again, or an empty list
         that receives them.
 
@@ -89,7 +98,7 @@ class Runner(Generic[Network]):
             job.check()
             part = slice(done, min(done + self.batch_size, total))
             try:
-                features = self._features(images, part, kept)
+                features = self._features(images, part, kept, encode or self.encode)
                 with torch.no_grad():
                     result = work(part, features)
             except (RuntimeError, MemoryError) as error:
@@ -102,10 +111,12 @@ class Runner(Generic[Network]):
             done = part.stop
             job.tell(done, total, stage)
 
-    def _features(self, images: Tensor, part: slice, kept: list[Any] | None) -> Any:
+    def _features(
+        self, images: Tensor, part: slice, kept: list[Any] | None, encode: Callable[[Tensor], Any]
+    ) -> Any:
         """One batch, out of what was kept slice by slice where that holds it."""
         if kept is None or len(kept) < part.stop:
-            return self.encode(images[part])
+            return encode(images[part])
         slices = kept[part]
         parts = (torch.cat(values).to(self.device, torch.float32) for values in zip(*slices, strict=True))
         return type(slices[0])(*parts)
