@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from ..training import Recipe
 
 DETAILS = """
-Trains and scores what Tables 1 to 3 and Figure 4 lack, the most telling first, and writes the report anew
-after each result. It may be stopped at any time; the same command goes on, also within a training. All rows
-of a budget have one recipe, recipes/tables-BUDGET.toml, so that they are comparable; --dry-run shows what
-a row has otherwise.
+Trains and scores what Tables 1 to 3 and Figure 4 lack, every row on one fold before any on two, and writes
+the report anew after each result. It may be stopped at any time; the same command goes on, also within a
+training. All rows of a budget have one recipe, recipes/tables-BUDGET.toml, so that they are comparable;
+--dry-run shows what a row has otherwise.
 
 --only takes tables (table1, table2, table3, figure4), rows (qnet, adnet, ...), or both."""
 
