@@ -141,15 +141,30 @@ def test_another_structure_of_another_patient_needs_no_encoder_for_its_volume(pa
 
 def test_of_thin_slices_planes_five_millimetres_apart_are_searched(patients, monkeypatch):
     support, _, _ = patients
-    thin, truth = body_phantom((46, 70, 64), (2.0, 4.0, 4.0), seed=5)
+    thin, truth = body_phantom((92, 70, 64), (1.0, 4.0, 4.0), seed=5)
     encode, seen = Runner.encode, []
     monkeypatch.setattr(
         Runner, "encode", lambda self, images: seen.append(len(images)) or encode(self, images)
     )
     result = segment_volume(support, thin, simple_networks(), EXACT)
-    assert sum(seen) == 1 + 23  # the drawn slice, and every second one
+    assert sum(seen) == 1 + 46  # the drawn slice, and every second one, for at least 32
     assert dice(result.mask > 0, truth > 0) > 0.8
-    assert len(result.report.slices) == 46
+    assert len(result.report.slices) == 92
+
+
+@pytest.mark.parametrize("slices", [10, 46])
+def test_a_body_that_is_twenty_times_as_small_is_found_as_well(slices):
+    def small(*shape, **seed):
+        volume, truth = body_phantom(shape, (0.05 * 90 / shape[0], 0.2, 0.2), **seed)
+        return volume, truth
+
+    volume, truth = small(12, 64, 60)
+    mask = np.zeros_like(truth)
+    mask[6] = truth[6]
+    support = support_from_mask(volume, mask, plane="axial")
+    other, expected = small(slices, 70, 64, seed=5)
+    result = segment_volume(support, other, simple_networks(), EXACT)
+    assert dice(result.mask > 0, expected > 0) > 0.8
 
 
 def test_features_of_very_many_slices_are_not_kept(patients):
@@ -219,6 +234,7 @@ def test_the_whole_patient_is_encoded_and_laid_over_once_for_all_structures(pati
     monkeypatch.setattr(
         Runner, "encode", lambda self, images: seen.append(len(images)) or encode(self, images)
     )
+    monkeypatch.setattr(Runner, "finest", lambda *_: pytest.fail("encoded again"))
     monkeypatch.setattr(Overlay, "of", lambda *_: pytest.fail("laid over again"))
     again = segment_volume(support, query, networks, EXACT, drawn_on=drawn_on)
     assert seen == [1]  # the drawn slice itself

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from qnetseg.errors import Cancelled, InputError
-from qnetseg.segment import SegmentOptions, segment_volume
+from qnetseg.segment import SegmentOptions, bending, segment_volume
 from qnetseg.segment.alignment import Body, Overlay, place
 from qnetseg.segment.anatomy import Comparison, turned
 from qnetseg.segment.descriptors import Descriptors
@@ -89,6 +90,25 @@ def test_a_structure_that_lies_elsewhere_than_the_rest_of_the_body_says_is_found
     expected = torch.roll(structure, (-6, -6), (1, 2)) > 0.5
     found = placed.finer().found(CELLS) > 0.5
     assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.7
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 4), (2, 1, 7), (4, 9, 3)])
+def test_what_a_displacement_costs_is_how_unlike_the_places_are_around(shape):
+    planes, rows, columns = shape
+    generator = torch.Generator().manual_seed(0)
+    query = F.normalize(torch.randn(planes, 6, rows, columns, generator=generator), dim=1)
+    support = F.normalize(torch.randn(planes + 2, 6, rows + 4, columns + 4, generator=generator), dim=1)
+    at = bending.places_of(query) + torch.tensor([1.0, 2.0, 2.0])
+    costs = bending._costs(query, support, at, (1, 2, 2)).unflatten(-1, (rows, columns))
+    moves = list(product((0, 1, 2), range(5), range(5)))
+    assert len(costs) == len(moves)
+    for cost, (plane, row, column) in zip(costs, moves, strict=True):
+        there = support[plane : plane + planes, :, row : row + rows, column : column + columns]
+        alike = (query * there).sum(dim=1)[None, None]
+        cells = [3 if size >= 3 else 1 for size in shape]
+        for _ in range(2):
+            alike = F.avg_pool3d(alike, cells, 1, [n // 2 for n in cells], count_include_pad=False)
+        assert torch.allclose(cost, -alike[0, 0], atol=1e-5)
 
 
 def test_nothing_but_air_is_laid_over_as_it_lies():

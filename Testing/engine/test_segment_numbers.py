@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from qnetseg.errors import MaskError, NetworkError
 from qnetseg.model import Model, Networks, PropagationConfig, PropagationNet, QNet, QNetConfig
 from qnetseg.segment import SegmentOptions, segment_volume
 from qnetseg.segment.descriptors import Basis
+from qnetseg.segment.inference import Runner
 from qnetseg.volume import SupportSet, Volume, support_from_mask
 
 
@@ -62,6 +64,13 @@ def test_an_answer_that_is_no_number_is_an_error(networks, scan, method, which, 
     finally:
         changed[0] = before
     assert np.isfinite(segment(networks, scan, method).confidence).all()
+
+
+def test_a_body_s_features_that_are_no_numbers_are_an_error(networks):
+    network = copy.deepcopy(networks[1])
+    network.encoder.reduce_fine.weight.data[0] = NAN
+    with pytest.raises(NetworkError, match="not finite numbers"):
+        Runner(network, SegmentOptions(device="cpu")).finest(torch.zeros(1, 64, 64))
 
 
 @pytest.mark.parametrize("change", [{"index": 6}, {"mask": np.ones((5, 5), np.uint8)}])

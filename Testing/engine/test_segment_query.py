@@ -11,6 +11,7 @@ from qnetseg.boxes import Box
 from qnetseg.errors import MaskError, VolumeError
 from qnetseg.segment import Query, SegmentOptions, segment_volume
 from qnetseg.segment import query as module
+from qnetseg.segment.query import Stack
 from qnetseg.volume import Drawing, Volume, support_from_mask, volume_id
 from qnetseg_lab.evaluation.body_phantom import body_phantom, largest_slice
 from support.walker_network import simple_networks
@@ -106,17 +107,21 @@ def test_a_drawing_beside_the_volume_is_refused(phantom):
 
 
 @pytest.mark.parametrize(
-    ("mm", "planes", "gap", "nearest"),
+    ("slices", "mm", "pixel", "step"),
     [
-        (1.0, [0, 5, 10], 5.0, [0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2]),
-        (2.4, [0, 2, 4, 6, 8, 10], 4.8, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5]),
-        (8.0, list(range(12)), 8.0, list(range(12))),
+        (200, 1.0, 1.0, 5),
+        (200, 2.4, 1.0, 2),
+        (100, 1.0, 1.0, 3),  # at least 32 planes
+        (60, 1.0, 1.0, 1),
+        (36, 8.0, 1.0, 1),
+        (200, 0.05, 0.05, 5),  # as far apart for what they show
     ],
 )
-def test_planes_lie_about_five_millimetres_apart_at_least(phantom, mm, planes, gap, nearest):
-    volume, truth = phantom
-    stack = Query.of(volume).stack(support_from_mask(volume, largest_slice(truth)))
-    stack = replace(stack, spacing=(mm, *stack.spacing[1:]))
-    assert stack.planes.tolist() == planes and stack.gap == pytest.approx(gap)
-    numbers = np.arange(len(planes))[:, None, None] + np.zeros((1, 2, 2))
-    assert stack.between_planes(numbers)[:, 0, 0].tolist() == nearest
+def test_planes_lie_about_five_millimetres_apart_in_a_body(slices, mm, pixel, step):
+    shape = (slices, 24, 20)
+    stack = Stack(np.zeros(shape, np.float32), 0, (None, None), (mm, 5 * pixel, 5 * pixel), False)
+    assert stack.planes.tolist() == list(range(0, slices, step)) and stack.gap == pytest.approx(step * mm)
+    numbers = np.broadcast_to(np.arange(len(stack.planes))[:, None, None], (len(stack.planes), 2, 2))
+    nearest = stack.between_planes(numbers)[:, 0, 0]
+    assert nearest.shape == (slices,) and (nearest[stack.planes] == np.arange(len(stack.planes))).all()
+    assert (np.abs(stack.planes[nearest] - np.arange(slices))[: stack.planes[-1]] <= step // 2).all()

@@ -19,6 +19,7 @@ RECIPE = Recipe(
     name="tiny",
     steps=6,
     seed=3,
+    precision="fp32",  # on every processor
     batch_norm="frozen",
     model=QNetConfig(depth=50),
     data=(DataRecipe("chaos"),),

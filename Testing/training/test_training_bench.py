@@ -75,7 +75,7 @@ def test_the_command_writes_a_result_file(monkeypatch, tmp_path, capsys):
     def training(recipe, device, steps, report):
         report("ratio 12.0")
         seen.append((recipe.name, recipe.episodes.crop, device, steps))
-        return {"bench": "training", "ratio": 12.0}
+        return {"bench": "training", "precision": recipe.precision, "ratio": 12.0}
 
     monkeypatch.setattr(bench, "training", training)
     arguments = ["bench", "training", "--recipe", "default-h100", "--steps", "3", "--device", "cpu"]

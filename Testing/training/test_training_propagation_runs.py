@@ -173,7 +173,7 @@ def test_the_benchmark_tells_windows_from_the_network(monkeypatch, tmp_path):
 def test_the_command_times_a_recipe_of_the_network(monkeypatch, tmp_path):
     def timed(recipe, device, steps, report):
         assert isinstance(recipe, PropagationRecipe) and steps == 3
-        return {"bench": "training-propagation"}
+        return {"bench": "training-propagation", "precision": "bf16"}
 
     monkeypatch.setattr(bench_propagation, "propagation_training", timed)
     arguments = ["bench", "training", "--recipe", "propagation", "--steps", "3", "--device", "cpu"]

@@ -16,7 +16,7 @@ from qnetseg.errors import DatasetError, OutputError, RecipeError, TrainingError
 from qnetseg.model import QNetConfig, load_model
 from qnetseg.model.threshold import FixedThreshold
 from qnetseg_lab.baselines import EpisodeLoss
-from qnetseg_lab.training import Recipe, Trainer, checkpoint, episode_learner, trainer
+from qnetseg_lab.training import Recipe, Trainer, checkpoint, episode_learner, learner, trainer
 from qnetseg_lab.training.episode_learner import set_mode
 from qnetseg_lab.training.learner import build_optimiser, learning_rate
 from qnetseg_lab.training.recipe import DataRecipe, EpisodeRecipe, OptimiserRecipe
@@ -27,6 +27,7 @@ RECIPE = Recipe(
     name="tiny",
     steps=4,
     seed=3,
+    precision="fp32",  # on every processor
     batch_norm="train",
     model=QNetConfig(depth=50, feature_channels=8, threshold_hidden=4),
     data=(DataRecipe("chaos"),),
@@ -107,7 +108,7 @@ def test_a_run_leaves_scalars_weights_and_a_readable_account(finished):
     assert model.provenance["steps"] == 4
     assert model.provenance["recipe"]["episodes"]["structures"] == 2
     assert (model.provenance["seed"], model.provenance["data"]) == (3, ["chaos: all cases"])
-    assert {"revision", "torch", "device", "threads", "processes"} <= model.provenance.keys()
+    assert {"revision", "torch", "device", "precision", "threads", "processes"} <= model.provenance.keys()
     trained = model.network.threshold.out.bias
     assert torch.equal(trained, state["network"]["threshold.out.bias"])
     assert {file.name for file in folder.iterdir() if "tfevents" not in file.name} == {
@@ -205,6 +206,14 @@ def test_a_folder_that_cannot_be_written_is_refused(light, tmp_path):
         run.run()
 
 
+def test_a_device_without_bf16_says_that_it_computes_in_fp32(light, monkeypatch):
+    lines, folder = [], light().folder
+    monkeypatch.setattr(learner, "computes_bf16", lambda device: False)
+    run = Trainer(dataclasses.replace(RECIPE, precision="bf16"), folder / "low", CPU, lines.append)
+    assert "The device cpu does not compute in bf16: fp32 instead." in lines
+    assert run.provenance()["precision"] == "fp32"
+
+
 def test_a_run_goes_on_when_recipes_learn_new_entries(light, monkeypatch):
     run = light()
     run._write_checkpoint()
@@ -217,7 +226,7 @@ def test_a_run_goes_on_when_recipes_learn_new_entries(light, monkeypatch):
     lines = []
     Trainer(RECIPE, run.folder, CPU, lines.append)
     assert lines[0] == "Resuming after step 0 of 4."
-    assert lines[1].startswith("The last bits will not be those of a run without the stop: torch 1.0 before,")
+    assert lines[1].startswith("The weights will not be exactly those of a run without the stop: torch 1.0")
     recipe["episodes"]["gone"] = 1
     checkpoint.save(state | {"recipe": json.dumps(recipe)}, path)
     with pytest.raises(RecipeError, match="another recipe"):

@@ -201,7 +201,7 @@ def run_training(arguments: argparse.Namespace) -> int:
     else:
         figures = bench.training(recipe, device, steps=arguments.steps, report=_report(arguments))
     content = {**figures, **describe_run(None, device.type, recipe.seed)}
-    output = _result_file(arguments, f"training-{device.type}-{recipe.name}-{recipe.precision}")
+    output = _result_file(arguments, f"training-{device.type}-{recipe.name}-{figures['precision']}")
     if output is not None:
         write_json(output, content)
     return _told(arguments, content, output)

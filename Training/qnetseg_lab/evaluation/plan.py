@@ -1,4 +1,4 @@
-"""The paper's tables as a list of scorings, each with the training that it needs, in order.
+"""The paper's tables as a list of scorings, each with its training: every row on one fold before any on two.
 
 Every training of a budget has the same recipe file; what differs between rows stands in `ROWS`. A training
 that leaves no structures out learns from both data sets, with every method alike, and serves Setting 1 of

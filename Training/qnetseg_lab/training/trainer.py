@@ -20,7 +20,7 @@ from ..weights.writing import save_model
 from .checkpoint import Checkpoints
 from .distributed import Processes
 from .episode_learner import EpisodeLearner
-from .learner import Learner, Loss, Place, learning_rate, tuned_convolutions
+from .learner import Learner, Loss, Place, computed_precision, learning_rate, tuned_convolutions
 from .lock import FolderLock
 from .propagation_learner import PropagationLearner
 from .recipe import AnyRecipe, DataRecipe, PropagationRecipe, Recipe
@@ -50,7 +50,7 @@ class Trainer:
     What is learned, and how, is the affair of the learner that belongs to the recipe. The state after step n
     depends on the recipe and n alone, because all that is random is drawn from (seed, step). A run that is
     killed, at any moment, resumes from its last checkpoint to the same weights, on the CPU to the same bits
-    with the same torch and number of threads, which decide the order of sums.
+    with the same torch, precision and number of threads, which decide how sums are rounded.
 
     In a process group of torch (see `distributed.joined`) the processes share each step; all read the folder,
     the first one writes it. Their weights are those of one process but for rounding.
@@ -97,6 +97,8 @@ class Trainer:
         if state is not None:
             self._restore(state)
         self.processes.require_same(self.step, device)
+        if self._setting()["precision"] != recipe.precision:
+            self.report(f"The device {device.type} does not compute in {recipe.precision}: fp32 instead.")
         self._unseen: list[tuple[int, torch.Tensor]] = []
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -190,11 +192,12 @@ class Trainer:
         }
 
     def _setting(self) -> dict[str, Any]:
-        """What, beside the recipe, the last bits of the weights depend on."""
+        """What, beside the recipe, the exact weights depend on."""
         threads = torch.get_num_threads() if self.device.type == "cpu" else None
         return {
             "torch": str(torch.__version__),
             "device": self.device.type,
+            "precision": computed_precision(self.recipe, self.device),
             "threads": threads,
             "processes": self.processes.count,
         }
@@ -205,7 +208,8 @@ class Trainer:
             f"{key} {was} before, {now.get(key)} now" for key, was in before.items() if was != now.get(key)
         ]
         if changed:
-            self.report(f"The last bits will not be those of a run without the stop: {'; '.join(changed)}.")
+            told = "; ".join(changed)
+            self.report(f"The weights will not be exactly those of a run without the stop: {told}.")
 
     def _make_folder(self) -> None:
         try:

@@ -77,11 +77,11 @@ def _costs(query: Tensor, support: Tensor, positions: Tensor, reach: tuple[int, 
         # All places of a row with all of another one, of which a band is wanted: a product of matrices is
         # many times as fast as one of vectors for each displacement.
         there = ahead[by_planes : by_planes + planes, by_rows : by_rows + rows].flatten(0, 1)
-        pairs = torch.bmm(here, there.mT)
-        length = pairs.shape[-1]
-        band = pairs.as_strided((planes * rows, columns, across), (columns * length, length + 1, 1))
+        products = torch.bmm(here, there.mT)
+        length = products.shape[-1]
+        band = products.as_strided((planes * rows, columns, across), (columns * length, length + 1, 1))
         alike[by_planes, by_rows] = band.permute(2, 0, 1).unflatten(1, (planes, rows))
-    return -_smoothed(alike.flatten(0, 2)).flatten(2)
+    return _smoothed(alike.flatten(0, 2)).neg_().flatten(2)
 
 
 def _beyond(positions: Tensor, reach: tuple[int, int, int]) -> Tensor:

@@ -86,7 +86,7 @@ class Runner(Generic[Network]):
     ) -> Iterator[tuple[slice, Work]]:
         """Encode (S, H, W) images batch by batch and do `work` on the features of each.
 
-        encode: None for `self.encode`.
+        encode: None for `self.encode`; another one does not go with `kept`.
         kept: features of the images from an earlier call, which are then not encoded again, or an empty list
         that receives them.
 

@@ -20,8 +20,13 @@ from ..volume import (
     volume_id,
 )
 
-MOST_REMEMBERED = 4  # things that are made from a volume for all structures, of 1 to 4 MiB for each slice
-LEAST_GAP = 5.0  # mm between two planes: another patient is searched by these; by hand on pairs of CHAOST2
+MOST_REMEMBERED = (
+    4  # things that are made from a volume for all structures, of 1 to 4 MiB for each slice or plane
+)
+# Another patient is searched by slices that lie apart, its planes. By hand on pairs of CHAOST2 patients.
+PLANE_GAP = 5.0  # mm, about, between two of them
+GAP_OF_FIELD = 1 / 24  # of the field of view instead where that is less, as in a micro-CT
+LEAST_PLANES = 32  # or all slices of fewer
 MOST_SLICES = 128  # of which Q-Net's whole features are kept: 10 MiB each, or 5 in bf16
 
 
@@ -87,7 +92,7 @@ class Query:
         self._features.clear()
 
     def features(self, seen_as: tuple[Any, ...], count: int) -> list[Any] | None:
-        """Q-Net's features of `count` slices from the last call, or an empty list that receives them.
+        """Q-Net's features of `count` planes from the last call, or an empty list that receives them.
 
         A further drawn slice or another structure then needs the encoder for slices only that nothing reached
         before; the result is the same. seen_as: what decides the features; only the latest are kept. None for
@@ -122,7 +127,7 @@ class Stack:
 
     @property
     def planes(self) -> np.ndarray:
-        """Slices at least about `LEAST_GAP` apart, the first one among them."""
+        """Slices that another patient is searched by: every so many, the first one among them."""
         return np.arange(0, len(self.slices), self._step)
 
     def between_planes(self, volume: np.ndarray) -> np.ndarray:
@@ -138,7 +143,10 @@ class Stack:
     @property
     def _step(self) -> int:
         """Slices from plane to plane."""
-        return max(1, round(LEAST_GAP / self.spacing[0]))
+        count, *shape = self.slices.shape
+        field = max(n * mm for n, mm in zip(shape, self.spacing[1:], strict=True))
+        step = round(min(PLANE_GAP, GAP_OF_FIELD * field) / self.spacing[0])
+        return max(1, min(step, count // LEAST_PLANES))
 
     @property
     def fill(self) -> float:

@@ -50,7 +50,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """Descriptors of the query's S slices and of the n drawn ones, whose masks are (n, h, w) float32, and the
+    """Descriptors of the slices looked at and of the n drawn ones, whose masks are (n, h, w) float32, and the
     axes of both."""
 
     query: Descriptors
