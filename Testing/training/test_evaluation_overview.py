@@ -82,8 +82,21 @@ def test_the_readme_says_where_it_fails():
     absent = base | {"absent": True, "summary": {"qnet": none}}
     text = readme([scored(rows), other, absent])
     assert "worst on structures that are long and thin (vessels, spinal cord): 40 (40)." in text
-    assert "cardiac MR of another scanner, drawn in cardiac MR 50 (10) (its training images)." in text
+    assert (
+        "on has images of another kind: cardiac MR of another scanner, drawn in cardiac MR 50 (10) (its"
+        " training images)." in text
+    )
+    assert "it fails more often" not in text
     assert "25 % are left empty, 50 % are empty or come with a warning; 30 ml" in text
+    bench = {"bench": "another patient", "device": "cpu", "kept_seconds": 11.4, "precision": "bf16"}
+    bench |= {"machine": {"processor": "a processor", "cores": 2}}
+    own = [
+        base | {"support_dataset": None, "dataset": name, "summary": {"qnet": far | {"structures": mean}}}
+        for name, mean in (("cmr", {"mean": {"dice": 60.0}}), ("chaos", {"mean": {"dice": 70.0}}))
+    ]
+    text = readme([scored(rows), *own, bench])
+    assert "after the first one: 11 s on a processor, 2 cores, bf16." in text
+    assert "more often: abdominal MR 70 (10) (its training images); cardiac MR 60 (10)" in text
     own = {
         "dataset": "cmr to sunnybrook",
         "present_refused": 5.0,
