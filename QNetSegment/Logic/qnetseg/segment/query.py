@@ -20,13 +20,11 @@ from ..volume import (
     volume_id,
 )
 
-MOST_REMEMBERED = (
-    4  # things that are made from a volume for all structures, of 1 to 4 MiB for each slice or plane
-)
+MOST_REMEMBERED = 4  # things made from a volume for all structures, of 1 to 4 MiB for each slice or plane
 # Another patient is searched by slices that lie apart, its planes. By hand on pairs of CHAOST2 patients.
 PLANE_GAP = 5.0  # mm, about, between two of them
-GAP_OF_FIELD = 1 / 24  # of the field of view instead where that is less, as in a micro-CT
-LEAST_PLANES = 32  # or all slices of fewer
+GAP_OF_FIELD = 1 / 24  # of a field of view below 120 mm, which Q-Net sees magnified (`fitted_spacing`)
+LEAST_PLANES = 32  # as an abdominal MR has, which is quick enough; or all slices of fewer
 MOST_SLICES = 128  # of which Q-Net's whole features are kept: 10 MiB each, or 5 in bf16
 
 
