@@ -217,7 +217,7 @@ def test_examples_that_find_nothing_do_not_judge(patients, monkeypatch):
     monkeypatch.setattr(
         across._Search,
         "ways",
-        lambda self, seen: [] if self.support.name == "further" else ways(self, seen),
+        lambda self, *seen: [] if self.support.name == "further" else ways(self, *seen),
     )
     judged = []
     monkeypatch.setattr(across, "clearest", lambda signs: judged.append(signs) or signs[0])
@@ -239,6 +239,19 @@ def test_the_whole_patient_is_encoded_and_laid_over_once_for_all_structures(pati
     again = segment_volume(support, query, networks, EXACT, drawn_on=drawn_on)
     assert seen == [1]  # the drawn slice itself
     assert np.array_equal(again.confidence, first.confidence)
+
+
+def test_the_progress_never_falls_and_ends_with_the_work(patients):
+    support, other, _ = patients
+    drawn_on = Query.of(body_phantom((12, 64, 60), (8.0, 4.0, 4.0))[0])
+    told = []
+    job = Job(lambda *news: told.append(news))
+    further = replace(support, name="further")
+    segment_volume(support, other, simple_networks(), EXACT, job=job, drawn_on=drawn_on, further=[further])
+    shares = [done / total for done, total, _ in told]
+    assert shares == sorted(shares) and 0.9 < shares[-1] <= 1
+    assert {total for _, total, _ in told} == {10} and {stage for *_, stage in told} == {"slices"}
+    assert len(set(shares)) > 7
 
 
 def test_further_examples_of_other_patients_and_planes_are_heard(patients):
@@ -355,14 +368,14 @@ def search():
     stack = SimpleNamespace(slices=(truth + noise).astype(np.float32), spacing=(2.0, 1.0, 1.0))
     propagator = Propagator(walker_model().network, EXACT)
     own = across._Search.__new__(across._Search)
-    own.stack, own.searcher = stack, SimpleNamespace(propagator=propagator, job=Job())
+    own.stack, own.searcher = stack, SimpleNamespace(propagator=propagator)
     return own, truth
 
 
 @pytest.mark.parametrize("least", [1.0, 0.8, 0.55])
 def test_a_hint_serves_however_weak_it_is(search, least):
     own, truth = search
-    found, _ = own.hinted(np.float32(least) * truth)
+    found, _ = own.hinted(np.float32(least) * truth, Job())
     assert dice(found > 0.5, truth) > 0.9
 
 
@@ -370,18 +383,18 @@ def test_a_hint_serves_however_weak_it_is(search, least):
 def test_a_place_that_lies_elsewhere_does_not_spoil_what_was_found(search, aside):
     own, truth = search
     place = ndimage.gaussian_filter(np.roll(truth, aside, 2).astype(np.float32), (0, 1, 1))
-    found, _ = own.hinted(across._agreed([across._Way(truth, 0.7)], [place]))
+    found, _ = own.hinted(across._agreed([across._Way(truth, 0.7)], [place]), Job())
     assert dice(found > 0.5, truth) > 0.8
 
 
 def test_where_nothing_looks_like_the_drawing_the_place_alone_is_the_hint(search):
     own, truth = search
-    found, _ = own.hinted(across._agreed([], [0.7 * truth.astype(np.float32)]))
+    found, _ = own.hinted(across._agreed([], [0.7 * truth.astype(np.float32)]), Job())
     assert dice(found > 0.5, truth) > 0.9
 
 
 def test_ways_that_agree_on_nothing_find_nothing(search):
     own, truth = search
     ways = [across._Way(np.roll(truth, by, 2), 0.5) for by in (-20, 0, 20)]
-    found, trust = own.hinted(across._agreed(ways, []))
+    found, trust = own.hinted(across._agreed(ways, []), Job())
     assert not (found > 0.5).any() and trust is None

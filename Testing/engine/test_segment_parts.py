@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from qnetseg.errors import DeviceError, InputError
+from qnetseg.errors import Cancelled, DeviceError, InputError
 from qnetseg.model import QNetConfig, Refinement
 from qnetseg.model.encoder import Features
 from qnetseg.segment import SegmentOptions, device, matching
@@ -19,6 +19,7 @@ from qnetseg.segment.confidence import expected_overlap
 from qnetseg.segment.decide import connected_parts, within_reach
 from qnetseg.segment.images import model_grid, support_images
 from qnetseg.segment.inference import Runner
+from qnetseg.segment.job import Job
 from qnetseg.segment.overlap import share_voxels
 from qnetseg.segment.query import Query
 from qnetseg.segment.result import Found, Segmentation
@@ -209,3 +210,15 @@ def test_q_net_sees_small_fields_of_view_enlarged(pixel, across):
     assert 64 * pixel / grid.spacing == pytest.approx(across)
     _, masks = support_images(support, grid)
     assert masks.sum() == pytest.approx(400 * (pixel / grid.spacing) ** 2, rel=0.1)
+
+
+def test_parts_of_a_job_tell_shares_of_the_whole_that_never_fall():
+    told = []
+    job = Job(lambda *news: told.append(news)).part(0, 1, 36)
+    first, second = job.part(0, 0.5), job.part(0.5, 1)
+    for part, done in ((first, 2), (first, 1), (first, 4), (second, 1), (second, 9)):
+        part.tell(done, 4, "slices")
+    assert told == [(done, 36, "slices") for done in (9, 9, 18, 22, 36)]
+    with pytest.raises(Cancelled):
+        Job(cancel=lambda: True).part(0, 1).check()
+    Job().part(0, 1).tell(1, 2, "slices")  # nobody listens

@@ -53,6 +53,10 @@ COMPARED = 3  # drawn slices of a patient, the largest; by hand on CMR, where al
 MET = 0.5  # share of what the ways agree on that the places have to leave, or they lie elsewhere
 LEAST_SEEN = 0.1  # share of a hint that has to be so sure, or all of it counts as certain
 
+# What is told of the progress, by the profile of a first volume; nothing else depends on it.
+LOOKED, TRIED = 0.85, 0.95  # of the whole: after the examples were looked at, and after all ways
+ENCODED, COMPARED_WITH = 0.35, 0.7  # of a look: after the patient that was drawn on, and after the volume
+
 
 @dataclass(frozen=True)
 class Searcher:
@@ -74,17 +78,24 @@ def other_volume(searcher: Searcher, stack: Stack, examples: Sequence[SupportSet
     examples = [_largest(example) for example in examples]
     stacks = [stack, *(searcher.query.stack(example) for example in examples[1:])]
     searches = [_Search(searcher, *each) for each in zip(examples, stacks, strict=True)]
-    seen = [search.look() for search in searches]
-    ways = [search.ways(one) for search, one in zip(searches, seen, strict=True)]
+    job = searcher.job.part(0, 1, len(stack.slices))
+    looks, tries = _parts(job.part(0, LOOKED), searches), _parts(job.part(LOOKED, TRIED), searches)
+    seen = [search.look(own) for search, own in zip(searches, looks, strict=True)]
+    ways = [search.ways(one, own) for search, one, own in zip(searches, seen, tries, strict=True)]
     main, heard = searches[0], list(zip(searches, seen, ways, strict=True))
     together = [_Way(main.adopted(way.mask, search), way.trust) for search, _, own in heard for way in own]
     places = [main.adopted(one.place.there, search) for search, one, _ in heard if one.place is not None]
     if not together and not places:
         return seen[0].predicted
-    found, trust = main.hinted(_agreed(together, places))
+    found, trust = main.hinted(_agreed(together, places), job.part(TRIED, 1))
     finding = [each for each in heard if each[2]] or heard
     signs = [search.signs(one, own, search.adopted(found, main)) for search, one, own in finding]
     return replace(seen[0].predicted, probability=found, trust=trust, signs=clearest(signs))
+
+
+def _parts(job: Job, of: Sequence[object]) -> list[Job]:
+    """Equal parts of a piece of work, one for each of some things."""
+    return [job.part(number / len(of), (number + 1) / len(of)) for number in range(len(of))]
 
 
 def _largest(support: SupportSet) -> SupportSet:
@@ -163,13 +174,16 @@ class _Search:
         self.grid = model_grid(support, stack, searcher.qnet.network.config)
         self.seen_as = (*searcher.qnet.seen_as(support), self.grid)
 
-    def look(self) -> _Seen:
+    def look(self, job: Job) -> _Seen:
         """Compare the volume with the example."""
-        searcher, stack, support, job = self.searcher, self.stack, self.support, self.searcher.job
+        searcher, stack, support = self.searcher, self.stack, self.support
         qnet, patient = searcher.qnet, support.patient
-        anatomy = None if patient is None else Anatomy.of(patient.image, support, qnet, job)
+        anatomy, begin, end = None, 0.0, 1.0
+        if patient is not None:
+            anatomy = Anatomy.of(patient.image, support, qnet, job.part(0, ENCODED))
+            begin, end = ENCODED, COMPARED_WITH
         predicted = predict(
-            *(qnet, stack, self.grid, support, stack.planes, searcher.options, job),
+            *(qnet, stack, self.grid, support, stack.planes, searcher.options, job.part(begin, end)),
             described=True,
             kept=searcher.query.features(self.seen_as, len(stack.planes)),
             basis=None if anatomy is None else anatomy.basis,
@@ -188,21 +202,22 @@ class _Search:
         first = _seed(probability, usual, np.exp(alike.found.numpy() / SIMILARITY))
         place = None
         if anatomy is not None and patient is not None:
-            place = self._place(anatomy, patient, described)
+            place = self._place(anatomy, patient, described, job.part(COMPARED_WITH, 1))
         return _Seen(predicted, by_qnet, described, alike, usual, first, place)
 
-    def _place(self, anatomy: Anatomy, patient: Patient, described: Described) -> Place:
+    def _place(self, anatomy: Anatomy, patient: Patient, described: Described, job: Job) -> Place:
         """By a comparison of both bodies, which is made once for all structures of the patient."""
         searcher = self.searcher
         comparison = searcher.query.memory.get(
             ("comparison", patient.image, *self.seen_as),
             lambda: Comparison.of(anatomy, described.query, self.stack, self.grid),
         )
-        return comparison.place(patient, self.stack, self.grid, searcher.qnet, searcher.job)
+        return comparison.place(patient, self.stack, self.grid, searcher.qnet, job)
 
-    def ways(self, seen: _Seen) -> list[_Way]:
+    def ways(self, seen: _Seen, job: Job) -> list[_Way]:
         """What comes out from each seed."""
-        return [self.way(seen, seed) for seed in self.seeds(seen).values() if seed is not None]
+        seeds = [seed for seed in self.seeds(seen).values() if seed is not None]
+        return [self.way(seen, seed, own) for seed, own in zip(seeds, _parts(job, seeds), strict=True)]
 
     def seeds(self, seen: _Seen) -> dict[str, _Seed | None]:
         """Planes to begin with: the most similar one, and that of Q-Net near the place."""
@@ -212,10 +227,10 @@ class _Search:
         near = logit(np.clip(seen.by_qnet, 1e-4, 1 - 1e-4)) + prior
         return {"similar": seen.first, "near": _seed(expit(near).astype(np.float32), seen.usual)}
 
-    def way(self, seen: _Seen, seed: _Seed) -> _Way:
+    def way(self, seen: _Seen, seed: _Seed, job: Job) -> _Way:
         """Propagate from a seed, and judge what comes out."""
         index = int(self.stack.planes[seed.plane])
-        probability, _ = self.propagated(Known({index: seed.mask}))
+        probability, _ = self.propagated(Known({index: seed.mask}), job)
         drawn = np.zeros(probability.shape, bool)
         drawn[index] = seed.mask
         mask = connected_parts(probability, drawn)
@@ -227,20 +242,20 @@ class _Search:
         """An array (S', H', W') of another example's slices, on this one's."""
         return array if search is self else self.stack.along(search.stack.native(array))
 
-    def propagated(self, known: Known) -> tuple[np.ndarray, Trust | None]:
+    def propagated(self, known: Known, job: Job) -> tuple[np.ndarray, Trust | None]:
         """Probability (S, H, W) and trust of what is known."""
         stack = self.stack
-        found = propagate(self.searcher.propagator, stack.slices, stack.spacing, known, self.searcher.job)
+        found = propagate(self.searcher.propagator, stack.slices, stack.spacing, known, job)
         return found.probability, found.trust
 
-    def hinted(self, hint: np.ndarray) -> tuple[np.ndarray, Trust | None]:
+    def hinted(self, hint: np.ndarray, job: Job) -> tuple[np.ndarray, Trust | None]:
         """Probability (S, H, W) and trust of what a hint leads to."""
         inside = hint > 0.5
         if not inside.any():
             return hint, None
         if (hint > SEEN).sum() < LEAST_SEEN * inside.sum():  # the network would see nothing of the structure
             hint = inside.astype(np.float32)
-        return self.propagated(Known({}, hint=hint))
+        return self.propagated(Known({}, hint=hint), job)
 
     def way_back(self, seen: _Seen, mask: np.ndarray) -> float:
         """How well a result (S, H, W) gives the drawing back."""

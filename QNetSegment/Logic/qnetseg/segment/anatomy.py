@@ -140,7 +140,11 @@ class Anatomy:
             [
                 features
                 for _, features in runner.batches(
-                    images[sampled], lambda _, found: found.cpu(), "support", job.silent, encode=runner.finest
+                    images[sampled],
+                    lambda _, found: found.cpu(),
+                    "slices",
+                    job.part(0, len(sampled) / len(images)),
+                    encode=runner.finest,
                 )
             ]
         )
@@ -148,7 +152,8 @@ class Anatomy:
         units = torch.empty(len(images), basis.axes.shape[1], *finest.shape[-2:])
         units[sampled] = basis.unit(finest)
         if len(others):
-            units[others] = _units(images[others], basis, runner, job)
+            rest = job.part(len(sampled) / len(images), 1)
+            units[others] = _units(images[others], basis, runner, rest)
         return cls(image, grid, basis, _described(units, images, image, grid))
 
     def body(self, turn: int, runner: Runner[QNet], job: Job) -> Body:
@@ -201,7 +206,10 @@ class Comparison:
 
         def similarity(turn: int) -> float:
             if turn not in tried:
-                overlay = self.overlay(turn, runner, job)
+                left = 0.7 ** np.arange(
+                    len(tried), len(tried) + 2
+                )  # how many turns will be tried is not known
+                overlay = self.overlay(turn, runner, job.part(1 - left[0], 1 - left[1]))
                 planes = turned(patient.covered, turn)
                 placed = place(overlay, torch.from_numpy(self.anatomy.grid.to_model(planes)), job.check)
                 tried[turn] = overlay.similarity + placed.similarity, placed
@@ -249,7 +257,7 @@ def turned(planes: np.ndarray, degrees: int, fill: float = 0.0) -> np.ndarray:
 def _units(images: torch.Tensor, basis: Basis, runner: Runner[QNet], job: Job) -> torch.Tensor:
     """(P, D, h, w) unit vectors of (P, N, N) images along the axes of a basis."""
     found = runner.batches(
-        images, lambda _, found: basis.unit(found.cpu()), "support", job.silent, encode=runner.finest
+        images, lambda _, found: basis.unit(found.cpu()), "slices", job, encode=runner.finest
     )
     return torch.cat([units for _, units in found])
 

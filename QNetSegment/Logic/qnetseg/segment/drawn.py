@@ -44,9 +44,9 @@ def propagate(
         job: hears of every window; None for nobody.
         again: look a second time at the outline, where pixels are finer than those of the first look.
     """
-    known = drawing
+    known, job = drawing, (job or Job()).part(0, 1, len(slices))
     for _ in range(CLIMBS + 1):
-        journey = _Journey(propagator, Scenes(slices, spacing, known), job or Job())
+        journey = _Journey(propagator, Scenes(slices, spacing, known), job)
         journey.go()
         larger = _larger_slice(journey.planes, known) if known.masks else None
         if larger is None:

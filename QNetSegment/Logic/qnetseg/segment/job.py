@@ -35,6 +35,21 @@ class Job:
         """The same for a part of the work that nobody wants to hear of."""
         return Job(cancel=self.cancel)
 
+    def part(self, begin: float, end: float, count: int = 1000) -> Job:
+        """The same for a part of the work.
+
+        Its own progress goes from one share of the whole, 0 to 1, to another, never falls, and is told as so
+        many of `count` slices.
+        """
+        reached = begin
+
+        def told(done: int, total: int, stage: str) -> None:
+            nonlocal reached
+            reached = max(reached, begin + (end - begin) * min(done / max(total, 1), 1.0))
+            self.tell(int(count * reached + 1e-6), count, stage)  # no slice is lost to rounding
+
+        return Job(told if self.progress else None, self.cancel)
+
     def tell(self, done: int, total: int, stage: str) -> None:
         """Pass on how far the work is."""
         if self.progress is not None:

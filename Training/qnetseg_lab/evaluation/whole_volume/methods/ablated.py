@@ -36,7 +36,7 @@ STEPS: dict[str, Callable[[], Any]] = {
     "turn": lambda: patch.object(anatomy, "TURNS", (0,)),
     "bend": lambda: patch.object(bending, "_bend", lambda query, support, positions, reach: positions),
     "trust": lambda: patch.object(across, "TRUST", 0.0),
-    "hint": lambda: patch.object(across._Search, "hinted", lambda search, hint: (hint, None)),
+    "hint": lambda: patch.object(across._Search, "hinted", lambda search, hint, job: (hint, None)),
 }
 """The change of the engine that leaves a step out."""
 
