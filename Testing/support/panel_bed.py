@@ -30,7 +30,7 @@ from PySide6.QtTest import QTest  # noqa: E402
 from slicer_session import Session, load_module, session, unload_module  # noqa: E402
 
 WIDTH = 360
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class Panel:

@@ -32,7 +32,7 @@ REPORT = {
     "slices": [],
     "warnings": ["Look."],
 }
-PATIENCE = 60.0  # seconds until a missing event fails a test, on a slow machine
+PATIENCE = 300.0  # seconds until a missing event fails a test, on a slow machine
 
 
 def sample() -> tuple[SupportSet, Volume]:
