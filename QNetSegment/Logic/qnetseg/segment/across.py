@@ -53,7 +53,7 @@ COMPARED = 3  # drawn slices of a patient, the largest; by hand on CMR, where al
 MET = 0.5  # share of what the ways agree on that the places have to leave, or they lie elsewhere
 LEAST_SEEN = 0.1  # share of a hint that has to be so sure, or all of it counts as certain
 
-# What is told of the progress, by the profile of a first volume; nothing else depends on it.
+# What is told of the progress, set by hand; nothing else depends on it.
 LOOKED, TRIED = 0.85, 0.95  # of the whole: after the examples were looked at, and after all ways
 ENCODED, COMPARED_WITH = 0.35, 0.7  # of a look: after the patient that was drawn on, and after the volume
 

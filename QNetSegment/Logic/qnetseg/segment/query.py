@@ -24,7 +24,7 @@ MOST_REMEMBERED = 4  # things made from a volume for all structures, of 1 to 4 M
 # Another patient is searched by slices that lie apart, its planes. By hand on pairs of CHAOST2 patients.
 PLANE_GAP = 5.0  # mm, about, between two of them
 GAP_OF_FIELD = 1 / 24  # of a field of view below 120 mm, which Q-Net sees magnified (`fitted_spacing`)
-LEAST_PLANES = 32  # as an abdominal MR has, which is quick enough; or all slices of fewer
+LEAST_PLANES = 32  # about as many as an abdominal MR has; or all slices of fewer
 MOST_SLICES = 128  # of which Q-Net's whole features are kept: 10 MiB each, or 5 in bf16
 
 
