@@ -22,6 +22,10 @@ from support.panel_stories import (
     write_segment,
 )
 
+# isort: split
+
+from QNetSegmentLib.scene.reports import reports_text, stored_reports
+
 __all__ = ["story"]
 
 
@@ -242,15 +246,17 @@ def test_accept_into_an_existing_segmentation(story: Story) -> None:
     volume, _drawing = story.load_and_draw()
     existing = add_drawing(volume, {"liver": one_slice(story.masks["spleen"])}, "atlas")
     story.segment()
-    voxels = story.found()
+    voxels, report = story.found(), story.report
     choose(ui.outputSelector, "atlas")
     click(ui.acceptButton)
+    assert [found.report for found in stored_reports(existing)] == [report]
     assert segment_names(existing) == ["liver", "liver 2"] and story.preview is None
     assert np.array_equal(story.found(existing, number=1), voxels)
     assert np.array_equal(story.found(existing), one_slice(story.masks["spleen"]) > 0)
     assert story.message == "Added to “atlas”."
     click(ui.undoButton)
     assert segment_names(existing) == ["liver"] and np.array_equal(story.found(), voxels)
+    assert reports_text(existing) == "" and story.report == report
 
 
 def test_discard_and_rerun_are_undone(story: Story) -> None:

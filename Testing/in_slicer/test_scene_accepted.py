@@ -24,7 +24,7 @@ from qnetseg.boxes import Box
 from qnetseg.segment.result import Report, StructureResult
 from qnetseg.volume import ANATOMICAL_AXES, Drawing
 from QNetSegmentLib.scene.accepted import accepted_results
-from QNetSegmentLib.scene.reports import store_reports
+from QNetSegmentLib.scene.reports import store_reports, stored_reports
 from QNetSegmentLib.scene.results import accept_preview, write_result
 from QNetSegmentLib.scene.segments import remove_node
 from support.masks import write_segment
@@ -79,6 +79,22 @@ def test_what_the_user_has_made_of_an_accepted_result_is_taken(under):
     assert np.array_equal(only(drawing, volume), corrected)
     node.GetSegmentation().RemoveSegment(first(node))
     assert only(drawing, volume) is None
+
+
+def test_what_was_accepted_into_another_segmentation_is_taken():
+    volume, other = add_volume(), add_volume(name="other")
+    drawing, segment_id = drawn(volume, ONE)
+    atlas, _ = drawn(volume, ELSEWHERE, "atlas")
+    shrunk = WHOLE & (np.arange(SHAPE[2]) < 5)
+    for mask in (shrunk, WHOLE):
+        accept_preview(result(volume, [segment_id], [mask], preview=True), "", into=atlas)
+        assert np.array_equal(only(drawing, volume), mask), "the last one counts"
+    assert len(stored_reports(atlas)) == 2
+    atlas.GetSegmentation().RemoveSegment(stored_reports(atlas)[-1].segment_id)
+    assert np.array_equal(only(drawing, volume), shrunk)
+    elsewhere, _ = drawn(other, ONE)
+    accept_preview(result(volume, [segment_id], preview=True), "", into=elsewhere)
+    assert stored_reports(elsewhere) == [], "its slices are counted by the axes of another volume"
 
 
 def test_each_drawing_has_its_own_and_the_last_one_counts():

@@ -14,7 +14,7 @@ from qnetseg.errors import InputError
 from ..scene.canonical import CanonicalGrid
 from ..scene.drawings import copy_slice, drawn_slices, slice_place
 from ..scene.not_here import mark_slice, require_blank
-from ..scene.reports import reports_text, stored_reports
+from ..scene.reports import reports_text, set_reports_text, stored_reports
 from ..scene.results import (
     KeptSegmentation,
     accept_preview,
@@ -272,7 +272,7 @@ class ReviewSection(VTKObservationMixin):
         """The preview's segments become segments of another segmentation."""
         session = self._session
         kept = KeptSegmentation(session.preview, volume)
-        before = set(into.GetSegmentation().GetSegmentIDs())
+        before, reports = set(into.GetSegmentation().GetSegmentIDs()), reports_text(into)
         accept_preview(session.preview, "", into)
         added = set(into.GetSegmentation().GetSegmentIDs()) - before
         session.show_preview(None)
@@ -282,6 +282,7 @@ class ReviewSection(VTKObservationMixin):
             session.show_preview(kept.restore())
             for segment_id in added & set(into.GetSegmentation().GetSegmentIDs()):
                 into.GetSegmentation().RemoveSegment(segment_id)
+            set_reports_text(into, reports)
 
         return undo
 

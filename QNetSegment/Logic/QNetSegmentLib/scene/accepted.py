@@ -35,7 +35,7 @@ def accepted_results(
         (node, found)
         for node in reversed(nodes)
         if node is not drawing and not is_preview(node) and volume_of_result(node) is volume_node
-        for found in stored_reports(node)
+        for found in reversed(stored_reports(node))  # several may have been accepted into one node
     ]
 
     def result_of(segment_id: str) -> Box | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,13 @@ from qnetseg.segment.result import StructureResult
 
 from .canonical import in_own_planes
 from .layers import segment_ids_of
-from .results import REPORTS
 from .volumes import lattice_of
 
 if TYPE_CHECKING:
     from qnetseg.segment import Report
+
+REPORTS = "QNetSegment.Reports"
+"""Attribute of a segmentation node that holds its reports."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,44 @@ def store_reports(
     segment, which may have left voxels to another structure.
     """
     voxel_ml = abs(float(np.linalg.det(lattice_of(volume_node).ijk_to_local[:3, :3]))) / 1000
-    entries = []
+    all_found = []
     for number, (result, segment_id) in enumerate(zip(results, segment_ids_of(node), strict=True)):
         report = replace(
             in_own_planes(result.report, result.axes, volume_node),
             volume_ml=result.mask.count * voxel_ml,
         )
         drawn = drawn_ids[number] if len(drawn_ids) == len(results) else ""
-        entries.append({"segment": segment_id, "drawn": drawn, "report": report.to_json()})
-    node.SetAttribute(REPORTS, json.dumps(entries))
+        all_found.append(Found(segment_id, report, drawn))
+    _write(node, all_found)
+
+
+def add_reports(node: Any, source: Any, copies: Mapping[str, str]) -> None:
+    """Give `node`, behind its own, the reports of segments that were copied from `source`, another
+    segmentation of the same volume.
+
+    copies: by a segment's id in `source` that of its copy in `node`.
+    """
+    others = [found for found in stored_reports(source) if found.segment_id in copies]
+    own = [replace(found, segment_id=copies[found.segment_id]) for found in others]
+    _write(node, [*stored_reports(node), *own])
+
+
+def _write(node: Any, all_found: Sequence[Found]) -> None:
+    entries = [
+        {"segment": found.segment_id, "drawn": found.drawn_id, "report": found.report.to_json()}
+        for found in all_found
+    ]
+    set_reports_text(node, json.dumps(entries) if entries else "")
 
 
 def reports_text(node: Any) -> str:
     """All reports of a node as one text, to see whether they are other ones; empty for None."""
     return "" if node is None else node.GetAttribute(REPORTS) or ""
+
+
+def set_reports_text(node: Any, text: str) -> None:
+    """Give a node the reports of a text that `reports_text` has read from it, or from one like it."""
+    node.SetAttribute(REPORTS, text or None)
 
 
 def stored_reports(node: Any) -> list[Found]:

@@ -16,11 +16,10 @@ from qnetseg.segment.result import StructureResult
 
 from .layers import own_box, require_labelmaps, require_segment, segment_ids_of, surface_name, write_box
 from .marks import tag_text
+from .reports import add_reports, reports_text, set_reports_text
 from .segments import add_box, first_free, new_segmentation, remove_node, terminology_of
 from .volumes import lattice_of
 
-REPORTS = "QNetSegment.Reports"
-"""Attribute of a segmentation node that holds its reports, see `reports.py`."""
 PREVIEW = "QNetSegment.Preview"
 """Attribute of a segmentation node that waits for the user's decision."""
 
@@ -70,7 +69,8 @@ def accept_preview(node: Any, name: str, into: Any = None) -> Any:
     """Keep a preview and return the node that now holds it.
 
     Without `into` the preview itself is renamed and stays. Otherwise its segments become new segments of the
-    segmentation node `into`, under a new name where theirs is taken, and the preview is removed.
+    segmentation node `into`, under a new name where theirs is taken, with their reports if it is of the same
+    volume, and the preview is removed.
     Raises MaskError or OutputError; both nodes then are as before.
     """
     if into is None or into is node:
@@ -80,15 +80,18 @@ def accept_preview(node: Any, name: str, into: Any = None) -> Any:
         return node
     require_labelmaps(into)
     target = into.GetSegmentation()
-    added: list[str] = []
+    added: dict[str, str] = {}  # by the segment that it is a copy of
     taken = {target.GetSegment(known).GetName() for known in segment_ids_of(into)}
-    with _all_or_nothing(lambda: [target.RemoveSegment(segment_id) for segment_id in added]):
+    with _all_or_nothing(lambda: [target.RemoveSegment(segment_id) for segment_id in added.values()]):
         for segment_id in segment_ids_of(node):
             segment = node.GetSegmentation().GetSegment(segment_id)
             box, lattice = own_box(node, segment_id)
             free = first_free(segment.GetName(), taken.__contains__)
             taken.add(free)
-            added.append(add_box(into, box, lattice, free, segment.GetColor(), terminology_of(segment)))
+            color, terminology = segment.GetColor(), terminology_of(segment)
+            added[segment_id] = add_box(into, box, lattice, free, color, terminology)
+        if volume_of_result(into) is volume_of_result(node):  # slices are counted by the volume's axes
+            add_reports(into, node, added)
     remove_node(node)
     return into
 
@@ -171,7 +174,7 @@ class KeptSegmentation:
         self._volume_id = volume_node.GetID() if volume_node is not None else ""
         self._preview = is_preview(node)
         self._surface = surface_visible(node)
-        self._reports = node.GetAttribute(REPORTS)
+        self._reports = reports_text(node)
         self._segmentation = slicer.vtkSegmentation()
         self._segmentation.DeepCopy(node.GetSegmentation())
 
@@ -187,7 +190,7 @@ class KeptSegmentation:
             )
         node = new_segmentation(volume_node, self._name)
         node.GetSegmentation().DeepCopy(self._segmentation)
-        node.SetAttribute(REPORTS, self._reports)
+        set_reports_text(node, self._reports)
         node.SetAttribute(PREVIEW, "1" if self._preview else None)
         if self._surface:
             set_surface_visible(node, True)
