@@ -56,7 +56,9 @@ class DualPathEncoder(Encoder):
         it, `Features.pooled` averages the last layer there is."""
         fine_layer = f"layer{config.downsample_layer - 1}"
         super().__init__(config, "layer4" if pooled or config.paths != "fine" else fine_layer)
-        self.fine_layer = fine_layer
+        names = list(self.backbone)
+        behind = names.index(fine_layer) + 1
+        self.front, self.back = names[:behind], names[behind:]
         self.has_fine, self.has_coarse = config.paths != "coarse", config.paths != "fine"
         if self.has_fine:
             fine_channels = 64 * 4 * 2 ** (config.downsample_layer - 2)
@@ -69,11 +71,9 @@ class DualPathEncoder(Encoder):
 
     def forward(self, images: Tensor) -> Features:
         """images: (B, 3, H, W) float with H and W multiples of 8."""
-        x = images
-        for name, layer in self.backbone.items():
-            x = layer(x)
-            if name == self.fine_layer:
-                fine = self.reduce_fine(x) if self.has_fine else x[:, :0]
+        x = self._through(images, self.front)
+        fine = self.reduce_fine(x) if self.has_fine else x[:, :0]
+        x = self._through(x, self.back)
         coarse = self.reduce_coarse(x) if self.has_coarse else x[:, :0]
         return Features(fine, coarse, pooled=x.float().mean(dim=(2, 3)))
 
@@ -81,9 +81,9 @@ class DualPathEncoder(Encoder):
         """`Features.finest` of images alone: of the fine path, without the layers behind it."""
         if not self.has_fine:
             return self(images).coarse  # type: ignore[no-any-return]
-        x = images
-        for name, layer in self.backbone.items():
-            x = layer(x)
-            if name == self.fine_layer:
-                break
-        return self.reduce_fine(x)  # type: ignore[no-any-return]
+        return self.reduce_fine(self._through(images, self.front))  # type: ignore[no-any-return]
+
+    def _through(self, x: Tensor, layers: list[str]) -> Tensor:
+        for name in layers:
+            x = self.backbone[name](x)
+        return x
