@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from qnetseg.errors import TrainingError
 from qnetseg_lab.baselines import build_method
 from qnetseg_lab.commands import tables
 from qnetseg_lab.evaluation import plan, protocol_p, sweeps
-from qnetseg_lab.report.paper_tables import ABLATIONS, of_method
+from qnetseg_lab.report.paper_tables import ABLATIONS, SCHEMES, of_method
 from qnetseg_lab.report.runs import Variant
 from qnetseg_lab.training import read_recipe
 
@@ -48,14 +49,14 @@ def test_every_row_has_a_figure_before_any_has_two():
     assert len({bench.output(scoring) for scoring in scorings}) == len(scorings)
 
 
-def variant_of(scoring):
-    """What the report makes of a scoring's result file."""
+def variant_of(scoring, mode="none"):
+    """What the report makes of a scoring's result file, or of a mode in it."""
     recipe = recipe_of(scoring.training)
     return Variant.of(
         {
             "method": recipe.method,
             "model_config": recipe.model.to_dict(),
-            "options": {"refinement": {"mode": scoring.mode}},
+            "options": {"refinement": {"mode": mode}},
             "setting": scoring.setting,
             "dataset": scoring.dataset,
             "scheme": scoring.training.scheme,
@@ -67,22 +68,23 @@ def variant_of(scoring):
 
 def test_every_scoring_is_of_the_row_that_it_is_named_after():
     for scoring in plan.plan():
-        row, variant = scoring.training.row, variant_of(scoring)
+        row, refined = scoring.training.row, scoring.form == "p-iterations"
+        variant = variant_of(scoring, "released" if refined else "none")
         if row in plan.METHODS:
             assert of_method(row)(variant), scoring
         else:
-            name = "DP + PR" if scoring.mode != "none" else ROW_OF[row]
-            assert ABLATIONS[name](variant), scoring
+            assert ABLATIONS["DP + PR" if refined else ROW_OF[row]](variant), scoring
 
 
-def test_every_row_is_scored_on_every_strict_fold_and_in_every_mode():
-    scored = {(s.training.row, s.setting, s.dataset, s.mode, s.form, s.training.fold) for s in plan.plan()}
+def test_every_row_is_scored_on_every_strict_fold_and_refined():
+    scored = {(s.training.row, s.setting, s.dataset, s.form, s.training.fold) for s in plan.plan()}
     for fold in range(5):
         for row in plan.METHODS:
-            assert {(row, 1, "chaos", "none", "p", fold), (row, 1, "cmr", "none", "p", fold)} <= scored
-        assert {(row, 2, "chaos", "none", "p", fold) for row in plan.ROWS} <= scored
-        assert {("qnet", setting, "chaos", m, "p", fold) for setting in (1, 2) for m in plan.MODES} <= scored
-        assert {("qnet", 1, "chaos", "none", f, fold) for f in ("p-alpha", "p-iterations")} <= scored
+            assert {(row, 1, "chaos", "p", fold), (row, 1, "cmr", "p", fold)} <= scored
+        assert {(row, 2, "chaos", "p", fold) for row in plan.ROWS} <= scored
+        sweeps_of_qnet = product(("qnet",), (1, 2), ("chaos",), ("p-alpha", "p-iterations"), (fold,))
+        assert {*sweeps_of_qnet, ("qnet", 1, "cmr", "p-iterations", fold)} <= scored
+        assert ("dp", 2, "chaos", "p-iterations", fold) in scored
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -186,21 +188,18 @@ def test_a_stopped_runner_goes_on_and_repeats_nothing(laboratory, capsys):
 
 
 def test_what_both_sides_have_is_compared(laboratory):
-    assert laboratory.call("--only", "table1", "qnet") == 0
     results = laboratory.root / "results"
-    compared = {path.name for path in results.glob("compare-*.json")}
-    modes = [f"qnet-{mode}-qnet-none" for mode in plan.MODES]
-    where = ("chaos-setting1", "cmr-setting1", "chaos-setting2")
-    assert compared == {f"compare-{w}-strict-{m}-tables-cpu.json" for w in where for m in modes}
-    content = json.loads((results / f"compare-chaos-setting1-strict-{modes[0]}-tables-cpu.json").read_text())
-    assert content["pairs"] == 5 * 7 and content["unpaired"] == 0 and content["mean"]["difference"] == 0
+    assert laboratory.call("--only", "table1", "qnet") == 0 and not list(results.glob("compare-*.json"))
     assert laboratory.call("--only", "table1", "adnet") == 0
-    ((name, pairs),) = [
-        (name, pairs)
-        for name, pairs in plan.comparisons(plan.chosen(["table1", "adnet"])[0])
-        if "adnet-none" in name
+    compared = {path.name for path in results.glob("compare-*.json")}
+    where = [
+        f"{place}-{s}" for place in ("chaos-setting1", "cmr-setting1", "chaos-setting2") for s in SCHEMES
     ]
-    assert (results / f"compare-{name}-tables-cpu.json").is_file() and len(pairs) == 5
+    assert compared == {f"compare-{w}-qnet-adnet-tables-cpu.json" for w in where}
+    content = json.loads((results / "compare-chaos-setting1-strict-qnet-adnet-tables-cpu.json").read_text())
+    assert content["pairs"] == 5 * 7 and content["unpaired"] == 0 and content["mean"]["difference"] == 0
+    ((_, pairs),) = plan.comparisons(plan.chosen(["table1", "adnet"])[0])
+    assert len(pairs) == 5
 
 
 def test_results_are_enough_where_the_models_are_gone(laboratory):

@@ -11,8 +11,10 @@ from qnetseg_lab.data import CATALOGUE
 from qnetseg_lab.evaluation.plan import ROWS
 from qnetseg_lab.report.budgets import described
 from qnetseg_lab.report.lessons import lessons
+from qnetseg_lab.report.measures import measures
 from qnetseg_lab.report.paper_tables import table1, table2
 from qnetseg_lab.report.published import RECIPE
+from qnetseg_lab.report.refined import with_refined
 from qnetseg_lab.report.sweep_tables import table3
 from qnetseg_lab.training import read_recipe
 
@@ -171,6 +173,32 @@ def test_refinement_is_paired_on_the_same_weights():
     assert not line(results, "Is refinement (PR) of any use, mode `reconstruction`?")
     other = [*folds(), *folds(dice=63.0, mode="released", weights_sha256="other")]
     assert not line(other, "Is refinement")
+
+
+def curves(mode_steps, fold=0, **changes):
+    """A sweep over iterations 0 to 7: Dice grows with each by a number that each mode has."""
+    content = result(fold=fold) | {"protocol": "P-iterations", "iterations": list(range(8))}
+    names = CATALOGUE["chaos"].labels
+    content["curves"] = {m: {n: [60 + gain * i for i in range(8)] for n in names} for m, gain in mode_steps}
+    for row in content["rows"]:
+        row["dice"] = [row["dice"] + gain * i / 100 for _, gain in mode_steps for i in range(8)]
+    del content["summary"]
+    return content | changes
+
+
+def test_refined_rows_are_taken_from_sweeps_after_the_usual_steps():
+    sweeps = [curves([("released", 1.0), ("closed_form", -2.0)], fold, file="sweep.json") for fold in (0, 1)]
+    scored = with_refined([*folds(), *sweeps])
+    question = "Is refinement (PR) of any use, mode "
+    assert "Setting 1: better, +7.0 (" in line(scored, f"{question}`released`")
+    assert "Setting 1: worse, -2.0 (" in line(scored, f"{question}`closed_form`")  # one round is usual
+    assert "[tables-x-qnet-strict](sweep.json)" in measures(scored)
+    (row,) = [x for x in table1(scored).split("\n") if "`released` |" in x]
+    assert row.endswith("| 67.0 ± 0.0 | 67.0 ± 0.0 | 67.0 ± 0.0 | 67.0 ± 0.0 | 67.0 ± 0.0 |")
+    alone = with_refined([*folds(), *folds(mode="released", dice=63.0), *sweeps])
+    assert "Setting 1: better, +3.0 (" in line(alone, f"{question}`released`"), "not there twice"
+    short = [sweep | {"iterations": [0]} for sweep in sweeps]
+    assert with_refined(short) == short
 
 
 def test_weights_without_a_recipe_are_named():

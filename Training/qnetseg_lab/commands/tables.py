@@ -178,8 +178,6 @@ class Bench:
                 write_json(self.results / f"compare-{name}-tables-{self.budget}.json", content)
 
     def _protocol(self, scoring: Scoring) -> ProtocolP:
-        from qnetseg.model import Refinement
-
         from ..evaluation.protocol_p import ProtocolP
 
         return ProtocolP(
@@ -187,7 +185,6 @@ class Bench:
             scoring.setting,
             scoring.training.fold,
             scoring.training.scheme,
-            Refinement.usual(scoring.mode),
             device=self.device,
         )
 
@@ -277,9 +274,8 @@ def _mean(known: list[tuple[str, float]], kind: str) -> float | None:
 
 
 def _title(scoring: Scoring) -> str:
-    mode = "" if scoring.mode == "none" else f" {scoring.mode}"
     where = f"{scoring.dataset} Setting {scoring.setting}"
-    return f"{scoring.table} {scoring.training.name}, {scoring.form} {where}{mode}"
+    return f"{scoring.table} {scoring.training.name}, {scoring.form} {where}"
 
 
 def _hours(seconds: float | None) -> str:

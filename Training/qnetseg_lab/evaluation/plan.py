@@ -38,7 +38,6 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 METHODS = ("qnet", "adnet", "alpnet", "panet", "senet")
 MODULES = tuple(row for row in ROWS if row not in METHODS)
-MODES = ("closed_form", "reconstruction", "released")
 
 # What a training must not see: nothing, or one of the two groups of Setting 2. Short-axis slices of CMR may
 # show liver and spleen without labels, so the second group learns from CHAOST2 alone.
@@ -47,12 +46,11 @@ UNSEEN: dict[str, dict[str, Any]] = {
     "no-kidneys": {"data.chaos.exclude": ["right kidney", "left kidney"]},
     "no-upper": {"data.chaos.exclude": ["liver", "spleen"], "data.cmr.share": 0},
 }
-# What is compared, patient by patient: first row and mode, second row and mode.
-COMPARED: tuple[tuple[str, str, str, str], ...] = (
-    ("qnet", "none", "adnet", "none"),  # the paper's claim
-    ("dp", "none", "64x64", "none"),  # what the second path brings
-    ("qnet", "none", "dp", "none"),  # what the threshold from the query brings
-    *(("qnet", mode, "qnet", "none") for mode in MODES),  # what refinement brings
+# Rows that are compared, patient by patient.
+COMPARED = (
+    ("qnet", "adnet"),  # the paper's claim
+    ("dp", "64x64"),  # what the second path brings
+    ("qnet", "dp"),  # what the threshold from the query brings
 )
 TABLES = ("table1", "table2", "table3", "figure4")
 FIRST_FOLDS = (0, 1)
@@ -86,8 +84,9 @@ class Scoring:
     Attributes:
         table: of `TABLES`, which it fills a cell of.
         training: which makes the model.
-        form: "p", "p-alpha" or "p-iterations", as of `qnetseg evaluate`.
-        dataset, setting, mode: of the protocol; `mode` is the refinement's.
+        form: "p", "p-alpha" or "p-iterations", as of `qnetseg evaluate`; the last one has the rows with
+            refinement, in every mode.
+        dataset, setting: of the protocol.
     """
 
     table: str
@@ -95,7 +94,6 @@ class Scoring:
     form: str
     dataset: str
     setting: int
-    mode: str = "none"
 
 
 def plan() -> list[Scoring]:
@@ -129,12 +127,10 @@ def chosen(only: Iterable[str]) -> list[Scoring]:
 
 def comparisons(scoring: Scoring) -> Iterator[tuple[str, list[tuple[Scoring, Scoring]]]]:
     """What a result changes: for each comparison its name, and pairs of scorings of the same cases."""
-    own = scoring.training.row, scoring.mode
     if scoring.form != "p":
         return
-    for names in COMPARED:
-        sides = names[:2], names[2:]
-        if own in sides:
+    for rows in COMPARED:
+        if scoring.training.row in rows:
             like = [
                 other
                 for other in plan()
@@ -142,11 +138,11 @@ def comparisons(scoring: Scoring) -> Iterator[tuple[str, list[tuple[Scoring, Sco
                 == ("p", scoring.dataset, scoring.setting, scoring.training.scheme)
             ]
             first, second = (
-                {(s.training.fold, s.training.unseen): s for s in like if (s.training.row, s.mode) == side}
-                for side in sides
+                {(s.training.fold, s.training.unseen): s for s in like if s.training.row == row}
+                for row in rows
             )
             where = f"{scoring.dataset}-setting{scoring.setting}-{scoring.training.scheme}"
-            yield f"{where}-{'-'.join(names)}", [(first[k], second[k]) for k in first if k in second]
+            yield f"{where}-{'-'.join(rows)}", [(first[k], second[k]) for k in first if k in second]
 
 
 def _all_rows(fold: int) -> Iterator[Scoring]:
@@ -163,19 +159,19 @@ def _table1(rows: Iterable[str], scheme: str, folds: Iterable[int]) -> Iterator[
 
 
 def _setting1(
-    table: str, rows: Iterable[str], scheme: str, folds: Iterable[int], form: str = "p", mode: str = "none"
+    table: str, rows: Iterable[str], scheme: str, folds: Iterable[int], form: str = "p"
 ) -> Iterator[Scoring]:
     """Setting 1; sweeps are the paper's, on CHAOST2 alone."""
     for row, fold, data in product(rows, folds, ("chaos", "cmr") if form == "p" else ("chaos",)):
-        yield Scoring(table, Training(row, scheme, fold), form, data, 1, mode)
+        yield Scoring(table, Training(row, scheme, fold), form, data, 1)
 
 
 def _setting2(
-    table: str, rows: Iterable[str], scheme: str, folds: Iterable[int], form: str = "p", mode: str = "none"
+    table: str, rows: Iterable[str], scheme: str, folds: Iterable[int], form: str = "p"
 ) -> Iterator[Scoring]:
     """Setting 2, in which each model scores the structures that it has not seen."""
     for row, fold, unseen in product(rows, folds, ("no-kidneys", "no-upper")):
-        yield Scoring(table, Training(row, scheme, fold, unseen), form, "chaos", 2, mode)
+        yield Scoring(table, Training(row, scheme, fold, unseen), form, "chaos", 2)
 
 
 def _sweeps(scheme: str, folds: Iterable[int]) -> Iterator[Scoring]:
@@ -185,8 +181,7 @@ def _sweeps(scheme: str, folds: Iterable[int]) -> Iterator[Scoring]:
 
 
 def _refined(scheme: str, folds: Iterable[int]) -> Iterator[Scoring]:
-    """Every mode of refinement: of Q-Net in both settings, and of the row that Table 2 refines besides."""
-    for mode in MODES:
-        yield from _setting1("table1", METHODS[:1], scheme, folds, mode=mode)
-        yield from _setting2("table1", METHODS[:1], scheme, folds, mode=mode)
-        yield from _setting2("table2", ("dp",), scheme, folds, mode=mode)
+    """Rows with refinement that Figure 4 lacks: Q-Net on CMR, and the one that Table 2 has besides."""
+    for fold in folds:
+        yield Scoring("table1", Training(METHODS[0], scheme, fold), "p-iterations", "cmr", 1)
+    yield from _setting2("table2", ("dp",), scheme, folds, "p-iterations")

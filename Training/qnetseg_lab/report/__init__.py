@@ -1,8 +1,9 @@
 """Pages from result files: the Markdown of `docs/results` and the README's key figures are written here only.
 
-`published` holds the paper's figures, `runs` puts the folds of a run together by their `recipes`, `overview`
-makes the first page; `budgets` says once what rows have in common, `pairings` compares runs for `lessons`;
-the other modules make sections, `experiments` a page of its own.
+`published` holds the paper's figures, `refined` takes rows with refinement from sweeps, `runs` puts the folds
+of a run together by their `recipes`, `overview` makes the first page; `budgets` says once what rows have in
+common, `pairings` compares runs for `lessons`; the other modules make sections, `experiments` a page of its
+own.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .lessons import lessons
 from .measures import goals, measures
 from .overview import overview, readme
 from .paper_tables import table1, table2
+from .refined import with_refined
 from .runs import Results, read_results
 from .sweep_tables import figure3, figure4, table3
 from .whole_volume import whole_volumes
@@ -77,9 +79,10 @@ def _pages(results: Results, folder: Path) -> dict[str, str]:
         f"Written by `qnetseg report` from the {len(results)} result files of this folder. First what a user"
         " gets, then the tables and figures of the paper. Details:\n\n" + "\n".join(links)
     )
+    scored = with_refined(results)
     details = (
         (whole_volumes(results, folder),),
-        (goals(results), measures(results), comparisons(results), result_files(results)),
+        (goals(scored), measures(scored), comparisons(results), result_files(results)),
         (
             *(correction(results), another_patient(results), inference(results), training(results)),
             supervoxels(results),
@@ -87,8 +90,8 @@ def _pages(results: Results, folder: Path) -> dict[str, str]:
     )
     pages: dict[str, tuple[str, ...]] = {
         "index.md": (
-            *("# Results", head, overview(results), table1(results), table2(results), table3(results)),
-            *(lessons(results), figure3(folder), figure4(results, folder)),
+            *("# Results", head, overview(results), table1(scored), table2(scored), table3(results)),
+            *(lessons(scored), figure3(folder), figure4(results, folder)),
         )
     }
     for (name, title), sections in zip(DETAILS.items(), details, strict=True):

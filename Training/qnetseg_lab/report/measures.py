@@ -17,7 +17,8 @@ MEASURES = (
     " interval over patients, IoU and surface Dice (at the larger of 2 mm and the slice thickness) in per"
     " cent, HD95 in mm. An empty prediction has no HD95: it counts as 0 in the other measures, is left out"
     " of the HD95, which makes that too good, and is counted in the last column, in pairs of patients. A cell"
-    " is empty where an older version did not measure."
+    " is empty where this was not measured: older versions did not, and the sweeps that rows with refinement"
+    " come from have Dice alone."
 )
 GOAL_TEXT = (
     "Mean Dice of Q-Net in per cent, and its distance to the project's goals, which are set for `strict`, and"
