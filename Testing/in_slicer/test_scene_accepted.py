@@ -92,9 +92,23 @@ def test_what_was_accepted_into_another_segmentation_is_taken():
     assert len(stored_reports(atlas)) == 2
     atlas.GetSegmentation().RemoveSegment(stored_reports(atlas)[-1].segment_id)
     assert np.array_equal(only(drawing, volume), shrunk)
+    by_itself = result(volume, [segment_id], [WHOLE])
+    assert np.array_equal(only(drawing, volume), WHOLE)
+    accept_preview(result(volume, [segment_id], [shrunk], preview=True), "", into=atlas)
+    assert np.array_equal(only(drawing, volume), shrunk), "written later, in an older segmentation"
+    remove_node(by_itself)
     elsewhere, _ = drawn(other, ONE)
     accept_preview(result(volume, [segment_id], preview=True), "", into=elsewhere)
     assert stored_reports(elsewhere) == [], "its slices are counted by the axes of another volume"
+
+
+def test_a_result_is_found_by_its_structure_where_its_segment_got_a_new_name():
+    volume = add_volume()
+    drawing, _ = drawn(volume, ONE)
+    atlas, _ = drawn(volume, ELSEWHERE, "liver")
+    accept_preview(result(volume, preview=True), "", into=atlas)
+    assert [atlas.GetSegmentation().GetNthSegment(n).GetName() for n in (0, 1)] == ["liver", "liver 2"]
+    assert np.array_equal(only(drawing, volume), WHOLE)
 
 
 def test_each_drawing_has_its_own_and_the_last_one_counts():

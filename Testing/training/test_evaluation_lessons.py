@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from qnetseg.model import Refinement
 from qnetseg_lab.data import CATALOGUE
 from qnetseg_lab.evaluation.plan import ROWS
 from qnetseg_lab.report.budgets import described
@@ -175,30 +176,59 @@ def test_refinement_is_paired_on_the_same_weights():
     assert not line(other, "Is refinement")
 
 
-def curves(mode_steps, fold=0, **changes):
-    """A sweep over iterations 0 to 7: Dice grows with each by a number that each mode has."""
+def curves(gains, fold=0, **changes):
+    """A sweep over iterations 0 to 7; each adds a number to Dice that each mode has."""
     content = result(fold=fold) | {"protocol": "P-iterations", "iterations": list(range(8))}
     names = CATALOGUE["chaos"].labels
-    content["curves"] = {m: {n: [60 + gain * i for i in range(8)] for n in names} for m, gain in mode_steps}
+    content["curves"] = {
+        m: {n: [60 + gain * i for i in range(8)] for n in names} for m, gain in gains.items()
+    }
+    content["modes"] = [asdict(replace(Refinement.usual(mode), steps=7)) for mode in gains]
     for row in content["rows"]:
-        row["dice"] = [row["dice"] + gain * i / 100 for _, gain in mode_steps for i in range(8)]
+        row["dice"] = [row["dice"] + gain * i / 100 for gain in gains.values() for i in range(8)]
     del content["summary"]
     return content | changes
 
 
+def refined(contents, mode):
+    """Files of a mode's derived results, with their structures."""
+    own = [c for c in contents if c["protocol"] == "P" and c["options"]["refinement"]["mode"] == mode]
+    return [(c["file"], [*c["summary"]]) for c in own if c["file"].startswith("sweep")]
+
+
 def test_refined_rows_are_taken_from_sweeps_after_the_usual_steps():
-    sweeps = [curves([("released", 1.0), ("closed_form", -2.0)], fold, file="sweep.json") for fold in (0, 1)]
+    gains = {"released": 1.0, "closed_form": -2.0}
+    sweeps = [curves(gains, fold, file=f"sweep{fold}") for fold in (0, 1)]
     scored = with_refined([*folds(), *sweeps])
     question = "Is refinement (PR) of any use, mode "
     assert "Setting 1: better, +7.0 (" in line(scored, f"{question}`released`")
     assert "Setting 1: worse, -2.0 (" in line(scored, f"{question}`closed_form`")  # one round is usual
-    assert "[tables-x-qnet-strict](sweep.json)" in measures(scored)
     (row,) = [x for x in table1(scored).split("\n") if "`released` |" in x]
     assert row.endswith("| 67.0 ± 0.0 | 67.0 ± 0.0 | 67.0 ± 0.0 | 67.0 ± 0.0 | 67.0 ± 0.0 |")
-    alone = with_refined([*folds(), *folds(mode="released", dice=63.0), *sweeps])
-    assert "Setting 1: better, +3.0 (" in line(alone, f"{question}`released`"), "not there twice"
-    short = [sweep | {"iterations": [0]} for sweep in sweeps]
-    assert with_refined(short) == short
+    assert with_refined([s | {"iterations": [0]} for s in sweeps])[2:] == []
+    other = [asdict(replace(Refinement.usual(mode), steps=7, rate=0.5)) for mode in gains]
+    assert with_refined([sweeps[0] | {"modes": other}])[1:] == [], "not the usual rate"
+    assert with_refined([sweeps[0] | {"rows": []}])[1]["rows"] == []
+
+
+def test_what_was_scored_alone_is_not_taken_from_a_sweep_too():
+    sweep, organs = curves({"released": 1.0}, file="sweep"), [*CATALOGUE["chaos"].labels]
+    alone = result(mode="released", dice=63.0)
+    assert refined(with_refined([alone, sweep]), "released") == []
+    spleen = alone | {"summary": {"spleen": {"dice": 63.0}}}
+    assert refined(with_refined([spleen, sweep]), "released") == [("sweep", organs[:-1])]
+    assert organs[-1] == "spleen"
+    own_alpha = alone | {"options": {"refinement": {"mode": "released"}, "alpha": 0.8}}
+    for other in (own_alpha, alone | {"weights_sha256": "other"}, alone | {"fold": 1}):
+        assert refined(with_refined([other, sweep]), "released") == [("sweep", organs)]
+
+
+def test_measures_that_a_part_of_a_run_lacks_are_not_shown():
+    whole = result(mode="released")
+    whole["rows"] = [{**row, "iou": 0.4, "hd95": 5.0} for row in whole["rows"]]
+    assert "| 61.5 (60.5 to 62.5) | 40.0 |  | 5.0 | 0 of 4 |" in measures([whole])
+    text = measures(with_refined([whole, curves({"released": 1.0}, fold=1)]))
+    assert "40.0" not in text and "of 8 |" not in text and "8 | " in text
 
 
 def test_weights_without_a_recipe_are_named():

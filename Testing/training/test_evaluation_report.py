@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from qnetseg.errors import InputError
+from qnetseg.model import Refinement
 from qnetseg_lab.report import write_report
 from qnetseg_lab.report.paper_tables import figure
 from qnetseg_lab.report.published import TABLE1, TABLE2, TABLE3, UNREADABLE
@@ -216,6 +218,7 @@ def test_sweeps_become_table_3_and_figure_4(page):
     curves = {
         mode: {name: [70.0, 71.5, 69.0] for name in (*ORGANS, "mean")} for mode in ("released", "closed_form")
     }
+    modes = [asdict(replace(Refinement.usual(mode), steps=2)) for mode in curves]
     files = [
         f(fold)
         for fold in range(2)
@@ -223,13 +226,14 @@ def test_sweeps_become_table_3_and_figure_4(page):
             lambda n: sweep(
                 "P-alpha", n, alphas=[0.9, 0.8], dice={o: [80.0 + n, 70.0] for o in (*ORGANS, "mean")}
             ),
-            lambda n: sweep("P-iterations", n, iterations=[0, 1, 2], curves=curves),
+            lambda n: sweep("P-iterations", n, iterations=[0, 1, 2], curves=curves, modes=modes),
         )
     ]
     lines = page(*files)
     row = next(line for line in lines if line.startswith("| 0.9 |"))
     assert "80.5 ± 0.5" in row
     assert "| released | mean | 70.0 | 71.5 | 69.0 |" in lines
+    (row,) = [line for line in lines if "refinement `closed_form` | 71.5" in line]  # one round is usual
     assert (page.folder / "figure4-setting1-strict-1.png").stat().st_size > 5000
     assert any("(figure4-setting1-strict-1.png)" in line for line in lines)
 

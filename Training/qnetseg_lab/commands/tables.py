@@ -31,7 +31,8 @@ the report anew after each result. It may be stopped at any time; the same comma
 training. All rows of a budget have one recipe, recipes/tables-BUDGET.toml, so that they are comparable;
 --dry-run shows what a row has otherwise.
 
---only takes tables (table1, table2, table3, figure4), rows (qnet, adnet, ...), or both."""
+--only takes tables (table1, table2, table3, figure4), rows (qnet, adnet, ...), or both. Q-Net's rows with
+refinement on CHAOST2 come with figure4, whose sweep has every mode."""
 
 
 def add(commands: Any) -> None:

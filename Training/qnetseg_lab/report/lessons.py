@@ -43,9 +43,13 @@ def lessons(results: Results) -> str:
 
 def _usual_recipe(results: Results) -> str:
     """The recipe that most result files of Table 1 have, which need not be named; "" where none has one."""
-    runs = (run for place in TABLE1 for run in _runs(results, place, lambda v: v.entries is not None))
+    runs = (run for place in TABLE1 for run in _runs(results, place, _unrefined))
     counted = Counter(run.variant.recipe for run in runs for _ in run.files)
     return counted.most_common(1)[0][0] if counted else ""
+
+
+def _unrefined(v: Variant) -> bool:
+    return v.entries is not None and v.mode == "none"
 
 
 def _runs(results: Results, place: Place, fits: Fits) -> list[Run]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from ..data import CATALOGUE
 from ..data.catalogue import FOLDS
-from ..evaluation.summary import Figures, summarise
+from ..evaluation.summary import FACTORS, Figures, Row, summarise
 from .markdown import NONE, number, section, table
 from .paper_tables import of_method
 from .published import GOALS, METHODS, TABLE1, TITLES
@@ -17,8 +17,8 @@ MEASURES = (
     " interval over patients, IoU and surface Dice (at the larger of 2 mm and the slice thickness) in per"
     " cent, HD95 in mm. An empty prediction has no HD95: it counts as 0 in the other measures, is left out"
     " of the HD95, which makes that too good, and is counted in the last column, in pairs of patients. A cell"
-    " is empty where this was not measured: older versions did not, and the sweeps that rows with refinement"
-    " come from have Dice alone."
+    " is empty where a result of the run lacks the measure: older versions had fewer, and sweeps, which rows"
+    " with refinement may be from, have Dice alone."
 )
 GOAL_TEXT = (
     "Mean Dice of Q-Net in per cent, and its distance to the project's goals, which are set for `strict`, and"
@@ -78,9 +78,12 @@ def _rows(method: str, run: Run) -> list[list[Any]]:
     """A line for each structure of a run and, where all were scored, their mean."""
     if not run.rows():
         return []
+    rows = run.rows()
+    measured = {key for key in FACTORS if all(key in row for row in rows)}
     names, variant = CATALOGUE[run.files[0]["dataset"]].labels, run.variant
     head = [method, run.name(), variant.scheme, variant.steps, variant.refinement(), run.folds()]
-    summary = summarise(run.rows(), names)
+    kept = [{k: v for k, v in row.items() if k in measured or k not in FACTORS} for row in rows]
+    summary = summarise(cast(list[Row], kept), names)
     if len(summary) <= len(names):
         del summary["mean"]
     return [[*head, name, entry["patients"], *_cells(entry)] for name, entry in summary.items()]

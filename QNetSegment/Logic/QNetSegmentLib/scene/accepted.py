@@ -23,9 +23,9 @@ def accepted_results(
 
     segment_ids: of the drawings, all if None. The results lie on the voxels of `volume_node`, which was drawn
     on; those of other volumes are none of it. A result belongs to the segment that its report names; where
-    that one is gone, or was in no drawing, to one of its own name. It has to meet what is drawn: the segment
-    may have been drawn anew elsewhere, and many structures are called "structure". Of several results the
-    last one in the scene counts.
+    that one is gone, or was in no drawing, to one of its own name, or of its structure's. It has to meet what
+    is drawn: the segment may have been drawn anew elsewhere, and many structures are called "structure". Of
+    several results the one that was written last counts.
     Raises MaskError, and VolumeError for a volume that is gone.
     """
     lattice = lattice_of(volume_node)
@@ -37,12 +37,13 @@ def accepted_results(
         if node is not drawing and not is_preview(node) and volume_of_result(node) is volume_node
         for found in reversed(stored_reports(node))  # several may have been accepted into one node
     ]
+    kept.sort(key=lambda one: -one[1].written)
 
     def result_of(segment_id: str) -> Box | None:
         name = drawing.GetSegmentation().GetSegment(segment_id).GetName()
         drawn = read_box(drawing, segment_id, lattice)
         own = [one for one in kept if one[1].drawn_id == segment_id]
-        alike = [one for one in kept if one[1].drawn_id not in there and _name(*one) == name]
+        alike = [one for one in kept if one[1].drawn_id not in there and name in _names(*one)]
         for node, found in own + alike:
             box = read_box(node, found.segment_id, lattice).clipped(lattice.shape)
             if not box.meeting(drawn).is_empty:
@@ -52,5 +53,6 @@ def accepted_results(
     return [result_of(segment_id) for segment_id in drawn_segment_ids(drawing, volume_node, segment_ids)]
 
 
-def _name(node: Any, found: Any) -> str:
-    return str(node.GetSegmentation().GetSegment(found.segment_id).GetName())
+def _names(node: Any, found: Any) -> tuple[str, str]:
+    """The segment's own, which may be another one to be new where it was accepted, and its structure's."""
+    return node.GetSegmentation().GetSegment(found.segment_id).GetName(), found.report.structure

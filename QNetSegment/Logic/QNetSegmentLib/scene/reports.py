@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,19 @@ REPORTS = "QNetSegment.Reports"
 
 @dataclass(frozen=True)
 class Found:
-    """A segment of a result: its id, its report, and the id of the segment that was drawn, if it is known."""
+    """A segment of a result.
+
+    Attributes:
+        segment_id: its own.
+        report: of the run.
+        drawn_id: of the segment that was drawn, if it is known.
+        written: when, in seconds since 1970; 0 in scenes of older versions.
+    """
 
     segment_id: str
     report: Report
     drawn_id: str = ""
+    written: float = 0.0
 
 
 def store_reports(
@@ -42,14 +51,14 @@ def store_reports(
     segment, which may have left voxels to another structure.
     """
     voxel_ml = abs(float(np.linalg.det(lattice_of(volume_node).ijk_to_local[:3, :3]))) / 1000
-    all_found = []
+    all_found, now = [], time.time()
     for number, (result, segment_id) in enumerate(zip(results, segment_ids_of(node), strict=True)):
         report = replace(
             in_own_planes(result.report, result.axes, volume_node),
             volume_ml=result.mask.count * voxel_ml,
         )
         drawn = drawn_ids[number] if len(drawn_ids) == len(results) else ""
-        all_found.append(Found(segment_id, report, drawn))
+        all_found.append(Found(segment_id, report, drawn, now))
     _write(node, all_found)
 
 
@@ -66,8 +75,8 @@ def add_reports(node: Any, source: Any, copies: Mapping[str, str]) -> None:
 
 def _write(node: Any, all_found: Sequence[Found]) -> None:
     entries = [
-        {"segment": found.segment_id, "drawn": found.drawn_id, "report": found.report.to_json()}
-        for found in all_found
+        {"segment": f.segment_id, "drawn": f.drawn_id, "report": f.report.to_json(), "written": f.written}
+        for f in all_found
     ]
     set_reports_text(node, json.dumps(entries) if entries else "")
 
@@ -91,7 +100,10 @@ def stored_reports(node: Any) -> list[Found]:
     here = set(segment_ids_of(node))
     try:
         entries = parse_json(node.GetAttribute(REPORTS) or "[]")
-        found = [Found(e["segment"], Report.from_json(e["report"]), e["drawn"]) for e in entries]
+        found = [
+            Found(e["segment"], Report.from_json(e["report"]), e["drawn"], float(e.get("written", 0)))
+            for e in entries
+        ]
     except (ValueError, TypeError, KeyError):
         return []
     return [one for one in found if one.segment_id in here]
