@@ -76,9 +76,9 @@ def measures(results: Results) -> str:
 
 def _rows(method: str, run: Run) -> list[list[Any]]:
     """A line for each structure of a run and, where all were scored, their mean."""
-    if not run.rows():
-        return []
     rows = run.rows()
+    if not rows:
+        return []
     measured = {key for key in FACTORS if all(key in row for row in rows)}
     names, variant = CATALOGUE[run.files[0]["dataset"]].labels, run.variant
     head = [method, run.name(), variant.scheme, variant.steps, variant.refinement(), run.folds()]

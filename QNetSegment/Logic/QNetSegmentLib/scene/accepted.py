@@ -33,11 +33,11 @@ def accepted_results(
     there = {segment_id for node in nodes for segment_id in segment_ids_of(node)}
     kept = [
         (node, found)
-        for node in reversed(nodes)
+        for node in nodes
         if node is not drawing and not is_preview(node) and volume_of_result(node) is volume_node
-        for found in reversed(stored_reports(node))  # several may have been accepted into one node
+        for found in stored_reports(node)
     ]
-    kept.sort(key=lambda one: -one[1].written)
+    kept = sorted(kept, key=lambda one: one[1].written)[::-1]  # the last one first, also of the same time
 
     def result_of(segment_id: str) -> Box | None:
         name = drawing.GetSegmentation().GetSegment(segment_id).GetName()
