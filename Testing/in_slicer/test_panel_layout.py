@@ -135,6 +135,7 @@ def test_what_is_hidden_stays_hidden_when_sections_are_closed_and_opened(
     story: Story, state: Callable[[Story], None]
 ) -> None:
     state(story)
+    wait_until(lambda: story.worker.device is not None)  # from now on it is shown
     for name in SECTIONS:
         button, body = getattr(story.ui, f"{name}Section"), getattr(story.ui, f"{name}Body")
         if button.collapsed:
