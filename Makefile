@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile -rs
 # volumes, the worker's messages, and the command line's options. A minute on two cores.
 QUICK := Testing/test_house_*.py $(foreach area,atomic boxes volume_* worker_protocol cli_options,Testing/engine/test_$(area).py)
 
-.PHONY: demo test check kill-test screenshots lint format cmake-list package clean distclean
+.PHONY: demo test coverage check kill-test screenshots lint format cmake-list package clean distclean
 
 demo: $(DEMO)
 	$(BIN)/qnetseg demo
@@ -19,7 +19,11 @@ demo: $(DEMO)
 test: lint
 	@$(BIN)/python -c 'import PySide6.QtWidgets, vtk' || { echo "Qt and VTK need libraries of the system for" \
 	  "drawing: on Debian and Ubuntu, apt install libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1." >&2; exit 1; }
-	$(PYTEST) --cov --cov-report=term --durations=15
+	$(PYTEST) $(COVERAGE) --durations=15
+
+# The same, and which lines no test ran: counting slows the tests, so it has a target of its own.
+coverage: COVERAGE := --cov --cov-report=term
+coverage: test
 
 # Before each commit; `make test` is the whole.
 check: lint
