@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +14,7 @@ import qnetseg_lab.report
 import qnetseg_lab.training
 from qnetseg.cli import main
 from qnetseg.errors import TrainingError
+from qnetseg.models import sha256
 from qnetseg_lab.baselines import build_method
 from qnetseg_lab.commands import tables
 from qnetseg_lab.evaluation import plan, protocol_p, sweeps
@@ -124,6 +125,7 @@ class Laboratory:
 
     def __init__(self, root, monkeypatch):
         self.root, self.log, self.stop_at, self.astray = root, [], None, ()
+        self.numbers = count()
         monkeypatch.setattr(qnetseg_lab.training, "Trainer", self.trainer)
         monkeypatch.setattr(qnetseg_lab.baselines, "load_method", self.load)
         monkeypatch.setattr(protocol_p, "run", self.score)
@@ -142,7 +144,8 @@ class Laboratory:
             if self.stop_at == len(self.log):
                 raise KeyboardInterrupt
             made.step = recipe.steps
-            (folder / "model.safetensors").write_text(json.dumps({"recipe": recipe.to_dict()}))
+            learned = {"recipe": recipe.to_dict(), "number": next(self.numbers)}  # no two trainings are alike
+            (folder / "model.safetensors").write_text(json.dumps(learned))
 
         made.run = run
         return made
@@ -157,6 +160,7 @@ class Laboratory:
         own = {"protocol": "P", **same, "method": "qnet", "model": weights.parent.name, "rows": rows}
         for row in rows:
             row["query"] += f" of fold {protocol.fold}"
+        own["weights_sha256"] = sha256(weights)
         output.write_text(json.dumps({**self.load(weights).provenance, **own}))
 
     def call(self, *options):
@@ -208,6 +212,23 @@ def test_results_are_enough_where_the_models_are_gone(laboratory):
         path.unlink()
     before = len(laboratory.log)
     assert laboratory.call("--only", "table1", "panet") == 0 and len(laboratory.log) == before
+
+
+def test_results_of_a_row_are_of_one_model(laboratory):
+    assert laboratory.call("--only", "table1", "qnet") == 0
+    name = "tables-cpu-qnet-strict-fold0"
+    (laboratory.root / f"runs/{name}/model.safetensors").unlink()
+    scored = sorted(file for file in laboratory.did("score") if name in file)
+    laboratory.log.clear()
+    assert laboratory.call("--only", "table1", "table3", "qnet") == 0
+    again = sorted(file for file in laboratory.did("score") if name in file)
+    assert (
+        laboratory.did("train").count(name) == 1
+        and set(scored) < set(again)
+        and len(again) == len(set(again))
+    )
+    results = [json.loads(path.read_text()) for path in (laboratory.root / "results").glob(f"p-*{name}.json")]
+    assert len(results) == len(again) and len({content["weights_sha256"] for content in results}) == 1
 
 
 def test_a_training_that_goes_astray_costs_its_own_results(laboratory, capsys):

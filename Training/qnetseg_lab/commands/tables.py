@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from qnetseg.cli.common import add_command, add_device, say
 from qnetseg.cli.outputs import make_folder
 from qnetseg.cli.streams import Ended, ended_by_signals
 from qnetseg.errors import Cancelled, InputError, RecipeError, TrainingError
+from qnetseg.models import sha256
 
 from .common import add_data
 from .evaluate import result_name
@@ -29,7 +31,8 @@ DETAILS = """
 Trains and scores what Tables 1 to 3 and Figure 4 lack, every row on one fold before any on two, and writes
 the report anew after each result. It may be stopped at any time; the same command goes on, also within a
 training. All rows of a budget have one recipe, recipes/tables-BUDGET.toml, so that they are comparable;
---dry-run shows what a row has otherwise.
+--dry-run shows what a row has otherwise. A result is enough without its model; where a model is trained again
+for one more result, its others are scored again, too.
 
 --only takes tables (table1, table2, table3, figure4), rows (qnet, adnet, ...), or both. Q-Net's rows with
 refinement on CHAOST2 come with figure4, whose sweep has every mode."""
@@ -72,31 +75,26 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     with ended_by_signals():
         try:
-            return _fill(bench, left)
+            return _fill(bench, scorings)
         except KeyboardInterrupt as stop:
             say("Stopped; the same command goes on from here.")
             return 128 + stop.number if isinstance(stop, Ended) else Cancelled.exit_code
 
 
-def _fill(bench: Bench, left: list[Scoring]) -> int:
+def _fill(bench: Bench, scorings: list[Scoring]) -> int:
     """Make all results; a training that goes astray costs those that need it, and the exit code."""
     from ..report import write_report
 
-    astray = set()
-    for number, scoring in enumerate(left):
-        if scoring.training in astray:
-            continue
-        print(
-            f"{len(left) - number} left, {_hours(bench.seconds(left[number:]))}: {_title(scoring)}",
-            flush=True,
-        )
+    astray: set[Training] = set()
+    while left := [s for s in scorings if s.training not in astray and not bench.has(s)]:
+        print(f"{len(left)} left, {_hours(bench.seconds(left))}: {_title(left[0])}", flush=True)
         try:
-            print(f"result     {bench.make(scoring)}", flush=True)
+            print(f"result     {bench.make(left[0])}", flush=True)
         except TrainingError as error:
             say(str(error))
-            astray.add(scoring.training)
+            astray.add(left[0].training)
         else:
-            bench.compare(scoring)
+            bench.compare(left[0])
         write_report(bench.results)
     return 1 if astray else 0
 
@@ -119,15 +117,7 @@ class Bench:
 
     def recipe(self, training: Training) -> Recipe:
         """What a training does."""
-        from ..training import Recipe, read_recipe
-
-        settings = training.settings() | ({"start": start_of(self.start)} if self.start else {})
-        recipe = read_recipe(find_recipe(f"tables-{self.budget}"), settings)
-        if not isinstance(recipe, Recipe):
-            raise RecipeError(
-                f"The recipe tables-{self.budget} is of the propagation network.", "Use one with episodes."
-            )
-        return recipe
+        return _recipe(self.budget, self.start, training)
 
     def weights(self, training: Training) -> Path:
         """The model that a training makes."""
@@ -139,13 +129,17 @@ class Bench:
         return self.results / f"{name}.json"
 
     def has(self, scoring: Scoring) -> bool:
-        """Whether the result is there. Raises `InputError` where a file of its name is of another recipe."""
-        path = self.output(scoring)
+        """Whether the result is there, of the model where that is there, too: all of a row are of one model.
+
+        Raises `InputError` where a file of its name is of another recipe.
+        """
+        path, weights = self.output(scoring), self.weights(scoring.training)
         if not path.is_file():
             return False
         with suppress(OSError, ValueError, AttributeError):
-            if self._is_of(scoring.training, json.loads(path.read_text(encoding="utf-8")).get("recipe")):
-                return True
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if self._is_of(scoring.training, content.get("recipe")):
+                return not weights.is_file() or content.get("weights_sha256") == _digest(weights)
         raise InputError(f"The result file {path} is damaged or of another recipe.", "Move it elsewhere.")
 
     def make(self, scoring: Scoring) -> Path:
@@ -260,6 +254,30 @@ class Bench:
             lines = self._times().read_text(encoding="utf-8").splitlines()
             return [(entry["kind"], entry["seconds"]) for entry in map(json.loads, lines)]
         return []
+
+
+@cache
+def _recipe(budget: str, start: str, training: Training) -> Recipe:
+    from ..training import Recipe, read_recipe
+
+    settings = training.settings() | ({"start": start_of(start)} if start else {})
+    recipe = read_recipe(find_recipe(f"tables-{budget}"), settings)
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(
+            f"The recipe tables-{budget} is of the propagation network.", "Use one with episodes."
+        )
+    return recipe
+
+
+def _digest(weights: Path) -> str:
+    """Of a model, which is read again where it has changed only."""
+    state = weights.stat()
+    return _read_digest(weights, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _read_digest(weights: Path, _size: int, _changed: int) -> str:
+    return sha256(weights)
 
 
 def _kind(scoring: Scoring) -> str:
