@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := $(VENV)/installed-demo
 TEST := $(VENV)/installed-test
+COVERAGE :=
 PYTEST := $(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile -rs
 
 # What `make check` runs: the rules of the house, and of the engine what comes before any network, that is files and

@@ -222,11 +222,8 @@ def test_results_of_a_row_are_of_one_model(laboratory):
     laboratory.log.clear()
     assert laboratory.call("--only", "table1", "table3", "qnet") == 0
     again = sorted(file for file in laboratory.did("score") if name in file)
-    assert (
-        laboratory.did("train").count(name) == 1
-        and set(scored) < set(again)
-        and len(again) == len(set(again))
-    )
+    assert laboratory.did("train").count(name) == 1
+    assert set(scored) < set(again) and len(again) == len(set(again))
     results = [json.loads(path.read_text()) for path in (laboratory.root / "results").glob(f"p-*{name}.json")]
     assert len(results) == len(again) and len({content["weights_sha256"] for content in results}) == 1
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         make_folder(arguments.runs)
         make_folder(arguments.output)
     bench = Bench(arguments.budget, arguments.runs, arguments.output, arguments.device, arguments.start or "")
-    left = [scoring for scoring in scorings if not bench.has(scoring)]
+    left = bench.left(scorings)
     print(f"{len(scorings) - len(left)} of {len(scorings)} results are there")
     if arguments.dry_run:
         for line in bench.listed(left):
@@ -75,26 +74,31 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     with ended_by_signals():
         try:
-            return _fill(bench, scorings)
+            return _fill(bench, left)
         except KeyboardInterrupt as stop:
             say("Stopped; the same command goes on from here.")
             return 128 + stop.number if isinstance(stop, Ended) else Cancelled.exit_code
 
 
-def _fill(bench: Bench, scorings: list[Scoring]) -> int:
+def _fill(bench: Bench, left: list[Scoring]) -> int:
     """Make all results; a training that goes astray costs those that need it, and the exit code."""
     from ..report import write_report
 
-    astray: set[Training] = set()
-    while left := [s for s in scorings if s.training not in astray and not bench.has(s)]:
-        print(f"{len(left)} left, {_hours(bench.seconds(left))}: {_title(left[0])}", flush=True)
+    astray = set()
+    for number, scoring in enumerate(left):
+        if scoring.training in astray:
+            continue
+        print(
+            f"{len(left) - number} left, {_hours(bench.seconds(left[number:]))}: {_title(scoring)}",
+            flush=True,
+        )
         try:
-            print(f"result     {bench.make(left[0])}", flush=True)
+            print(f"result     {bench.make(scoring)}", flush=True)
         except TrainingError as error:
             say(str(error))
-            astray.add(left[0].training)
+            astray.add(scoring.training)
         else:
-            bench.compare(left[0])
+            bench.compare(scoring)
         write_report(bench.results)
     return 1 if astray else 0
 
@@ -117,7 +121,15 @@ class Bench:
 
     def recipe(self, training: Training) -> Recipe:
         """What a training does."""
-        return _recipe(self.budget, self.start, training)
+        from ..training import Recipe, read_recipe
+
+        settings = training.settings() | ({"start": start_of(self.start)} if self.start else {})
+        recipe = read_recipe(find_recipe(f"tables-{self.budget}"), settings)
+        if not isinstance(recipe, Recipe):
+            raise RecipeError(
+                f"The recipe tables-{self.budget} is of the propagation network.", "Use one with episodes."
+            )
+        return recipe
 
     def weights(self, training: Training) -> Path:
         """The model that a training makes."""
@@ -129,7 +141,7 @@ class Bench:
         return self.results / f"{name}.json"
 
     def has(self, scoring: Scoring) -> bool:
-        """Whether the result is there, of the model where that is there, too: all of a row are of one model.
+        """Whether the result is there, of the model if that is there, too.
 
         Raises `InputError` where a file of its name is of another recipe.
         """
@@ -139,8 +151,14 @@ class Bench:
         with suppress(OSError, ValueError, AttributeError):
             content = json.loads(path.read_text(encoding="utf-8"))
             if self._is_of(scoring.training, content.get("recipe")):
-                return not weights.is_file() or content.get("weights_sha256") == _digest(weights)
+                return not weights.is_file() or content.get("weights_sha256") == sha256(weights)
         raise InputError(f"The result file {path} is damaged or of another recipe.", "Move it elsewhere.")
+
+    def left(self, scorings: list[Scoring]) -> list[Scoring]:
+        """What is missing, and of each model that has to be trained for it all: a row's are of one model."""
+        missing = {scoring for scoring in scorings if not self.has(scoring)}
+        anew = {s.training for s in missing if not self.weights(s.training).is_file()}
+        return [s for s in scorings if s in missing or s.training in anew]
 
     def make(self, scoring: Scoring) -> Path:
         """Train unless the model is there, score it, and return the result file."""
@@ -254,30 +272,6 @@ class Bench:
             lines = self._times().read_text(encoding="utf-8").splitlines()
             return [(entry["kind"], entry["seconds"]) for entry in map(json.loads, lines)]
         return []
-
-
-@cache
-def _recipe(budget: str, start: str, training: Training) -> Recipe:
-    from ..training import Recipe, read_recipe
-
-    settings = training.settings() | ({"start": start_of(start)} if start else {})
-    recipe = read_recipe(find_recipe(f"tables-{budget}"), settings)
-    if not isinstance(recipe, Recipe):
-        raise RecipeError(
-            f"The recipe tables-{budget} is of the propagation network.", "Use one with episodes."
-        )
-    return recipe
-
-
-def _digest(weights: Path) -> str:
-    """Of a model, which is read again where it has changed only."""
-    state = weights.stat()
-    return _read_digest(weights, state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _read_digest(weights: Path, _size: int, _changed: int) -> str:
-    return sha256(weights)
 
 
 def _kind(scoring: Scoring) -> str:
