@@ -115,6 +115,8 @@ def test_parts_of_the_plan_are_chosen_by_table_and_row():
     assert {s.table for s in plan.chosen(["table3"])} == {"table3"}
     assert {s.training.row for s in plan.chosen(["table1", "adnet", "senet"])} == {"adnet", "senet"}
     assert plan.chosen([]) == plan.plan()
+    one = plan.chosen(["table1", "adnet-strict-fold1"])
+    assert {s.training.name for s in one} == {"adnet-strict-fold1"} and len(one) == 2  # CHAOST2 and CMR
 
 
 # --- the runner ----------------------------------------------------------------------------------------
@@ -176,7 +178,7 @@ def laboratory(tmp_path, monkeypatch):
 
 
 def test_a_stopped_runner_goes_on_and_repeats_nothing(laboratory, capsys):
-    laboratory.stop_at = 7  # the second training, after one with two scorings
+    laboratory.stop_at = 8  # the second training, after a report and one with two scorings
     assert laboratory.call("--only", "table1", "table3", "qnet") == 130
     assert "goes on" in capsys.readouterr().err
     laboratory.stop_at = None
@@ -185,10 +187,10 @@ def test_a_stopped_runner_goes_on_and_repeats_nothing(laboratory, capsys):
     assert trained.count("tables-cpu-qnet-no-kidneys-strict-fold0") == 2  # the stopped one
     assert len(set(trained)) == len(trained) - 1 and len(set(scored)) == len(scored)
     assert {Path(name).stem for name in scored} == {p.stem for p in (laboratory.root / "results").glob("p-*")}
-    assert laboratory.log.count("report") == len(scored)
-    before = len(laboratory.log)
+    assert laboratory.log.count("report") == len(scored) + 2  # and once a call
+    laboratory.log.clear()
     assert laboratory.call("--only", "table1", "table3", "qnet") == 0
-    assert len(laboratory.log) == before
+    assert laboratory.log == ["report"]
 
 
 def test_what_both_sides_have_is_compared(laboratory):
@@ -206,21 +208,45 @@ def test_what_both_sides_have_is_compared(laboratory):
     assert len(pairs) == 5
 
 
+def test_comparisons_that_a_stopped_call_left_behind_are_made_up_for(laboratory):
+    assert laboratory.call("--only", "table1", "qnet", "adnet") == 0
+    made = sorted((laboratory.root / "results").glob("compare-*.json"))
+    for path in made:
+        path.unlink()
+    assert laboratory.call("--only", "table1", "adnet") == 0
+    assert sorted((laboratory.root / "results").glob("compare-*.json")) == made
+
+
+def test_what_another_runner_has_made_meanwhile_is_not_repeated(laboratory, monkeypatch):
+    train = laboratory.trainer
+
+    def with_another_runner(recipe, folder, device, report):
+        monkeypatch.setattr(qnetseg_lab.training, "Trainer", train)
+        assert laboratory.call("--only", "panet") == 0
+        return train(recipe, folder, device, report)
+
+    monkeypatch.setattr(qnetseg_lab.training, "Trainer", with_another_runner)
+    assert laboratory.call("--only", "panet") == 0
+    scored = laboratory.did("score")
+    assert len(scored) - len(set(scored)) <= 2, "that of the training which both had begun"
+
+
 def test_results_are_enough_where_the_models_are_gone(laboratory):
     assert laboratory.call("--only", "table1", "panet") == 0
     for path in (laboratory.root / "runs").glob("*/model.safetensors"):
         path.unlink()
-    before = len(laboratory.log)
-    assert laboratory.call("--only", "table1", "panet") == 0 and len(laboratory.log) == before
+    laboratory.log.clear()
+    assert laboratory.call("--only", "table1", "panet") == 0 and laboratory.log == ["report"]
 
 
-def test_results_of_a_row_are_of_one_model(laboratory):
+@pytest.mark.parametrize("asked", [("table1", "table3", "qnet"), ("table3", "qnet")])
+def test_results_of_a_training_are_of_one_model(laboratory, asked):
     assert laboratory.call("--only", "table1", "qnet") == 0
     name = "tables-cpu-qnet-strict-fold0"
     (laboratory.root / f"runs/{name}/model.safetensors").unlink()
     scored = sorted(file for file in laboratory.did("score") if name in file)
     laboratory.log.clear()
-    assert laboratory.call("--only", "table1", "table3", "qnet") == 0
+    assert laboratory.call("--only", *asked) == 0
     again = sorted(file for file in laboratory.did("score") if name in file)
     assert laboratory.did("train").count(name) == 1
     assert set(scored) < set(again) and len(again) == len(set(again))
@@ -273,7 +299,7 @@ def test_expected_times_are_those_of_what_was_done(laboratory, capsys):
     runs.mkdir()
     times = [("train qnet", 3000), ("train qnet", 4200), ("p chaos strict", 120)]
     lines = [json.dumps({"kind": kind, "seconds": seconds}) for kind, seconds in times]
-    (runs / "tables-cpu-seconds.jsonl").write_text("\n".join(lines) + "\n")
+    (runs / "tables-cpu-seconds.jsonl").write_text("\n".join(lines) + '\n{"kind": "tr')
     assert laboratory.call("--dry-run", "--only", "dp-layer2") == 0
     # Five folds of two groups: ten trainings as long as the mean of Q-Net's, ten scorings.
     assert f"about {(10 * 3600 + 10 * 120) / 3600:.1f} hours" in capsys.readouterr().out

@@ -241,17 +241,20 @@ def test_the_best_alpha_is_told_with_what_it_adds_to_the_models_own():
     question = "Which alpha"
     clear = [result(), *(sweep([50.0, 60.0, 65.0], fold) for fold in range(2))]
     assert line(clear, question).endswith(
-        "CHAOST2 Setting 1: 0.8 of 3; against the model's own 0.9 better, +5.0 (+5.0 to +5.0;"
+        "CHAOST2 Setting 1: 0.8, best of 3 tried; against the model's own 0.9 better, +5.0 (+5.0 to +5.0;"
         " 2 of 5 folds, 8 patients)."
     )
     unclear = [sweep([50.0, 60.0, [70.0, 51.0, 69.0, 52.0]], fold) for fold in range(2)]
     assert "own 0.9 no difference shown, +0.5 (" in line(unclear, question)
     own = [result(), sweep([50.0, 60.0, 55.0], setting=2)]
     assert line(own, question).endswith(
-        "Setting 2: 0.9 of 3, the model's own (1 of 5 folds, 4 patients); the paper's best is 0.8."
+        "Setting 2: 0.9, best of 3 tried, the model's own (1 of 5 folds, 4 patients);"
+        " the paper's best is 0.8."
     )
     other = sweep([50.0, 55.0], alphas=[0.8, 0.6])
-    assert line([result(), other], question).endswith("Setting 1: 0.6 of 2 (1 of 5 folds, 4 patients).")
+    assert line([result(), other], question).endswith(
+        "Setting 1: 0.6, best of 2 tried (1 of 5 folds, 4 patients)."
+    )
     assert not line([sweep([50.0, 60.0, 55.0], trained_on_scored_cases=True)], question)
 
 
@@ -308,22 +311,46 @@ def test_a_budget_is_said_once_a_table_and_others_stay_recognisable():
     (said,) = [x for x in text.split("\n") if x.startswith("Equal budget")]
     assert said == (
         "Equal budget (recipe `tables-x`): start `better`, 70 steps, 2 pairs of slices with up to 3"
-        " supervoxels each a step, windows of 64 x 64 pixels, ResNet-50, `strict`, 2 of 5 folds, 8 patients,"
-        " no refinement, where a row says nothing else; code: revision abc and def."
+        " supervoxels each a step, windows of 64 x 64 pixels, ResNet-50, 1 of 5 `strict` folds, 4 patients,"
+        " no refinement, where a row says nothing else; scored by revision abc, def."
     )
     assert "|  | [adnet](tables-x-adnet-strict-fold0-none.json) | equal budget | 61.5" in text
-    assert "|  | [panet](tables-x-panet-strict-fold0-none.json) | equal budget, 1 of 5 folds, 4 pat" in text
+    assert "|  | [panet](tables-x-panet-strict-fold0-none.json) | equal budget | 61.5" in text
     assert "| equal budget, refinement `released` |" in text
-    assert (
-        "|  | [big](tables-x-qnet-strict-fold0-none.json) | `long`, 9000 steps, 1 of 5 folds, 4 pat" in text
-    )
+    assert "|  | [big](tables-x-qnet-strict-fold0-none.json) | `long`, 9000 steps | 61.5" in text
+
+
+def test_rows_of_a_budget_are_of_the_same_folds_and_once_more_of_all():
+    better = [result(dice=60.0 + 20 * fold, fold=fold) for fold in range(2)]
+    text = table1([*better, *folds("adnet"), result("panet"), *folds(mode="released")])
+    rows = [x.split(" | ")[2:4] for x in text.split("\n") if x.startswith("|  | [")]
+    one, both = "equal budget", "equal budget, 2 of 5 folds, 8 patients"
+    refined = "equal budget, 2 of 5 folds, 8 patients, refinement `released`"
+    assert rows == [
+        *([one, "61.5"], [one, "61.5"], [both, "61.5 ± 0.0"], [one, "61.5"], [both, "71.5 ± 10.0"]),
+        *(["equal budget, refinement `released`", "61.5"], [refined, "61.5 ± 0.0"]),
+    ]
+    assert " ± " in table1([*better, *folds("adnet")]).split("Equal budget")[1], "all have both"
+
+
+def test_a_fold_of_which_a_half_is_scored_does_not_count():
+    place = ("chaos", 2)
+    results = [*folds(dice=65.0, place=place), *folds("adnet", place=place)]
+    for content in results:
+        if content["fold"] == 1:
+            content["summary"] = {"liver": content["summary"]["liver"]}
+            content["rows"] = [row for row in content["rows"] if row["structure"] == "liver"]
+    said = "CHAOST2 Setting 2: too few to tell, +5.0 (+5.0 to +5.0; 1 of 5 folds, 4 patients)"
+    assert said in line(results, "Does Q-Net")
+    assert "2 of 5 folds" not in table1(results) and "1 of 5 `strict` folds, 4 patients" in table1(results)
 
 
 def test_one_row_alone_has_no_budget_in_common():
     text = table2([result(place=("chaos", 2))])
     assert "Equal budget" not in text
     assert (
-        "| [tables-x-qnet-strict](tables-x-qnet-strict-fold0-none.json) | `tables-x`, 70 steps, `st" in text
+        "| [tables-x-qnet-strict](tables-x-qnet-strict-fold0-none.json) | `tables-x`, 70 steps, 1 of 5 `st"
+        in text
     )
 
 
@@ -331,4 +358,4 @@ def test_sweeps_share_what_their_columns_need_not_repeat():
     results = [sweep([50.0, 60.0, 65.0], fold, setting) for fold in range(2) for setting in (1, 2)]
     text = table3(results)
     assert "| Setting 1, ours: equal budget |" in text and "| Setting 2, ours: equal budget |" in text
-    assert "2 of 5 folds, 8 patients, no refinement, where a column says nothing else" in text
+    assert "2 of 5 `strict` folds, 8 patients, no refinement, where a column says nothing else" in text

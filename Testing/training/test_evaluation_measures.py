@@ -159,11 +159,11 @@ def side(gain, spread=0.0, **changes):
     return folds
 
 
-def test_a_constant_gain_excludes_zero():
+def test_a_constant_gain_is_shown():
     found = compare(side(0.04, model="b"), side(0.0))
     assert found["structures"]["liver"]["difference"] == pytest.approx(4)
     assert found["structures"]["spleen"]["difference"] == pytest.approx(2)
-    assert found["mean"]["difference"] == pytest.approx(3) and found["mean"]["excludes_zero"]
+    assert found["mean"]["difference"] == pytest.approx(3) and found["mean"]["shown"]
     assert found["patients"] == 6 and found["pairs"] == 12 and found["unpaired"] == 0
     assert found["sentence"].startswith("b is better than a: +3.0 points")
     assert "is worse than" in compare(side(0.0), side(0.04))["sentence"]
@@ -173,20 +173,36 @@ def test_a_constant_gain_excludes_zero():
 
 def test_a_gain_within_the_spread_is_no_difference():
     found = compare(side(0.01, 0.1), side(0.0))
-    assert not found["mean"]["excludes_zero"] and "No difference can be claimed" in found["sentence"]
+    assert not found["mean"]["shown"] and "No difference can be claimed" in found["sentence"]
     low, high = found["mean"]["interval"]
     assert low < 0 < high
+
+
+def test_an_interval_of_few_patients_is_not_enough():
+    gains = (-0.02, -0.008, -0.021, 0.008, -0.005, -0.01, 0.0)  # a bootstrap of seven is too narrow
+    first, second = (
+        [result([row("liver", str(n), "9", 0.5 + on * gain) for n, gain in enumerate(gains)])]
+        for on in (1, 0)
+    )
+    found = compare(first, second)["mean"]
+    assert found["interval"][1] < 0 < found["p"] and found["p"] > 0.05 and not found["shown"]
+
+
+def test_a_training_that_was_repeated_is_named_by_its_revision():
+    first, second = (side(gain, model="a", revision=name) for gain, name in ((0.04, "one"), (0.0, "two")))
+    found = compare(first, second)
+    assert (found["first"], found["second"]) == ("a, revision one", "a, revision two")
 
 
 def test_few_patients_prove_nothing():
     few = [result([row("liver", str(n), "9", value) for n in range(5)]) for value in (0.9, 0.5)]
     found = compare(few[:1], few[1:])
-    assert not found["mean"]["excludes_zero"] and found["sentence"].startswith("Too few patients")
+    assert not found["mean"]["shown"] and found["sentence"].startswith("Too few patients")
 
 
 def test_one_patient_proves_nothing():
     one, other = result([row("liver", "1", "3", 0.9)]), result([row("liver", "1", "3", 0.5)])
-    assert not compare([one], [other])["mean"]["excludes_zero"]
+    assert not compare([one], [other])["mean"]["shown"]
 
 
 def test_rows_are_paired_by_structure_query_and_support():

@@ -283,7 +283,7 @@ def test_patients_count_once_and_pairs_are_compared():
     worse = [{**row, "dice": row["dice"] - 0.1} for row in rows]
     gap = paired(rows, worse, ["x", "y"])
     assert gap["difference"] == pytest.approx(10) and gap["interval"] == pytest.approx([10, 10])
-    assert gap["patients"] == 2 and not gap["excludes_zero"]  # two patients prove nothing
+    assert gap["patients"] == 2 and not gap["shown"]  # two patients prove nothing
     assert paired(rows, [], ["x"]) == {}
     other = [{"query": "b", "structure": "y", "dice": 0.1}, {"query": "c", "structure": "x", "dice": 0.1}]
     assert paired(rows[:2], other, ["x", "y"]) == {} and paired(rows[2:3], other[:1], ["x", "y"]) == {}

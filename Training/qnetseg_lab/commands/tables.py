@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,9 @@ training. All rows of a budget have one recipe, recipes/tables-BUDGET.toml, so t
 --dry-run shows what a row has otherwise. A result is enough without its model; where a model is trained again
 for one more result, its others are scored again, too.
 
---only takes tables (table1, table2, table3, figure4), rows (qnet, adnet, ...), or both. Q-Net's rows with
-refinement on CHAOST2 come with figure4, whose sweep has every mode."""
+--only takes tables (table1, table2, table3, figure4), rows (qnet, adnet, ...), single trainings as --dry-run
+names them (adnet-strict-fold1), or several of these. Q-Net's rows with refinement on CHAOST2 come with
+figure4, whose sweep has every mode. To repeat a figure that is there, name its training and empty folders."""
 
 
 def add(commands: Any) -> None:
@@ -44,7 +45,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--budget", default="cpu", metavar="NAME", help="of the recipe tables-NAME (default: cpu)"
     )
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these tables and rows only")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="these tables, rows and trainings only"
+    )
     parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="folder of the trainings")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the results")
     parser.add_argument(
@@ -59,6 +62,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do what is missing, one after another, or show it."""
     from ..evaluation.plan import chosen
+    from ..report import write_report
 
     scorings = chosen(arguments.only)
     find_recipe(f"tables-{arguments.budget}")
@@ -74,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     with ended_by_signals():
         try:
+            bench.compare(scorings)  # a call that was stopped may have left these behind its results
+            write_report(bench.results)
             return _fill(bench, left)
         except KeyboardInterrupt as stop:
             say("Stopped; the same command goes on from here.")
@@ -86,7 +92,7 @@ def _fill(bench: Bench, left: list[Scoring]) -> int:
 
     astray = set()
     for number, scoring in enumerate(left):
-        if scoring.training in astray:
+        if scoring.training in astray or bench.is_made(scoring):
             continue
         print(
             f"{len(left) - number} left, {_hours(bench.seconds(left[number:]))}: {_title(scoring)}",
@@ -98,7 +104,7 @@ def _fill(bench: Bench, left: list[Scoring]) -> int:
             say(str(error))
             astray.add(scoring.training)
         else:
-            bench.compare(scoring)
+            bench.compare([scoring])
         write_report(bench.results)
     return 1 if astray else 0
 
@@ -154,11 +160,18 @@ class Bench:
                 return not weights.is_file() or content.get("weights_sha256") == sha256(weights)
         raise InputError(f"The result file {path} is damaged or of another recipe.", "Move it elsewhere.")
 
+    def is_made(self, scoring: Scoring) -> bool:
+        """Whether the result is there with its model, e.g. by another runner in the meantime."""
+        return self.weights(scoring.training).is_file() and self.has(scoring)
+
     def left(self, scorings: list[Scoring]) -> list[Scoring]:
-        """What is missing, and of each model that has to be trained for it all: a row's are of one model."""
+        """What is missing of these, and what else is there of each training that this repeats: results of a
+        training are of one model."""
+        from ..evaluation.plan import plan
+
         missing = {scoring for scoring in scorings if not self.has(scoring)}
         anew = {s.training for s in missing if not self.weights(s.training).is_file()}
-        return [s for s in scorings if s in missing or s.training in anew]
+        return [s for s in plan() if s in missing or (s.training in anew and self.output(s).is_file())]
 
     def make(self, scoring: Scoring) -> Path:
         """Train unless the model is there, score it, and return the result file."""
@@ -174,13 +187,13 @@ class Bench:
         self._remember(_kind(scoring), time.monotonic() - begun)
         return output
 
-    def compare(self, scoring: Scoring) -> None:
-        """Write the paired comparisons that a new result changes, on the folds that both sides have."""
+    def compare(self, scorings: Iterable[Scoring]) -> None:
+        """Write the paired comparisons that these results are in, on the folds that both sides have."""
         from ..evaluation.comparison import compare, read_side
         from ..evaluation.plan import comparisons
         from ..evaluation.results import write_json
 
-        for name, pairs in comparisons(scoring):
+        for name, pairs in dict(found for scoring in scorings for found in comparisons(scoring)).items():
             files = [tuple(map(self.output, pair)) for pair in pairs]
             there = [pair for pair in files if all(path.is_file() for path in pair)]
             if there:
@@ -268,10 +281,16 @@ class Bench:
             file.write(json.dumps({"kind": kind, "seconds": round(seconds, 1)}) + "\n")
 
     def _timed(self) -> list[tuple[str, float]]:
-        with suppress(OSError):
+        try:
             lines = self._times().read_text(encoding="utf-8").splitlines()
-            return [(entry["kind"], entry["seconds"]) for entry in map(json.loads, lines)]
-        return []
+        except OSError:
+            return []
+        known = []
+        for line in lines:
+            with suppress(ValueError, KeyError, TypeError):  # cut off when the runner was stopped
+                entry = json.loads(line)
+                known.append((str(entry["kind"]), float(entry["seconds"])))
+        return known
 
 
 def _kind(scoring: Scoring) -> str:

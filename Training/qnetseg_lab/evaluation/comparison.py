@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+from scipy.stats import permutation_test
 
 from qnetseg.errors import InputError, why
 from qnetseg.parsing import parse_json, read_text
@@ -17,16 +18,22 @@ from .summary import FACTORS, Measure, PairRow
 
 SAME = ("protocol", "dataset", "setting", "scheme")  # what both sides must have in common
 UNITS: dict[Measure, str] = {"dice": "points", "iou": "points", "surface_dice": "points", "hd95": "mm"}
-# With fewer, a bootstrap interval is far too narrow, and differences of one sign may be chance (sign test).
-LEAST_PATIENTS = 6
-NOISE = 2.0  # points; a smaller gain on 20 patients is noise unless its interval excludes zero
+LEVEL = 0.05  # of the sign-flip test, which belongs to an interval of 95 %
+LEAST_PATIENTS = 6  # with fewer, the test cannot fall below its level: 2 of the 2^5 signs are 6 %
+CLAIM = (
+    f"A difference is claimed from {LEAST_PATIENTS} patients on, where its interval excludes zero and a"
+    f" sign-flip test over patients gives less than {100 * LEVEL:g} %."
+)
+NOISE = 2.0  # points; a smaller difference is called small also where it is shown
 
 
 class Difference(TypedDict, total=False):  # empty where there are no pairs
     difference: float
-    interval: list[float]  # 95 %
+    interval: list[float]  # 95 %, bootstrap over patients
     patients: int
-    excludes_zero: bool
+    fewest: int  # patients of a structure
+    p: float  # of the sign-flip test over patients, two-sided
+    shown: bool  # see `difference`
 
 
 def read_side(pattern: str) -> list[dict[str, Any]]:
@@ -126,6 +133,11 @@ def compare(
     entries = {name: difference(table[:, [column]]) for column, name in enumerate(structures)}
     overall = difference(table)
     names = [_name(side) for side in (first, second)]
+    if names[0] == names[1]:  # the same training once more
+        names = [
+            f"{name}, revision {side[0].get('revision')}"
+            for name, side in zip(names, (first, second), strict=True)
+        ]
     return {
         "comparison": "P",
         **{key: first[0][key] for key in SAME[1:]},
@@ -146,18 +158,38 @@ def compare(
 def difference(table: np.ndarray) -> Difference:
     """That of a table of differences.
 
+    It is shown where the interval excludes zero and, since a bootstrap of few patients is too narrow, chance
+    signs of the patients' differences make one as large in less than 5 % (exact for up to 13 patients).
+
     table: (patients, structures), not a number where a patient lacks a structure; at least one number. The
     difference is the mean over structures of their means over patients.
     """
     table = table[~np.isnan(table).all(axis=1)]
     low, high = bootstrap_mean_interval(table)
     columns = table[:, ~np.isnan(table).all(axis=0)]
+    counts = (~np.isnan(columns)).sum(axis=0)
+    shares = np.nansum(columns / counts, axis=1) / len(counts)  # of each patient in the difference
+    p = _sign_flip_test(shares)
+    fewest = int(counts.min())
     return {
-        "difference": float(np.nanmean(columns, axis=0).mean()),
+        "difference": float(shares.sum()),
         "interval": [low, high],
         "patients": len(table),
-        "excludes_zero": len(table) >= LEAST_PATIENTS and not low <= 0 <= high,
+        "fewest": fewest,
+        "p": p,
+        "shown": fewest >= LEAST_PATIENTS and p < LEVEL and not low <= 0 <= high,
     }
+
+
+def _sign_flip_test(shares: np.ndarray) -> float:
+    """The p-value of a sum of values whose signs are chance; 1 for a single value."""
+    if len(shares) < 2:
+        return 1.0
+    chance = np.random.default_rng(0)
+    found = permutation_test(
+        (shares,), np.sum, permutation_type="samples", vectorized=True, random_state=chance
+    )
+    return float(found.pvalue)
 
 
 def _name(side: list[dict[str, Any]]) -> str:
@@ -179,13 +211,15 @@ def _sentence(names: list[str], overall: Difference, metric: Measure) -> str:
     figures = (
         f"{difference:+.1f} {unit} (95 % interval {low:+.1f} to {high:+.1f}, {overall['patients']} patients)"
     )
-    if overall["patients"] < LEAST_PATIENTS:
+    if overall["fewest"] < LEAST_PATIENTS:
         return f"Too few patients to claim a difference: {names[0]} minus {names[1]} is {figures}."
-    if not overall["excludes_zero"]:
-        return f"No difference can be claimed: {names[0]} minus {names[1]} is {figures}, which includes zero."
+    if not overall["shown"]:
+        return (
+            f"No difference can be claimed: {names[0]} minus {names[1]} is {figures}, p {overall['p']:.2f}."
+        )
     better = (difference > 0) != (metric == "hd95")
     verdict = "better" if better else "worse"
     small = (
         f" Below {NOISE:g} points it is a small one." if unit == "points" and abs(difference) < NOISE else ""
     )
-    return f"{names[0]} is {verdict} than {names[1]}: {figures}, which excludes zero.{small}"
+    return f"{names[0]} is {verdict} than {names[1]}: {figures}.{small}"

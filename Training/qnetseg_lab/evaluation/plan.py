@@ -110,18 +110,24 @@ def plan() -> list[Scoring]:
 
 
 def chosen(only: Iterable[str]) -> list[Scoring]:
-    """The plan's scorings of the named tables, of the named rows, or of both; all for no name.
+    """The plan's scorings of the named tables, rows and trainings, all of these that are named; see
+    `Training.name`. Without a name all.
 
-    Raises InputError for a name that is neither.
+    Raises InputError for a name that is none of these.
     """
+    every = plan()
+    kinds = ({*TABLES}, {*ROWS}, {scoring.training.name for scoring in every})
     for name in only:
-        if name not in TABLES and name not in ROWS:
-            raise InputError(f"The tables have no part {name!r}.", f"Use {', '.join((*TABLES, *ROWS))}.")
-    tables, rows = {*only} & {*TABLES}, {*only} & {*ROWS}
+        if not any(name in kind for kind in kinds):
+            raise InputError(
+                f"The tables have no part {name!r}.",
+                f"Use {', '.join((*TABLES, *ROWS))}, or a training as --dry-run names it.",
+            )
+    tables, rows, trainings = ({*only} & kind or kind for kind in kinds)
     return [
         scoring
-        for scoring in plan()
-        if scoring.table in (tables or TABLES) and scoring.training.row in (rows or ROWS)
+        for scoring in every
+        if scoring.table in tables and scoring.training.row in rows and scoring.training.name in trainings
     ]
 
 

@@ -266,6 +266,7 @@ def describe(name: str, protocol: ProtocolP, model: Model[Any], weights: Path, d
         "steps": provenance.get("steps"),
         "recipe_name": (provenance.get("recipe") or {}).get("name"),
         "recipe": recorded_recipe(model),
+        "training": {key: provenance.get(key) for key in ("revision", "precision", "device")},
         "model_config": network.config.to_dict(),
         "trained_on_scored_cases": has_seen_the_fold(protocol, model),
         **describe_run(weights, device),

@@ -22,6 +22,7 @@ from .benchmarks import (
     result_files,
     supervoxels,
     training,
+    training_propagation,
 )
 from .lessons import lessons
 from .measures import goals, measures
@@ -84,7 +85,8 @@ def _pages(results: Results, folder: Path) -> dict[str, str]:
         (whole_volumes(results, folder),),
         (goals(scored), measures(scored), comparisons(results), result_files(results)),
         (
-            *(correction(results), another_patient(results), inference(results), training(results)),
+            *(correction(results), another_patient(results), inference(results)),
+            *(training(results), training_propagation(results)),
             supervoxels(results),
         ),
     )

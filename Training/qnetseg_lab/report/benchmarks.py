@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..data import CATALOGUE
+from ..evaluation.comparison import CLAIM
 from .markdown import NONE, interval, link, number, section, table
 from .runs import SEEN, Results, Variant
 
@@ -13,7 +14,7 @@ def comparisons(results: Results) -> str:
     """Paired comparisons, one table each."""
     text = (
         "Differences are paired by patient, first minus second, with 95 % bootstrap intervals over patients."
-        " A gain under 2 points on 20 patients is noise unless its interval excludes zero."
+        f" {CLAIM}"
     )
     parts = []
     for r in (r for r in results if "comparison" in r):
@@ -26,8 +27,8 @@ def comparisons(results: Results) -> str:
     return section("Comparisons", text, *(parts or [NONE]))
 
 
-def where(r: dict[str, Any]) -> str:
-    """The machine of a benchmark."""
+def computer(r: dict[str, Any]) -> str:
+    """The machine of a result file."""
     machine = r["machine"]
     return str(
         machine["gpu"] if r["device"] == "cuda" else f"{machine['processor']}, {machine['cores']} cores"
@@ -49,7 +50,7 @@ def inference(results: Results) -> str:
         "Q-Net slice by slice against the paper's arithmetic: ResNet-101 in float32, support encoded again"
         " for every slice, seven released refinement steps."
     )
-    rows = [[where(r), r["precision"], r["slices"], *_cells(r, figures), link(r)] for r in measured]
+    rows = [[computer(r), r["precision"], r["slices"], *_cells(r, figures), link(r)] for r in measured]
     return _bench("Q-Net slice by slice", text, ("machine", "precision", "slices", *figures), rows, left_out)
 
 
@@ -73,7 +74,7 @@ def correction(results: Results) -> str:
     }
     rows = [
         [
-            *(where(r), r["precision"], r["threads"] or "all", r["slices"], r["size"]),
+            *(computer(r), r["precision"], r["threads"] or "all", r["slices"], r["size"]),
             *(*_cells(r, figures), *map(_seconds, r["growcut_seconds"] or (None, None)), *_cells(r, shares)),
             *(r["revision"], link(r)),
         ]
@@ -101,7 +102,7 @@ def another_patient(results: Results) -> str:
     }
     rows = [
         [
-            *(where(r), r["precision"], r["threads"] or "all", r["slices"], r["size"]),
+            *(computer(r), r["precision"], r["threads"] or "all", r["slices"], r["size"]),
             *(*_cells(r, figures), r["revision"], link(r)),
         ]
         for r in results
@@ -128,7 +129,7 @@ def training(results: Results) -> str:
         "share of the least": ("fraction_of_floor", 2),
     }
     rows = [
-        [where(r), r["precision"], r["pairs"], r["structures"], *_cells(r, figures), link(r)]
+        [computer(r), r["precision"], r["pairs"], r["structures"], *_cells(r, figures), link(r)]
         for r in results
         if r.get("bench") == "training"
     ]
@@ -137,6 +138,29 @@ def training(results: Results) -> str:
         " the step's arithmetic takes at the measured rate of matrix products in the same precision."
     )
     return _bench("Training", text, ("machine", "precision", "pairs", "structures", *figures), rows)
+
+
+def training_propagation(results: Results) -> str:
+    """Training benchmarks of the propagation network."""
+    figures = {
+        "s/step": ("seconds_per_step", 2),
+        "of it windows s": ("windows_seconds_per_step", 2),
+        "network s": ("network_seconds_per_step", 2),
+        "GFLOP/step": ("gflop_per_step", 0),
+        "matrix GFLOP/s": ("matrix_gflops", 0),
+        "peak GiB": ("peak_gib", 2),
+    }
+    rows = [
+        [computer(r), r["recipe"], r["precision"], r["batches"], r["voxels"], *_cells(r, figures), link(r)]
+        for r in results
+        if r.get("bench") == "training-propagation"
+    ]
+    text = (
+        "A step makes windows at random and learns from a batch of them. A recipe's `steps` times the seconds"
+        " of one are the time of a training."
+    )
+    head = ("machine", "recipe", "precision", "batches", "voxels", *figures)
+    return _bench("Training of the propagation network", text, head, rows)
 
 
 def supervoxels(results: Results) -> str:
@@ -173,11 +197,13 @@ def _bench(title: str, text: str, head: tuple[str, ...], rows: list[list[Any]], 
 def result_files(results: Results) -> str:
     """Every result file of protocol P, fold by fold."""
     head = ("model", "data set", "setting", "scheme", "recipe", "refinement", "steps", "mean Dice")
+    more = ("revision", "computer", "trained in", "remark", "file")
     rows: list[list[Any]] = []
     for r in (r for r in results if r.get("protocol") == "P" and r["dataset"] in CATALOGUE):
         v = Variant.of(r)
         row = [f"{r['model']}, fold {r['fold']}", r["dataset"], r["setting"], v.scheme, v.recipe]
         row += [v.refinement(), v.steps, number(r["summary"].get("mean", {}).get("dice"))]
-        rows.append([*row, r.get("revision"), SEEN[v.seen], link(r)])
-    text = table((*head, "revision", "remark", "file"), rows)
+        made = [computer(r) if "machine" in r else None, (r.get("training") or {}).get("precision")]
+        rows.append([*row, r.get("revision"), *made, SEEN[v.seen], link(r)])
+    text = table((*head, *more), rows)
     return section("Result files of protocol P", text or "There are none yet.")

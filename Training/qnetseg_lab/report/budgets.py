@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..data.catalogue import FOLDS
 from ..evaluation.plan import ROWS
+from .benchmarks import computer
 from .recipes import Entries
 from .runs import Run
+
+Value = TypeVar("Value")
 
 # Entries of a recipe in which rows of a budget differ, because they make the row.
 OWN = frozenset(key for row in ROWS.values() for key in row)
@@ -60,14 +63,17 @@ class Common:
     Attributes:
         runs: those rows, two at least.
         entries, data: their budget, and whether it holds their data; see `budget`.
-        scheme, folds, patients: as most of them have them.
+        scheme: as most of them have it.
+        folds: those that all rows of the scheme have, so that they are of the same cases there; where they
+            have none in common, those of most.
+        patients: on these folds, as most of them have them.
     """
 
     runs: tuple[Run, ...]
     entries: Entries
     data: bool
     scheme: str
-    folds: int
+    folds: frozenset[int]
     patients: int | None
 
     @classmethod
@@ -81,12 +87,22 @@ class Common:
         entries, most = max(by_budget.items(), key=lambda item: len(item[1]), default=(frozenset(), []))
         if len(most) < 2:
             return None
-        counted = Counter((run.variant.scheme, run.folds(), run.patients()) for run in most)
-        return cls(tuple(most), entries, data, *counted.most_common(1)[0][0])
+        scheme = _usual(run.variant.scheme for run in most)
+        like = [run for run in most if run.variant.scheme == scheme]
+        folds = frozenset.intersection(*(frozenset(run.folds()) for run in like))
+        folds = folds or _usual(frozenset(run.folds()) for run in like)
+        patients = _usual(run.on(folds).patients() for run in like if run.folds() >= folds)
+        return cls(tuple(most), entries, data, scheme, folds, patients)
 
     def has(self, run: Run) -> bool:
         """Whether a run is of the budget."""
         return budget(run, self.data) == self.entries
+
+    def shown(self, run: Run) -> list[Run]:
+        """A run as rows: one of the budget on the common folds, and again on all where it has more."""
+        if self.has(run) and run.variant.scheme == self.scheme and run.folds() > self.folds:
+            return [run.on(self.folds), run]
+        return [run]
 
     def sentence(self, part: str = "row", more: str = "no refinement") -> str:
         """Above the table: the budget, what else is common, and the code.
@@ -96,10 +112,15 @@ class Common:
         first = self.runs[0]
         recipe = next(content["recipe"] for content in first.files)
         contents = [content for run in self.runs for content in run.files]
+        machines = sorted({computer(c) for c in contents if c.get("machine")})
         revisions = sorted({str(c["revision"]) for c in contents if c.get("revision")})
-        known = [*described(recipe).values(), f"`{self.scheme}`", *stands_on(self.folds, self.patients)]
+        known = [
+            *described(recipe).values(),
+            *stands_on(len(self.folds), self.patients, f"`{self.scheme}` "),
+        ]
         known += [more] * bool(more)
-        code = f"; code: revision {' and '.join(revisions)}" if revisions else ""
+        code = f"; scored by revision {', '.join(revisions)}" if revisions else ""
+        code += f"; computed on {' and '.join(machines)}" if machines else ""
         name = f" (recipe `{first.variant.recipe}`)" if first.variant.recipe else ""
         return f"Equal budget{name}: {', '.join(known)}, where a {part} says nothing else{code}."
 
@@ -111,10 +132,11 @@ def cell(run: Run, common: Common | None) -> str:
         parts.append("equal budget")
     else:
         parts += [f"`{v.recipe}`"] * bool(v.recipe) + [f"{v.steps} steps"] * (v.steps is not None)
-    if common is None or v.scheme != common.scheme:
-        parts.append(f"`{v.scheme}`")
+    scheme = f"`{v.scheme}` " if common is None or v.scheme != common.scheme else ""
     if common is None or (run.folds(), run.patients()) != (common.folds, common.patients):
-        parts += stands_on(run.folds(), run.patients())
+        parts += stands_on(len(run.folds()), run.patients(), scheme)
+    elif scheme:
+        parts.append(f"{scheme}folds")
     parts += [f"refinement `{v.mode}`"] if v.mode != "none" else []
     return ", ".join(parts + ([f"alpha {v.alpha:g}"] if v.alpha is not None else []))
 
@@ -126,6 +148,11 @@ def name(run: Run, common: Common | None) -> str:
     return run.name(f"{run.variant.recipe}-", f"-{run.variant.scheme}")
 
 
-def stands_on(folds: int, patients: int | None) -> list[str]:
-    """How many folds and patients a figure is of, in words."""
-    return [f"{folds} of {FOLDS} folds"] + [f"{patients} patients"] * (patients is not None)
+def _usual(values: Iterable[Value]) -> Value:
+    """The most frequent one, the first of several."""
+    return Counter(values).most_common(1)[0][0]
+
+
+def stands_on(folds: int, patients: int | None, scheme: str = "") -> list[str]:
+    """How many folds, of which scheme, and patients a figure is of, in words."""
+    return [f"{folds} of {FOLDS} {scheme}folds"] + [f"{patients} patients"] * (patients is not None)

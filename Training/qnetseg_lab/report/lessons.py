@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from ..data import CATALOGUE
+from ..evaluation.comparison import CLAIM
 from .budgets import described, stands_on
 from .markdown import section
 from .pairings import Finding, Place, at_equal_budget, between_alphas, on_the_same_weights, place_name, where
@@ -33,10 +33,13 @@ def lessons(results: Results) -> str:
         return ""
     text = (
         "From the result files alone. Differences are of mean Dice in points, paired by patient, with 95 %"
-        " intervals over patients, of one training a fold; methods and parts at equal start, steps and batch,"
-        " refinement and alpha on the same weights; `strict`"
-        + (f" and recipe `{recipe}`" if recipe else "")
-        + " where nothing else is said."
+        f" intervals over patients. {CLAIM} Methods and parts are compared at equal start, steps and batch,"
+        " each trained once a fold, so that their intervals leave out what a second training changes"
+        " ([Comparisons](details-paper.md#comparisons) has one);"
+        " refinement and alpha on the same weights. All of it is of `strict` folds"
+        + (f" and of the recipe `{recipe}`" if recipe else "")
+        + " where nothing else is said. The last line is not paired: published rows have other folds and"
+        " patients."
     )
     return section("What the tables teach", text if paired else "", "\n".join(f"- {line}" for line in lines))
 
@@ -125,15 +128,18 @@ def _alpha(results: Results, recipe: str) -> Iterator[str]:
         if not means:
             continue
         best, own = max(means, key=lambda a: means[a]), _own_alpha(run)
-        text = f"{where(run, recipe)}: {best:g} of {len(means)}"
+        text = f"{where(run, recipe)}: {best:g}, best of {len(means)} tried"
         if own is None or own == best:
-            known = ", ".join(stands_on(run.folds(), run.patients()))
+            known = ", ".join(stands_on(len(run.folds()), run.patients()))
             text += (", the model's own" if own == best else "") + f" ({known})"
         else:
             text += f"; against the model's own {own:g} {between_alphas(run, best, own)}"
         answers.append(f"{text}{_best_published(run.files[0]['setting'])}.")
     if answers:
-        yield f"**Which alpha, the weight of the fine path, is best on these patients?** {' '.join(answers)}"
+        question = (
+            "Which alpha, the weight of the fine path, is best, chosen on the patients that are scored?"
+        )
+        yield f"**{question}** {' '.join(answers)}"
 
 
 def _best_published(setting: int) -> str:
@@ -161,7 +167,7 @@ def _distances(results: Results, recipe: str) -> Iterator[str]:
             folds, _ = run.across("mean")
             if folds:
                 away = np.mean(folds) - float(TABLE1[place][method][-1].split()[0])
-                known = [f"`{scheme}`", *stands_on(len(folds), _patients_of_means(run))]
+                known = [f"`{scheme}`", *stands_on(len(folds), run.patients())]
                 title = f"{place_name(place)} ({', '.join(known)})"
                 groups.setdefault(title, []).append(f"{METHODS[method]} {away:+.1f}")
                 differences[_otherwise(run)] = None
@@ -170,14 +176,6 @@ def _distances(results: Results, recipe: str) -> Iterator[str]:
         otherwise = [f"Trained otherwise than the paper's Q-Net: {text}." for text in differences if text]
         question = "How far is each method, without refinement, from its published mean?"
         yield f"**{question}** {' '.join([*texts, *otherwise])}"
-
-
-def _patients_of_means(run: Run) -> int:
-    """Number of patients in the folds that have all structures, of which the mean over structures is made."""
-    names = CATALOGUE[run.files[0]["dataset"]].labels
-    whole = {fold for fold, _ in run.covered() if {(fold, name) for name in names} <= run.covered()}
-    rows = (row for content in run.files if content["fold"] in whole for row in content.get("rows", []))
-    return len({row["query"] for row in rows})
 
 
 def _otherwise(run: Run) -> str:

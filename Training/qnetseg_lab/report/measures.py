@@ -23,7 +23,8 @@ MEASURES = (
 GOAL_TEXT = (
     "Mean Dice of Q-Net in per cent, and its distance to the project's goals, which are set for `strict`, and"
     " to a lower bound that needs no image: the masks drawn on the support, pasted on the query's slices"
-    " (`qnetseg evaluate p-floor`, all folds). Every run is here that was not trained on scored cases."
+    " (`qnetseg evaluate p-floor`, all folds). Every run is here that was not trained on scored cases;"
+    " runs of different folds are of different patients, and not to be compared."
 )
 
 
@@ -76,12 +77,12 @@ def measures(results: Results) -> str:
 
 def _rows(method: str, run: Run) -> list[list[Any]]:
     """A line for each structure of a run and, where all were scored, their mean."""
-    rows = run.rows()
+    rows = run.on(run.folds()).rows()
     if not rows:
         return []
     measured = {key for key in FACTORS if all(key in row for row in rows)}
     names, variant = CATALOGUE[run.files[0]["dataset"]].labels, run.variant
-    head = [method, run.name(), variant.scheme, variant.steps, variant.refinement(), run.folds()]
+    head = [method, run.name(), variant.scheme, variant.steps, variant.refinement(), len(run.folds())]
     kept = [{k: v for k, v in row.items() if k in measured or k not in FACTORS} for row in rows]
     summary = summarise(cast(list[Row], kept), names)
     if len(summary) <= len(names):

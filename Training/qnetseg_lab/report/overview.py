@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,15 @@ import numpy as np
 from ..evaluation.whole_volume.aggregate import paired, worst_tenth
 from ..evaluation.whole_volume.drawn_slices import LARGEST, RANDOM
 from ..evaluation.whole_volume.methods import METHODS
-from ..evaluation.whole_volume.presence_fit import case_name
 from ..evaluation.whole_volume.r2 import FLAG, GOAL, WORST
 from ..evaluation.whole_volume.rows import MethodRow, R1Figures, R1Row
 from ..evaluation.whole_volume.scoring import WORST_FEW
-from .benchmarks import measured_so, where
+from . import other_patients
+from .benchmarks import computer, measured_so
 from .markdown import NONE, interval, number, section, table
-from .runs import Results
+from .names import DATASETS, OURS, short
+from .runs import Results, of_protocol
 
-OURS = "qnet"
 PAINTED = "growcut-ends"
 BASELINES = (PAINTED, "growcut", "random-walker", "copy", "interpolation")
 PICKS = {FLAG: "the slice that the software flags", WORST: "the worst slice"}
@@ -28,14 +28,6 @@ KINDS = {
     "shell": "hollow (heart muscle)",
     "many parts": "in several parts on one slice",
     "long and thin": "long and thin (vessels, spinal cord)",
-}
-DATASETS = {  # what it is called in short, and what it shows
-    "chaos": ("abdominal MR", "CHAOST2: liver, kidneys, spleen"),
-    "cmr": ("cardiac MR", "CMR: left ventricle, its muscle, right ventricle"),
-    "sunnybrook": ("cardiac MR of another scanner", "Sunnybrook: left ventricle, its muscle"),
-    "open-heart": ("contracted hearts", "Sunnybrook: left ventricle"),
-    "open-ct": ("body CT", "organs, vessels, bones, outlined by another program"),
-    "open-cord": ("neck MR", "spinal cord"),
 }
 
 
@@ -119,57 +111,31 @@ def overview(results: Results) -> str:
 def readme(results: Results) -> str:
     """The key figures for the README, with failures."""
     found = scores(results)
-    rows: list[list[str | None]] = []
+    rows: list[list[Any]] = []
     for ours in _ours(found):
         other = found.get((ours.dataset, PAINTED))
-        rows.append([ours.title(), ours.cell(), other.cell() if other else None])
-    lines = [
-        f"Time: {r['first_seconds']:.1f} s for {r['slices']} slices on {where(r)}, without a GPU."
-        for r in _speed(results)[-1:]
+        rows.append([ours.title(), ours.patients(), ours.cell(), other.cell() if other else None])
+    times = [
+        f"{r['first_seconds']:.1f} s for {r['slices']} slices on {computer(r)}, {r['precision']}"
+        for r in _speed(results)
     ]
+    lines = [f"Time without a GPU: {'; '.join(times)}."] * bool(times)
     kinds = _kinds(_ours(found))
     if len(kinds) > 1:
         title, own = min(kinds.items(), key=lambda entry: _mean(entry[1]))
         lines.append(f"It is worst on structures that are {title}: {_cell(_mean(own), own)}.")
-    lines += [*_elsewhere(results), *_absent(results)]
-    head = (
-        *("Dice in per cent from one drawn slice (mean of the worst tenth)", METHODS[OURS].title),
-        "Slicer's *Grow from seeds*, background painted beyond both ends, too",
+    lines += [*other_patients.sentences(results), *other_patients.without_it(results)]
+    text = (
+        "Dice is the overlap with an expert's outline in per cent: 0 is none, 100 all. Here one slice was"
+        " drawn and the others are scored; in brackets is the mean of the worst tenth."
     )
-    return "\n\n".join([table(head, rows) or NONE, _list(lines)])
-
-
-def _elsewhere(results: Results) -> Iterator[str]:
-    """Sentences on another patient's volume: how long it takes, and how right it is, the best first."""
-    times = [
-        f"{r['kept_seconds']:.0f} s on {where(r)}, {r['precision']}"
-        for r in results
-        if r.get("bench") == "another patient" and r["device"] == "cpu"
-    ]
-    if times:
-        yield f"Time in another patient's volume, after the first one: {'; '.join(times)}."
-    seen = {True: " (its training images)"}
-    single = [r for r in _r3(results, absent=False) if r.get("examples", 1) == 1]
-    single.sort(key=lambda r: -r["summary"][OURS]["structures"]["mean"]["dice"])
-    for source, said in (
-        (False, "In another patient's volume it fails more often"),
-        (True, "It fails most often where the patient that was drawn on has images of another kind"),
-    ):
-        told = [
-            f"{_drawn_on(r)} {_r3_cell(r)}{seen.get(r['trained_on_scored_cases'], '')}"
-            for r in single
-            if bool(r["support_dataset"]) == source
-        ]
-        if told:
-            yield f"{said}: {'; '.join(told)}."
+    head = ("images", "volumes", METHODS[OURS].title)
+    beside = "Slicer's *Grow from seeds*, with background also painted beyond both ends"
+    return "\n\n".join([text, table((*head, beside), rows) or NONE, _list(lines)])
 
 
 def _ours(found: dict[tuple[str, str], Score]) -> list[Score]:
     return [score for (_, method), score in found.items() if method == OURS]
-
-
-def _short(dataset: str) -> str:
-    return DATASETS.get(dataset, (dataset, ""))[0]
 
 
 def _cell(mean: float, rows: Iterable[MethodRow]) -> str:
@@ -217,12 +183,12 @@ def _instead(found: dict[tuple[str, str], Score], results: Results) -> str:
         " seeds the drawn slice and its background."
     )
     gaps = [
-        f"{_short(ours.dataset)} {interval(paired(ours.rows, other.rows, ours.structures))}"
+        f"{short(ours.dataset)} {interval(paired(ours.rows, other.rows, ours.structures))}"
         for ours in _ours(found)
         if (other := found.get((ours.dataset, PAINTED)))
     ]
     beside = "QNetSegment minus grow-cut with painted ends, points of Dice by patient, with 95 % intervals: "
-    head = ("method", "the user draws", *map(_short, datasets))
+    head = ("method", "the user draws", *map(short, datasets))
     return section(
         "What else one could do",
         text,
@@ -233,7 +199,7 @@ def _instead(found: dict[tuple[str, str], Score], results: Results) -> str:
 
 def _after(results: Results, dataset: str, count: int) -> str | None:
     """Our cell after some drawn slices, from R2."""
-    for r in _of(results, "R2"):
+    for r in of_protocol(results, "R2"):
         if r["dataset"] == dataset and WORST in r["curves"] and count <= r["rounds"]:
             last: dict[tuple[str, str], MethodRow] = {}
             for row in r["rows"]:  # a structure with no slice left to draw keeps its last value
@@ -246,7 +212,7 @@ def _after(results: Results, dataset: str, count: int) -> str | None:
 def _effort(results: Results) -> str:
     speed = [
         [
-            *(where(r), r["precision"], f"{r['slices']} slices, {r['size']} x {r['size']} pixels"),
+            *(computer(r), r["precision"], f"{r['slices']} slices, {r['size']} x {r['size']} pixels"),
             *(number(r[key]) for key in ("first_seconds", "correction_seconds")),
             number((r["growcut_seconds"] or [None])[0]),
         ]
@@ -255,11 +221,11 @@ def _effort(results: Results) -> str:
     head = ("computer, without a GPU", "arithmetic", "volume", "first result, s", "after a second slice, s")
     drawn = [
         [
-            *(_short(r["dataset"]), PICKS[pick]),
+            *(short(r["dataset"]), PICKS[pick]),
             number(headline["slices_for_goal"], 0) or f"over {r['rounds']}",
             *(f"{headline['reached']:.0f} within {r['rounds']}", number(headline["flag_hit"], 0)),
         ]
-        for r in _of(results, "R2")
+        for r in of_protocol(results, "R2")
         for pick, methods in r["headlines"].items()
         if (headline := methods.get(OURS))
     ]
@@ -281,51 +247,13 @@ def _speed(results: Results) -> Results:
 
 def _failures(ours: list[Score], results: Results) -> str:
     shapes = [[title, len(own), _cell(_mean(own), own)] for title, own in _kinds(ours).items()]
-    elsewhere = [
-        [
-            *(_drawn_on(r), figures["rows"], _r3_cell(r), number(figures["doubted"], 0)),
-            *(
-                number(figures["dice_doubted"], 0),
-                f"{figures['seconds']:.0f}, {r['machine']['cores']} cores",
-                _seen(r),
-            ),
-        ]
-        for r in _r3(results, absent=False)
-        if (figures := r["summary"][OURS])
-    ]
-    head = ("drawn in one patient, found in another", "results", "Dice", "with a warning, %", "Dice of those")
     return section(
         "Where it fails",
         "By shape, all data sets above together:" if shapes else "",
         table(("shape", "structures scored", "Dice"), shapes),
-        table((*head, "seconds", "trained on images of these patients"), elsewhere),
-        _list([*_several(results), *_absent(results)]),
+        other_patients.all_results(results),
+        _list([*other_patients.of_several(results), *other_patients.without_it(results)]),
     )
-
-
-def _several(results: Results) -> list[str]:
-    """Sentences on examples of several patients, beside one of them alone."""
-    found, one = [], {_r3_key(r): r for r in _r3(results, absent=False) if r.get("examples", 1) == 1}
-    for r in _r3(results, absent=False):
-        if r.get("examples", 1) == 1 or (alone := one.get(_r3_key(r))) is None:
-            continue
-        rows, others = (
-            {(row["query"], row["support"], row["structure"]): row for row in side["rows"]}
-            for side in (r, alone)
-        )
-        both = [key for key in rows if key in others]
-        if not both:
-            continue
-        gain = paired([rows[key] for key in both], [others[key] for key in both], r["structures"])
-        found.append(
-            f"With examples of {r['examples']} patients instead of one ({_drawn_on(alone)}): {interval(gain)}"
-            f" points of Dice with the 95 % interval, {len(both)} results."
-        )
-    return found
-
-
-def _r3_key(r: dict[str, Any]) -> tuple[str, str | None]:
-    return r["dataset"], r["support_dataset"]
 
 
 def _kinds(ours: list[Score]) -> dict[str, list[R1Row]]:
@@ -333,55 +261,6 @@ def _kinds(ours: list[Score]) -> dict[str, list[R1Row]]:
     rows = [row for score in ours for row in score.rows]
     by_kind = {title: [row for row in rows if row["kind"] == kind] for kind, title in KINDS.items()}
     return {title: own for title, own in by_kind.items() if own}
-
-
-def _r3(results: Results, absent: bool) -> Results:
-    return [r for r in _of(results, "R3") if r["absent"] == absent and OURS in r["summary"]]
-
-
-def _r3_cell(r: dict[str, Any]) -> str:
-    figures = r["summary"][OURS]
-    return f"{figures['structures']['mean']['dice']:.0f} ({figures['worst_tenth']:.0f})"
-
-
-def _drawn_on(r: dict[str, Any]) -> str:
-    source = r["support_dataset"]
-    drawn = _short(r["dataset"]) + (f", drawn in {_short(source)}" if source else "")
-    return drawn + (f", {r['examples']} patients drawn" if r.get("examples", 1) > 1 else "")
-
-
-def _seen(r: dict[str, Any]) -> str:
-    return {True: "yes", False: "no"}.get(r["trained_on_scored_cases"], "unknown")
-
-
-def _absent(results: Results) -> list[str]:
-    """Sentences on volumes without the structure.
-
-    The engine's weights for it were found on these very results. What is told of a data set is, where that is
-    known, what weights that were found on the others make of it.
-    """
-    judged = {
-        row["dataset"]: row
-        for result in _of(results, "PRESENCE")
-        for row in result["judges"]["WHOLE"]["measured"]
-    }
-    sentences = []
-    for r in _r3(results, absent=True):
-        figures, own = r["summary"][OURS], judged.get(case_name(r))
-        empty, warned = figures["left_empty"], figures["doubted"]
-        end = f"; {figures['false_ml']:.0f} ml are marked wrongly (median)"
-        if own:
-            empty, warned = own["absent_refused"], own["absent_refused"] + own["absent_doubted"]
-            end = f" (of those that hold it, {own['present_refused']:.0f} % are left empty)"
-        sentences.append(
-            f"Another patient's volume that does not hold the structure ({_short(r['dataset'])}):"
-            f" {empty:.0f} % are left empty, {warned:.0f} % are empty or come with a warning{end}."
-        )
-    return sentences
-
-
-def _of(results: Results, protocol: str) -> Results:
-    return [r for r in results if r.get("protocol") == protocol]
 
 
 def _list(lines: Iterable[str]) -> str:

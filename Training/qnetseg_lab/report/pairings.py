@@ -39,16 +39,16 @@ class Finding:
 
     def verdict(self) -> str:
         """What may be said of it."""
-        if self.entry["patients"] < LEAST_PATIENTS:
+        if self.entry["fewest"] < LEAST_PATIENTS:
             return "too few to tell"
-        if not self.entry["excludes_zero"]:
+        if not self.entry["shown"]:
             return "no difference shown"
         change = self.entry["difference"]
         return ("slightly " if abs(change) < NOISE else "") + ("better" if change > 0 else "worse")
 
     def figures(self) -> str:
         """The difference with its interval, and what it stands on."""
-        known = stands_on(self.folds, self.entry["patients"])
+        known = stands_on(self.folds, self.entry["fewest"])
         if len(self.structures) < len(CATALOGUE[self.run.files[0]["dataset"]].labels):
             known.append(f"{' and '.join(self.structures)} only")
         return f"{interval(self.entry)[:-1]}; {', '.join(known)})"
@@ -97,11 +97,12 @@ def on_the_same_weights(results: Results, place: Place, first: Fits, second: Fit
 
 def between_alphas(run: Run, first: float, second: float) -> Finding:
     """The same weights with one weight of the fine path minus with another, of a run of the sweep."""
+    run = run.on(run.folds())
     names = list(CATALOGUE[run.files[0]["dataset"]].labels)
     tables = [patient_table(_at_alpha(run, alpha), names, "dice") for alpha in (first, second)]
     table = (tables[0] - tables[1]) * FACTORS["dice"]
     there = [name for name, column in zip(names, table.T, strict=True) if not np.isnan(column).all()]
-    return Finding(run, difference(table), run.folds(), tuple(there))
+    return Finding(run, difference(table), len(run.folds()), tuple(there))
 
 
 def _at_alpha(run: Run, alpha: float) -> list[Row]:
@@ -133,8 +134,10 @@ def _paired(run: Run, first: Results, second: Results) -> Finding | None:
         return None
     kept, others = ([c for c in side if both & {*map(_key, c.get("rows", []))}] for side in (first, second))
     compared = compare(kept, others)
-    folds = {content["fold"] for content in kept}
-    return Finding(run, compared["mean"], len(folds), tuple(compared["structures"]))
+    folds = [{fold for fold, own in run.covered() if own == name} for name in compared["structures"]]
+    there = {content["fold"] for content in kept}
+    least = min(len(own & there) for own in folds)
+    return Finding(run, compared["mean"], least, tuple(compared["structures"]))
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str, str]:

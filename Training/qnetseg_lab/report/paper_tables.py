@@ -8,6 +8,7 @@ import numpy as np
 
 from ..data import CATALOGUE
 from ..data.catalogue import FOLDS
+from ..evaluation.plan import plan
 from . import budgets
 from .budgets import Common
 from .markdown import section, table
@@ -15,6 +16,7 @@ from .published import METHODS, RECIPE, TABLE1, TABLE2, TITLES
 from .runs import Fits, Results, Run, Variant, find_runs
 
 SCHEMES = ("released", "strict")
+KEYS = {title: method for method, title in METHODS.items()}
 HEAD = ("method", "model", "run")
 QUEUE = "../../Training/GPU_QUEUE.md"
 
@@ -45,6 +47,18 @@ def _variant(paths: str, layer: int, adapted: bool = False, refined: bool = Fals
     return fits
 
 
+# Of which rows of the plan, and in which form, a row of Table 2 is scored; of Table 1, its own.
+PLANNED = {
+    "DP (DS on Layer 2)": ("dp-layer2", "p"),
+    "DP (DS on Layer 3)": ("dp-layer3", "p"),
+    "DP (DS on Layer 4)": ("dp", "p"),
+    "32 x 32": ("32x32", "p"),
+    "64 x 64": ("64x64", "p"),
+    "DP": ("dp", "p"),
+    "DP + PR": ("dp", "p-iterations"),
+    "DP + TA": ("qnet", "p"),
+    "DP + TA + PR": ("qnet", "p-iterations"),
+}
 ABLATIONS: dict[str, Fits] = {
     "DP (DS on Layer 2)": _variant("dual", 2),
     "DP (DS on Layer 3)": _variant("dual", 3),
@@ -96,26 +110,45 @@ def _table(results: Results, dataset: str, setting: int, asked: list[Asked]) -> 
     """What the rows have in common, published rows and ours below them, and those that have not been run."""
     columns = [*CATALOGUE[dataset].labels, "mean"]
     rows: list[list[Any]] = []
-    lacking: dict[str, list[str]] = {scheme: [] for scheme in SCHEMES}
+    lacking = Lacking()
     found = [find_runs(results, "P", dataset, setting, fits) for _, _, fits in asked]
     common = Common.of(run for runs in found for run in runs)
     for (name, figures, _), runs in zip(asked, found, strict=True):
         rows.append([f"**{name}**", "published", "", *figures])
-        for scheme, names in lacking.items():
+        for scheme in SCHEMES:
             own = [run for run in runs if run.variant.scheme == scheme]
-            rows += [_row(run, columns, common) for run in own]
-            names += [name] * (not any(run.counts() for run in own))
-    parts = [common.sentence() if common else "", table((*HEAD, *columns), rows), not_run(lacking)]
+            rows += [
+                _row(part, columns, common)
+                for run in own
+                for part in (common.shown(run) if common else [run])
+            ]
+            if not any(run.counts() for run in own):
+                row, form = PLANNED.get(name) or (KEYS[name], "p")
+                lacking.add(name, scheme, row, form, dataset, setting)
+    parts = [common.sentence() if common else "", table((*HEAD, *columns), rows), lacking.sentence()]
     return [part for part in parts if part]
 
 
-def not_run(lacking: dict[str, list[str]]) -> str:
-    """The sentence below a table on what it lacks, by scheme; "" where it lacks nothing."""
-    schemes: dict[str, list[str]] = {}
-    for scheme, names in lacking.items():
-        schemes.setdefault(", ".join(names), []).append(f"`{scheme}`")
-    parts = [f"{' and '.join(own)}: {names}" for names, own in schemes.items() if names]
-    return f"Not run yet, waiting in the [GPU queue]({QUEUE}): {'; '.join(parts)}." if parts else ""
+class Lacking:
+    """What a table lacks, by whether it is planned, then by scheme."""
+
+    def __init__(self) -> None:
+        self._names: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
+        self._plan = {(s.training.row, s.training.scheme, s.form, s.dataset, s.setting) for s in plan()}
+
+    def add(self, name: str, scheme: str, row: str, form: str, dataset: str, setting: int) -> None:
+        """What is called `name` in the table has no result of `scheme`; the others are of the plan."""
+        planned = (row, scheme, form, dataset, setting) in self._plan
+        self._names[planned].setdefault(scheme, []).append(name)
+
+    def sentence(self) -> str:
+        """For below the table; "" where it lacks nothing."""
+        parts = {
+            planned: "; ".join(f"`{scheme}`: {', '.join(names)}" for scheme, names in schemes.items())
+            for planned, schemes in self._names.items()
+        }
+        waiting = f"Not run yet, waiting in the [GPU queue]({QUEUE}): {parts[True]}." if parts[True] else ""
+        return " ".join(filter(None, [waiting, f"Not planned: {parts[False]}." if parts[False] else ""]))
 
 
 def _row(run: Run, columns: list[str], common: Common | None) -> list[Any]:

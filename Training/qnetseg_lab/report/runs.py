@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,13 +123,19 @@ class Run:
         """Pairs of fold and structure."""
         return {pair for content in self.files for pair in _covered(content)}
 
-    def folds(self) -> int:
-        """Number of folds, complete or not."""
-        return len({content["fold"] for content in self.files})
+    def folds(self) -> set[int]:
+        """Those that have all structures, which alone make figures; all where none is complete."""
+        names, covered = CATALOGUE[self.files[0]["dataset"]].labels, self.covered()
+        there = {content["fold"] for content in self.files}
+        return {fold for fold in there if {(fold, name) for name in names} <= covered} or there
+
+    def on(self, folds: Collection[int]) -> Run:
+        """The same of some folds alone."""
+        return Run(self.variant, [content for content in self.files if content["fold"] in folds])
 
     def patients(self) -> int | None:
-        """Number of different scored patients; None where the files have no rows."""
-        names = {row["query"] for row in self.rows()}
+        """Number of different scored patients in `folds`; None where the files have no rows."""
+        names = {row["query"] for row in self.on(self.folds()).rows()}
         return len(names) or None
 
     def rows(self) -> list[PairRow]:
@@ -140,13 +146,13 @@ class Run:
         """Figures of a structure in each fold, and the values of whose spread the published ± is made.
 
         The latter are the same for a structure. For "mean" they are those of all structures in the folds that
-        have them all, and the figures are the means of these folds.
+        have them all, and the figures are the means of these folds. See `folds` for which count.
 
         pick: what a file has of each structure, a number or a curve; None for Dice in per cent.
         """
         names = CATALOGUE[self.files[0]["dataset"]].labels
         folds: dict[int, dict[str, Any]] = {}
-        for content in self.files:
+        for content in self.on(self.folds()).files:
             own = (pick or _dice)(content)
             folds.setdefault(content["fold"], {}).update({n: own[n] for n in names if own.get(n) is not None})
         if column != "mean":
@@ -176,6 +182,11 @@ def read_results(folder: str | Path) -> Results:
             raise InputError(f"{path.name} is not a result file.", "Move it elsewhere.")
         results.append({**content, "file": path.name})
     return results
+
+
+def of_protocol(results: Results, protocol: str) -> Results:
+    """The results of a protocol."""
+    return [r for r in results if r.get("protocol") == protocol]
 
 
 def find_runs(results: Results, protocol: str, dataset: str, setting: int, fits: Fits) -> list[Run]:

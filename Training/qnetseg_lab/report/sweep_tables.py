@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from qnetseg.cli.pictures import plain, save
 
 from ..data import CATALOGUE
-from .budgets import Common, cell
+from .budgets import Common, cell, stands_on
 from .markdown import section, table
-from .paper_tables import SCHEMES, figure, not_run, of_method
+from .paper_tables import SCHEMES, Lacking, figure, of_method
 from .published import TABLE3
 from .runs import SEEN, Results, Run, find_runs
 
@@ -31,7 +31,7 @@ def label(run: Run) -> str:
     parts = [
         v.recipe,
         "" if v.steps is None else f"{v.steps} steps",
-        f"{run.folds()} of 5 folds",
+        stands_on(len(run.folds()), None)[0],
         SEEN[v.seen],
     ]
     return ", ".join(filter(None, parts))
@@ -39,7 +39,7 @@ def label(run: Run) -> str:
 
 def table3(results: Results) -> str:
     """Table 3 as a section: mean Dice for each alpha, both settings and schemes."""
-    lacking: dict[str, list[str]] = {scheme: [] for scheme in SCHEMES}
+    lacking = Lacking()
     found = {setting: _runs(results, "P-alpha", setting, lacking) for setting in SETTINGS}
     common = Common.of((run for runs in found.values() for _, run in runs), data=False)
     head = ["alpha"]
@@ -55,23 +55,23 @@ def table3(results: Results) -> str:
     text = (
         "Mean Dice of CHAOST2 when the fine path weighs alpha and the coarse path the rest, on the same"
         " weights. Two published figures of Setting 1 cannot be read in our copy of the paper, whose text"
-        " says that there a larger alpha was better. ± as in Table 1's means."
+        " says that there a larger alpha was better. Its figures of Setting 2 in Tables 1 and 2 are those at"
+        " 0.6; ours there have the model's own alpha. ± as in Table 1's means."
     )
     stated = common.sentence("column") if common else ""
     title = "Table 3: weight of the fine path"
-    return section(title, text, stated, table(head, rows), not_run(lacking))
+    return section(title, text, stated, table(head, rows), lacking.sentence())
 
 
-def _runs(
-    results: Results, protocol: str, setting: int, lacking: dict[str, list[str]]
-) -> list[tuple[str, Run]]:
+def _runs(results: Results, protocol: str, setting: int, lacking: Lacking) -> list[tuple[str, Run]]:
     """Scheme and run of a sweep of Q-Net; settings without one that counts are added to `lacking`."""
     found = []
     runs = find_runs(results, protocol, DATASET, setting, of_method("qnet"))
-    for scheme, settings in lacking.items():
+    for scheme in SCHEMES:
         own = [run for run in runs if run.variant.scheme == scheme]
         found += [(scheme, run) for run in own]
-        settings += [f"Setting {setting}"] * (not any(run.counts() for run in own))
+        if not any(run.counts() for run in own):
+            lacking.add(f"Setting {setting}", scheme, "qnet", protocol.lower(), DATASET, setting)
     return found
 
 
@@ -108,7 +108,7 @@ def figure4(results: Results, folder: Path) -> str:
         f" falls substantially, and the mean is best after {PEAK} iterations, the paper's choice. `released`"
         " is the step of the authors' code."
     )
-    lacking: dict[str, list[str]] = {scheme: [] for scheme in SCHEMES}
+    lacking = Lacking()
     found = {setting: _runs(results, "P-iterations", setting, lacking) for setting in SETTINGS}
     common = Common.of((run for runs in found.values() for _, run in runs), data=False)
     parts = [text, common.sentence("picture", "") if common else ""]
@@ -116,7 +116,7 @@ def figure4(results: Results, folder: Path) -> str:
         for number, (scheme, run) in enumerate(runs, 1):
             name = f"figure4-setting{setting}-{scheme}-{number}.png"
             parts += _iterations(run, folder / name, f"Setting {setting}, {scheme}: {label(run)}")
-    return section("Figure 4: refinement iterations", *parts, not_run(lacking))
+    return section("Figure 4: refinement iterations", *parts, lacking.sentence())
 
 
 def _iterations(run: Run, picture: Path, title: str) -> list[str]:
