@@ -63,7 +63,7 @@ class QNetSegmentParameterNode:
     drawing: vtkMRMLSegmentationNode
     preview: vtkMRMLSegmentationNode  # the result under review
     output: vtkMRMLSegmentationNode  # that accepted segments are added to; none: a new one
-    useLibrary: bool = False  # segment after the support sets of the library instead of the drawing
+    useLibrary: bool = False  # segment after the examples of the library instead of the drawing
     supportSets: list[str]  # names of those that are checked
     model: str = ""  # name or path of weights of either kind; empty: the default ones
     plane: Annotated[str, Choice(["auto", "axial", "coronal", "sagittal"])] = "auto"
@@ -229,7 +229,7 @@ class QNetSegmentLogic(ScriptedLoadableModuleLogic):
 
         :param queryVolume: volume node to segment.
         :param supportSegmentation: segmentation node with at least one drawn slice of each structure; or one
-          or several support sets (`qnetseg.volume.SupportSet`), for example of the support library.
+          or several examples (`qnetseg.volume.SupportSet`), such as those of the support library.
         :param supportVolume: volume node that was drawn on; None: the one that the segmentation refers to, or
           `queryVolume`.
         :param segmentIDs: segments to use; None: all that are not empty.

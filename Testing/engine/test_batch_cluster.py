@@ -109,9 +109,9 @@ def test_a_queueing_system_is_asked_for_jobs_of_one_study_at_a_time(tmp_path, mo
 @pytest.mark.parametrize(
     ("where", "text", "sentence"),
     [
-        ("nonsense", "", "is no cluster"),
+        ("nonsense", "", "is not a cluster"),
         ("local:0", "", "how many workers"),
-        ("local:", "", "is no cluster"),
+        ("local:", "", "is not a cluster"),
         ("chariot:FILE", "jobs: 1", "no cluster of the kind"),
         ("slurm:FILE", "- a\n- b\n", "does not describe"),
         ("slurm:FILE", "a: [", "cannot be read"),

@@ -84,7 +84,7 @@ def test_examples_of_several_patients_help_together_and_the_studys_own_is_kept(p
 def test_a_volume_that_was_not_drawn_on_is_refused_in_a_sentence(place, asked):
     wrong = Example(drawn(place).support, place / "studies" / "p1.nii.gz")
     studies = run(place, Plan(((wrong,),), options={"threads": 1}))
-    assert studies[1].state is StudyState.FAILED and "was not made on the volume" in studies[1].detail
+    assert studies[1].state is StudyState.FAILED and "was not drawn on the volume" in studies[1].detail
 
 
 def test_options_that_do_not_exist_fail_the_study(place):

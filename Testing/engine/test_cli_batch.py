@@ -125,9 +125,9 @@ def test_examples_of_one_name_go_together_and_others_are_further_structures(stud
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--support", "alone.nii.gz"], "no mask is named"),
+        (["--support", "alone.nii.gz"], "No mask is named"),
         (["--jobs", "0"], "--jobs must be a number from 1"),
-        (["--cluster", "nonsense"], "is no cluster"),
+        (["--cluster", "nonsense"], "is not a cluster"),
         (["--cluster", "local:none"], "how many workers"),
     ],
 )

@@ -94,7 +94,7 @@ def never(*_):
 def test_any_other_query_is_refused_in_a_sentence(bed, capsys, monkeypatch):
     monkeypatch.setattr("qnetseg.cli.compute.engine", never)
     line = said(bed, capsys, output=bed.results / "out.dcm")
-    assert "'scan' is no DICOM series" in line and "Give the folder with the DICOM files" in line
+    assert "'scan' is not a DICOM series" in line and "Give the folder with the DICOM files" in line
 
 
 def test_a_series_without_identifiers_is_refused_before_the_work(series, capsys, monkeypatch):

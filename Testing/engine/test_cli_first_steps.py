@@ -60,7 +60,7 @@ def test_a_file_that_is_no_saved_drawing_is_refused(bed, capsys):
     path = bed.folder / "other.npz"
     np.savez(path, a=np.zeros(3))
     assert bed.segment(mask=path) == 2
-    assert "'other.npz' is not a support file" in capsys.readouterr().err
+    assert "'other.npz' is not an example that QNetSegment saved" in capsys.readouterr().err
 
 
 def test_a_drawing_that_was_normalised_otherwise_is_refused(bed):

@@ -282,7 +282,7 @@ def test_a_saved_drawing_with_its_patient_finds_the_same_as_the_volume_itself(pa
 
 def test_a_drawing_made_on_another_volume_than_the_one_given_is_refused(patients):
     support, other, _ = patients
-    with pytest.raises(InputError, match="was not made on the volume"):
+    with pytest.raises(InputError, match="was not drawn on the volume"):
         segment_volume(support, other, simple_networks(), EXACT, drawn_on=other)
 
 

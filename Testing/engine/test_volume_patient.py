@@ -69,5 +69,5 @@ PATIENT = {"values": [-1, 1], "spacing": [6, 1.25], "volume_ml": 12.5}
 )
 def test_a_patient_that_cannot_be_is_refused(with_patient, change):
     rewrite(with_patient, **change)
-    with pytest.raises(InputError, match="not a support file"):
+    with pytest.raises(InputError, match="not an example that QNetSegment saved"):
         SupportSet.load(with_patient)

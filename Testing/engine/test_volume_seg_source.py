@@ -120,14 +120,14 @@ def test_frames_without_a_place_are_refused(tmp_path):
     header = pydicom.dcmread(path)
     del header.PerFrameFunctionalGroupsSequence
     save(header, path)
-    refused(read_volume(path), InputError, "no DICOM series whose slices say where they lie")
+    refused(read_volume(path), InputError, "not a DICOM series whose slices say where they lie")
 
 
 def test_another_format_is_refused(tmp_path):
     volume = read_volume(write_slices(tmp_path / "s", slices()))
     write_volume(tmp_path / "a.nrrd", volume)
-    refused(read_volume(tmp_path / "a.nrrd"), InputError, "'a' is no DICOM series")
-    refused(Volume(volume.array, volume.ijk_to_ras, "made"), InputError, "'made' is no DICOM series")
+    refused(read_volume(tmp_path / "a.nrrd"), InputError, "'a' is not a DICOM series")
+    refused(Volume(volume.array, volume.ijk_to_ras, "made"), InputError, "'made' is not a DICOM series")
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -138,7 +138,7 @@ def test_a_volume_beside_the_planes_of_its_files_is_refused(tmp_path, axis):
     moved[axis, 3] += 1.0
     refused(replace(volume, ijk_to_ras=moved), GeometryError, "other planes than its files state")
     refused(replace(volume, array=volume.array[:, :-1]), GeometryError, "other planes")
-    refused(replace(volume, array=volume.array[:-1]), InputError, "no DICOM series")
+    refused(replace(volume, array=volume.array[:-1]), InputError, "not a DICOM series")
 
 
 def test_a_file_that_is_gone_or_damaged_is_refused(tmp_path):

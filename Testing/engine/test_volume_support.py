@@ -234,7 +234,7 @@ def test_damage_anywhere_is_found(saved):
 )
 def test_foreign_content_is_refused(saved, change):
     rewrite(saved, **change)
-    with pytest.raises(InputError, match="not a support file"):
+    with pytest.raises(InputError, match="not an example that QNetSegment saved"):
         SupportSet.load(saved)
 
 
@@ -243,7 +243,7 @@ def test_a_header_that_no_parser_survives_is_refused(saved, header):
     with np.load(saved) as archive:
         content = dict(archive)
     np.savez(saved, **(content | {"header": np.array(header)}))
-    with pytest.raises(InputError, match="not a support file"):
+    with pytest.raises(InputError, match="not an example that QNetSegment saved"):
         SupportSet.load(saved)
 
 
@@ -264,7 +264,8 @@ def test_nothing_is_inflated_or_allocated_that_is_too_large(saved, shape):
     tracemalloc.start()
     try:
         with pytest.raises(
-            InputError, match=r"not a support file|unpacks to more than a support file may hold"
+            InputError,
+            match=r"not an example that QNetSegment saved|unpacks to more than a saved example may hold",
         ):
             SupportSet.load(saved)
         assert tracemalloc.get_traced_memory()[1] < 10e6
@@ -288,7 +289,9 @@ def test_slices_that_are_too_large_for_a_support_file_are_refused_with_the_reaso
         replace(support.slices[0], image=large[:4000], mask=large[:4000] == 0, index=n) for n in range(4)
     )
     for slices in (replace(support.slices[0], image=large, mask=large == 0),), many:
-        with pytest.raises(OutputError, match=r"pixels\) are larger than a support file may hold") as refused:
+        with pytest.raises(
+            OutputError, match=r"pixels\) are larger than a saved example may hold"
+        ) as refused:
             replace(support, slices=slices).save(saved)
         assert refused.value.advice == "Crop the volume around the structure, and draw on the cropped one."
         assert saved.read_bytes() == before and os.listdir(saved.parent) == [saved.name]
@@ -298,10 +301,10 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "x.npz"
     for content in (b"", b"hello", b"PK\x03\x04"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="not a support file"):
+        with pytest.raises(InputError, match="not an example that QNetSegment saved"):
             SupportSet.load(path)
     np.savez(path, weights=np.zeros(3))
-    with pytest.raises(InputError, match="not a support file"):
+    with pytest.raises(InputError, match="not an example that QNetSegment saved"):
         SupportSet.load(path)
     with pytest.raises(InputError, match="does not exist"):
         SupportSet.load(tmp_path / "nowhere.npz")

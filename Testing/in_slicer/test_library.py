@@ -153,7 +153,7 @@ def test_damaged_files_stand_in_the_list_with_a_sentence(library, content):
 def test_what_is_not_there_is_said(library):
     assert library.entries() == []
     for action in (library.load, library.remove, lambda name: library.export(name, "x.npz")):
-        with pytest.raises(InputError, match="no support set named 'gone'"):
+        with pytest.raises(InputError, match="no example named 'gone'"):
             action("gone")
 
 

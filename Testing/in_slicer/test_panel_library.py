@@ -163,7 +163,7 @@ def test_an_entry_that_is_gone_or_damaged_is_one_sentence(story: Story) -> None:
     content = path.read_bytes()
     path.unlink()  # by another Slicer
     click(ui.segmentButton)
-    assert story.session.run is None and "no support set named 'liver'" in story.message
+    assert story.session.run is None and "no example named 'liver'" in story.message
     path.write_bytes(content[: len(content) // 2])
     click(ui.segmentButton)
     assert story.session.run is None and "liver.npz" in story.message

@@ -123,7 +123,7 @@ def test_each_structure_has_its_own_marks(story: Story) -> None:
     added = drawing.GetSegmentation().AddEmptySegment("", "kidney")
     ui.segmentEditor.setCurrentSegmentID(added)
     click(ui.notHereButton)
-    assert "nothing is drawn" in story.message
+    assert "no drawn slice yet" in story.message
 
 
 def test_a_mark_is_shown_and_removed_in_the_table(story: Story) -> None:

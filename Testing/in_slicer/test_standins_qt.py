@@ -110,7 +110,7 @@ def test_dialogs_are_recorded_and_answered_instead_of_waiting(recorder):
 
 def test_a_function_plays_the_user_of_our_own_dialogs(recorder):
     dialog = qt.QDialog()
-    dialog.windowTitle = "Save support set"
+    dialog.windowTitle = "Save example"
     field = qt.QLineEdit(dialog)
 
     def user(shown):

@@ -1,6 +1,6 @@
-"""The support library: named support sets in a folder, for use on other patients.
+"""The support library: named examples in a folder, for use on other patients.
 
-One file holds one support set, with its drawn slices of the image; they are images of a patient, so the
+One file holds one example, with its drawn slices of the image; they are images of a patient, so the
 folder is the user's own. Any text can be a name: what file systems refuse is written as %XX.
 """
 
@@ -30,14 +30,14 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # 
 
 
 class NameTaken(OutputError):
-    """A support set of this name exists already; saving with `replace` puts the new one in its place."""
+    """An example of this name exists already; saving with `replace` puts the new one in its place."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """A file of the library."""
 
-    name: str  # what the user calls the support set
+    name: str  # what the user calls the example
     path: Path
     structure: str = ""  # name of what was drawn
     plane: str = ""  # as `plane_name` has it
@@ -47,7 +47,7 @@ class Entry:
 
 
 def default_folder() -> Path:
-    """Where the support sets of this user lie; the folder may not exist yet."""
+    """Where the examples of this user lie; the folder may not exist yet."""
     if folder := os.environ.get("QNETSEG_SUPPORTS"):
         return Path(folder)
     return _own_folder()
@@ -58,14 +58,14 @@ def _own_folder() -> Path:
 
 
 class SupportLibrary:
-    """The support sets in a folder; it is read anew by every call, so that several Slicers may share it."""
+    """The examples in a folder; it is read anew by every call, so that several Slicers may share it."""
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
         self.folder = default_folder() if folder is None else Path(folder)
         self._read: dict[Path, tuple[tuple[int, int], Entry]] = {}  # by path: its time and size, its entry
 
     def entries(self) -> list[Entry]:
-        """All support sets in the order of their names; damaged files are among them, with their problem.
+        """All examples in the order of their names; damaged files are among them, with their problem.
 
         Of a folder that cannot be read the only entry is the folder, with that problem.
         """
@@ -76,19 +76,19 @@ class SupportLibrary:
         return sorted(found, key=lambda entry: (entry.name.casefold(), entry.name))
 
     def taken(self, name: str) -> str | None:
-        """The name under which `save` would find an older support set; None if there is none."""
+        """The name under which `save` would find an older example; None if there is none."""
         path = self._find(name)
         return None if path is None else _name(path)
 
     def save(self, name: str, support: SupportSet, replace: bool = False) -> Entry:
-        """Keep a support set under a name, whole or not at all.
+        """Keep an example under a name, whole or not at all.
 
         Raises NameTaken unless `replace`, InputError for an impossible name, and OutputError.
         """
         target, taken = self.folder / file_name(name), self._find(name)
         if taken is not None and not replace:
             raise NameTaken(
-                _("There is a support set named '{name}' already.").format(name=_name(taken)),
+                _("There is an example named '{name}' already.").format(name=_name(taken)),
                 _("Choose another name, or replace it."),
             )
         target = taken or target
@@ -108,34 +108,32 @@ class SupportLibrary:
         return self._entry(target)
 
     def load(self, name: str) -> SupportSet:
-        """The support set of this name. Raises InputError: not there, or damaged."""
+        """The example of this name. Raises InputError: not there, or damaged."""
         from qnetseg.volume import SupportSet
 
         return SupportSet.load(self._existing(name))
 
     def remove(self, name: str) -> None:
-        """Delete a support set, also a damaged one. Raises InputError and OutputError."""
+        """Delete an example, also a damaged one. Raises InputError and OutputError."""
         path = self._existing(name)
         try:
             path.unlink()
         except OSError as error:
             raise OutputError(
-                _("The support set '{name}' could not be removed: {reason}.").format(
-                    name=name, reason=why(error)
-                )
+                _("The example '{name}' could not be removed: {reason}.").format(name=name, reason=why(error))
             ) from error
 
     def import_file(self, path: str | os.PathLike[str], replace: bool = False) -> Entry:
-        """Copy a support file into the library, under the name of the file.
+        """Copy a saved example into the library, under the name of the file.
 
-        Raises InputError for a file that is no support set, NameTaken unless `replace`, and OutputError.
+        Raises InputError for a file that is not an example, NameTaken unless `replace`, and OutputError.
         """
         from qnetseg.volume import SupportSet
 
         return self.save(_name(Path(path)), SupportSet.load(path), replace)
 
     def export(self, name: str, path: str | os.PathLike[str], replace: bool = False) -> Path:
-        """Write a support set to a file that can be given to others; the file, which ends in .npz.
+        """Write an example to a file that can be given to others; the file, which ends in .npz.
 
         replace: take the place of a file at `path`; where the ending has to be added, a file of that other
         name stays all the same, because nobody was asked about it.
@@ -188,7 +186,7 @@ class SupportLibrary:
         path = self._find(name)
         if path is None:
             raise InputError(
-                _("There is no support set named '{name}'.").format(name=name),
+                _("There is no example named '{name}'.").format(name=name),
                 _("It may have been removed; choose another one."),
             )
         return path
@@ -198,14 +196,16 @@ def file_name(name: str) -> str:
     """A file name for a name, valid on every file system. Raises InputError for an impossible name."""
     text = unicodedata.normalize("NFC", " ".join(name.split()))
     if not text:
-        raise InputError(_("The support set has no name."), _("Type a name."))
+        raise InputError(_("The example has no name."), _("Type a name."))
     stem = UNSAFE.sub(lambda found: f"%{ord(found.group()):02X}", text)
     if RESERVED.match(stem):
         stem = f"%{ord(stem[0]):02X}{stem[1:]}"
     try:
         length = len(stem.encode())
     except UnicodeEncodeError as error:
-        raise InputError(_("The name has characters that are no text."), _("Type another name.")) from error
+        raise InputError(
+            _("The name has characters that cannot be saved."), _("Type another name.")
+        ) from error
     if length > LONGEST_NAME:
         raise InputError(
             _("The name '{start}...' is too long.").format(start=text[:20]), _("Type a shorter name.")
@@ -214,7 +214,7 @@ def file_name(name: str) -> str:
 
 
 def _name(path: Path) -> str:
-    """What the user calls the support set in a file."""
+    """What the user calls the example in a file."""
     return unquote(path.name[: -len(ENDING)] if path.name.lower().endswith(ENDING) else path.name)
 
 

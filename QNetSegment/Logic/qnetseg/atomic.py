@@ -104,9 +104,9 @@ def replaceable(path: str | os.PathLike[str]) -> Path:
     if stat.S_ISDIR(mode):
         reason, advice = "it is a folder", "Choose a file name."
     elif not stat.S_ISREG(mode):
-        reason, advice = "it is no ordinary file", "Choose a file name."
+        reason, advice = "it is not an ordinary file", "Choose a file name."
     elif not mode & 0o222 or not os.access(target, os.W_OK):
-        reason, advice = "it is write-protected", "Lift the protection or choose another name."
+        reason, advice = "it is write-protected", "Remove the protection or choose another name."
     else:
         return target
     raise OutputError(f"'{target}' could not be written: {reason}.", advice)

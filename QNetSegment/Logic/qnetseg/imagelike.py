@@ -130,7 +130,7 @@ def _as_array(image: Any, what: str) -> np.ndarray:
         raise InputError(f"The {what} cannot be read as an array: {error}.", "Give a NumPy array.") from error
     if array.dtype.kind not in "biuf" or array.ndim != 3:
         raise InputError(
-            f"The {what} is no image: its type is {array.dtype}, its shape {array.shape}.",
+            f"The {what} is not an image: its type is {array.dtype}, its shape {array.shape}.",
             "Give a 3-D array of numbers, or an image of SimpleITK or nibabel.",
         )
     return array
@@ -144,7 +144,7 @@ def _spaced(spacing: Any, what: str) -> np.ndarray:
         mm = np.empty(0)
     if mm.shape != (3,) or not (np.isfinite(mm).all() and (mm > 0).all()):
         raise GeometryError(
-            f"The spacing of the {what} is no three lengths: {spacing!r:.80}.",
+            f"The spacing of the {what} is not three lengths: {spacing!r:.80}.",
             "Give the mm along each axis of the array, in their order.",
         )
     k, j, i = mm
@@ -155,12 +155,12 @@ def _whole(array: np.ndarray) -> np.ndarray:
     """The values as labels."""
     if array.ndim != 3 or array.dtype.kind not in "biuf":
         raise MaskError(
-            f"The mask is no 3-D array of labels: its type is {array.dtype}, its shape {array.shape}."
+            f"The mask is not a 3-D array of labels: its type is {array.dtype}, its shape {array.shape}."
         )
     largest = np.iinfo(np.int32).max
     fits = array.size == 0 or (np.isfinite(array).all() and array.min() >= 0 and array.max() <= largest)
     if not fits or (array.dtype.kind == "f" and not (np.rint(array) == array).all()):
         raise MaskError(
-            "The mask has values that are no labels.", "Use whole numbers from 0 on; 0 is nothing."
+            "The mask has values that are not labels.", "Use whole numbers from 0 on; 0 is nothing."
         )
     return array.astype(np.int32)

@@ -141,7 +141,9 @@ class BatchSection:
         self._say("")
         self._fill(self._find())
         if not session.has_example():
-            raise InputError(_("There is no example."), _("Draw the structure, or check one in the library."))
+            raise InputError(
+                _("There is no example."), _("Draw the structure, or check an example in the library.")
+            )
         if not self._studies and self._from_folder:
             raise InputError(
                 _("There is no study in this folder."),

@@ -14,7 +14,7 @@ class Dialogs:
     """Asks the user; every answer may be empty, for a user who closed the dialog."""
 
     def open_file(self, title: str, pattern: str) -> str:
-        """An existing file; `pattern` as in "Support sets (*.npz)"."""
+        """An existing file; `pattern` as in "Examples (*.npz)"."""
         return _path(qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, "", pattern))
 
     def save_file(self, title: str, name: str, pattern: str) -> str:

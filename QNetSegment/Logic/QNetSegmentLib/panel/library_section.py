@@ -132,7 +132,7 @@ class LibrarySection:
 
     def _import(self) -> str | None:
         session = self._session
-        path = session.dialogs.open_file(_("Import a support set"), _("Support sets (*.npz)"))
+        path = session.dialogs.open_file(_("Import an example"), _("Examples (*.npz)"))
         if not path:
             return None
         try:
@@ -148,7 +148,7 @@ class LibrarySection:
         if name is None:
             return None
         path = self._session.dialogs.save_file(
-            _("Export the support set"), file_name(name), _("Support sets (*.npz)")
+            _("Export the example"), file_name(name), _("Examples (*.npz)")
         )
         if not path:
             return None

@@ -74,7 +74,7 @@ class NotHere:
             return drawn[current]
         if current or len(drawn) > 1:
             raise MaskError(
-                _("Of the chosen structure nothing is drawn, so that its plane is not known."),
+                _("The chosen structure has no drawn slice yet, so its plane is unknown."),
                 _("Draw it on one slice first, or choose another segment."),
             )
         return next(iter(drawn.values()))

@@ -141,7 +141,7 @@ class Worker:
 
     def _submit(self, sources: Sequence[Source], make: Any = None, read: Any = requests.read_opened) -> str:
         if self._task is not None:
-            raise WorkerError(_("A segmentation is running already."), _("Wait for its end, or cancel it."))
+            raise WorkerError(_("A segmentation is running already."), _("Wait until it ends, or cancel it."))
         self._keep(True)
         self._idle_limit.stop()
         self._task = Task(next(self._ids), sources, make, read)

@@ -132,11 +132,11 @@ class Batch:
                 _("A batch needs studies and an example."), _("Choose volumes, and draw on one.")
             )
         if self.active or self._worker.busy:
-            raise WorkerError(_("A segmentation is running already."), _("Wait for its end, or cancel it."))
+            raise WorkerError(_("A segmentation is running already."), _("Wait until it ends, or cancel it."))
         for study in self.studies:
             if study.target is None and self._on_result is None:
                 raise InputError(
-                    _("The volume '{name}' has no file that its result could be saved beside.").format(
+                    _("The volume '{name}' has no file beside which its result could be saved.").format(
                         name=study.name
                     ),
                     _("Choose a folder for the results."),

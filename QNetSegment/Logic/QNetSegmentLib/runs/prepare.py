@@ -81,7 +81,7 @@ def _support_sets(example: Any) -> list[SupportSet]:
     supports = list(example) if isinstance(example, (list, tuple)) else [example]
     if not supports or not all(isinstance(support, SupportSet) for support in supports):
         raise InputError(
-            _("There is no example to segment after: it is neither a segmentation nor a support set."),
+            _("This cannot be an example: it is neither a segmentation nor a saved example."),
             _("Draw the structure on at least one slice of a segmentation."),
         )
     return supports

@@ -97,6 +97,8 @@ def require_unchanged(node: Any, before: VolumeLattice) -> None:
     now = volume_lattice(node)
     if now.shape != before.shape or not np.allclose(now.ijk_to_local, before.ijk_to_local, atol=1e-6):
         raise GeometryError(
-            _("The volume '{name}' was given other voxels in the meantime.").format(name=node.GetName()),
+            _("The size or position of the volume '{name}' has changed meanwhile.").format(
+                name=node.GetName()
+            ),
             _("Run the segmentation again."),
         )

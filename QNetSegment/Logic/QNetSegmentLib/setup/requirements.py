@@ -111,7 +111,7 @@ def _torch(worker_error: str) -> Requirement:
         action = _("Install PyTorch extension")
         note = _(
             "Slicer's PyTorch extension is a small download. "
-            "It installs PyTorch in the next step, after Slicer was restarted."
+            "It installs PyTorch in the next step, after a restart of Slicer."
         )
     return Requirement(TORCH, title, state, detail, action, note)
 

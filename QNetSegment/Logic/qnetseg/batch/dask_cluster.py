@@ -134,7 +134,7 @@ def _started(where: str) -> Any:
 
     kind, _, rest = where.partition(":")
     if not kind or not rest:
-        raise ClusterError(f"'{where}' is no cluster.", FORM)
+        raise ClusterError(f"'{where}' is not a cluster.", FORM)
     with dask.config.set(SCHEDULER):
         return _local(rest) if kind == "local" else _queued(kind, Path(rest))
 
@@ -213,7 +213,7 @@ def _end_of(future: Any) -> Ended:
     except KilledWorker:
         sentence = "Several workers ended in the middle of this study, perhaps because memory ran out."
     except CancelledError:
-        sentence = "The cluster has called this study off, perhaps because its scheduler ended."
+        sentence = "The cluster has cancelled this study, perhaps because its scheduler ended."
     except Exception as error:
         sentence = unexpected(error)
     else:

@@ -55,10 +55,10 @@ SOME_FAILED = 3
 
 DETAILS = f"""
 FOLDER directly holds image files (NIfTI, NRRD, MHA, MHD), or one folder for each DICOM series.
-EXAMPLE is a drawing saved with its image (.npz), or two files: the IMAGE that was drawn on and its MASK (a
-label image, a Slicer segmentation, or an .npz). The IMAGE helps to find the place, so name it where you have
-it. Examples of one structure, by the name of segment or label, are used together; every other name is a
-further structure.
+EXAMPLE is a saved example (.npz), which is a drawing and its image, or two files: the IMAGE that was drawn on
+and its MASK (a label image, a Slicer segmentation, or an .npz). The IMAGE helps to find the place, so name it
+where you have it. Examples of one structure, by the name of segment or label, are used together; every other
+name is a further structure.
 Each study gets OUT/NAME.seg.nrrd and a report, OUT/NAME.seg.json. Called again, the command keeps what is
 finished with the same examples, model and options, and runs the rest. A study that fails stops no other.
 OUT/batch.csv and OUT/batch.json hold the table that is printed at the end.
@@ -87,7 +87,7 @@ def add(commands: Any) -> None:
         action="extend",
         required=True,
         metavar="EXAMPLE",
-        help="DRAWING.npz, IMAGE MASK or IMAGE DRAWING.npz, as many as you like",
+        help="EXAMPLE.npz, IMAGE MASK or IMAGE EXAMPLE.npz, as many as you like",
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="OUT", help="folder of the results, made when needed"

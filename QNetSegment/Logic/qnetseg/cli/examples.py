@@ -1,4 +1,4 @@
-"""The examples of `qnetseg batch`: saved drawings, and images with what was drawn on them."""
+"""The examples of `qnetseg batch`: saved ones, and images with what was drawn on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def read_examples(files: Sequence[Path]) -> tuple[tuple[Example, ...], ...]:
     """Of every structure, by its name, all examples, in the order in which they were named.
 
-    files: DRAWING.npz, IMAGE MASK or IMAGE DRAWING.npz, one after the other. Raises InputError and its kinds.
+    files: EXAMPLE.npz, IMAGE MASK or IMAGE EXAMPLE.npz, one after the other. Raises InputError and its kinds.
     """
     structures: dict[str, list[Example]] = {}
     for image, drawing in _pairs(files):
@@ -38,8 +38,8 @@ def _pairs(files: Sequence[Path]) -> Iterator[tuple[Path | None, Path]]:
             image = None
     if image is not None:
         raise InputError(
-            f"After the image '{image}' no mask is named.",
-            "Give --support IMAGE MASK, or --support DRAWING.npz.",
+            f"No mask is named after the image '{image}'.",
+            "Give --support IMAGE MASK, or --support EXAMPLE.npz.",
         )
 
 
@@ -57,8 +57,8 @@ def _read(image: Path | None, drawing: Path) -> list[Example]:
         support = SupportSet.load(drawing)
         if support.volume_id != whole.fingerprint:
             raise InputError(
-                f"The drawing '{drawing.name}' was not made on the volume '{image.name}'.",
-                "Give the one that it was drawn on, or the drawing alone.",
+                f"The example '{drawing.name}' was not drawn on the volume '{image.name}'.",
+                "Give the volume that it was drawn on, or the example alone.",
             )
         return [Example(support, place)]
     with telling_oddities():

@@ -23,7 +23,7 @@ class Structure:
     """One structure to find.
 
     info: its label in the output, name, colour and terminology. drawing: on the voxels of the volume that was
-    drawn on; None for a saved drawing, of which these are not known.
+    drawn on; None for a saved example, of which these are not known.
     """
 
     info: SegmentInfo
@@ -38,7 +38,7 @@ class Structure:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """volume: the query as it was read; drawn_on: None for a saved drawing; image: what it was read from."""
+    """volume: the query as it was read; drawn_on: None for a saved example; image: what it was read from."""
 
     volume: Volume
     query: Query

@@ -1,4 +1,4 @@
-"""A drawing that was saved together with its image, given as MASK."""
+"""A saved example, which is a drawing with its image, given as MASK."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_saved(arguments: argparse.Namespace) -> SupportSet:
     given = {"--support": arguments.support, "--label": arguments.label, "--not-here": arguments.not_here}
     if unfit := [name for name, value in given.items() if value]:
         raise InputError(
-            f"{unfit[0]} does not go with '{arguments.mask.name}', which holds one drawing and its image.",
+            f"{unfit[0]} does not go with '{arguments.mask.name}', which is a saved example.",
             "Leave it out.",
         )
     return SupportSet.load(arguments.mask)

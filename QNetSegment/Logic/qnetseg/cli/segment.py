@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 DETAILS = """
 MASK is a label image or a Slicer segmentation on the voxels of the support, drawn on one slice or
-several; every label in it becomes a segment of the output. Or it is a drawing with its image, saved by
-SupportSet.save or the panel's library (.npz). Where one of them is drawn, no other is found;
+several; every label in it becomes a segment of the output. Or it is a saved example (.npz), of the panel's
+library or of SupportSet.save: a drawing and its image. Where one of them is drawn, no other is found;
 where two segments claim another voxel, the more confident one gets it. Only .seg.nrrd and .dcm keep names,
 colours and terminology. A .dcm, a DICOM SEG object, refers to the images of QUERY, which has to be a DICOM
 series; it keeps voxels that two segments claim in both."""

@@ -32,7 +32,7 @@ class Model(Generic[Kind]):
 
     network: in evaluation mode, on the CPU, float32.
     name: file name without its ending.
-    provenance: data, recipe, revision, licence, scores.
+    provenance: recipe, steps and licence; from training also data and revision.
     """
 
     network: Kind

@@ -58,7 +58,7 @@ def with_patient(
     """
     if support.volume_id != volume.fingerprint:
         raise InputError(
-            f"The drawing was not made on the volume '{volume.grid.name}'.",
+            f"The example was not drawn on the volume '{volume.grid.name}'.",
             "Give the one that it was drawn on.",
         )
     stack = volume.stack(support)

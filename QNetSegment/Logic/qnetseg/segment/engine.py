@@ -183,7 +183,7 @@ def _known(support: SupportSet, stack: Stack, background: Box | None, query: Que
     count, *shape = stack.slices.shape
     if any(part.index >= count or list(part.mask.shape) != shape for part in support.slices):
         raise MaskError(
-            "The drawing has slices that the volume it was drawn on does not have.", "Save the support again."
+            "The drawing has slices that the volume it was drawn on does not have.", "Save the example again."
         )
     return Known({part.index: part.mask > 0 for part in support.slices}, others)
 

@@ -85,7 +85,7 @@ class Drawing:
         empty = sorted(set(self.not_here) - set(outlines))
         if empty and not 0 <= empty[0] <= empty[-1] < grid.shape[axis]:
             raise MaskError(
-                f"A slice without the structure is named that the volume does not have: it has the slices 0"
+                "A slice that is named as free of the structure does not exist: the volume has the slices 0"
                 f" to {grid.shape[axis] - 1}.",
                 "Name slices of this volume.",
             )

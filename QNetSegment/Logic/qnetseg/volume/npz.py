@@ -50,8 +50,8 @@ class Archive(zipfile.ZipFile):
         sizes = [max(0, entry.file_size - HEADER) for entry in entries]
         if are_too_large(sizes, path.stat().st_size):
             raise InputError(
-                f"'{path.name}' unpacks to more than a support file may hold.",
-                "Choose a file that was saved as a support.",
+                f"'{path.name}' unpacks to more than a saved example may hold.",
+                "Choose a file that was saved as an example.",
             )
 
     def array(self, name: str) -> np.ndarray:

@@ -62,8 +62,8 @@ def seg_source(volume: Volume) -> SegSource:
     name = f"The DICOM series '{volume.name}'"
     if len(volume.frames) != volume.shape[0]:
         raise InputError(
-            f"A DICOM segmentation refers to the DICOM images that it is made of, and '{volume.name}' is no"
-            " DICOM series whose slices say where they lie.",
+            f"A DICOM segmentation refers to the DICOM images that it is made of, and '{volume.name}' is not"
+            " a DICOM series whose slices say where they lie.",
             "Give the folder with the DICOM files, or write another format, such as .seg.nrrd.",
         )
     headers = [_header(path, name) for path in dict.fromkeys(frame.path for frame in volume.frames)]

@@ -74,9 +74,9 @@ class SupportSet:
 
     def __post_init__(self) -> None:
         if not self.filled:
-            raise MaskError("The support set has no slice.", "Draw the structure on at least one slice.")
+            raise MaskError("The example has no slice.", "Draw the structure on at least one slice.")
         if len({part.plane for part in self.slices}) > 1 or self.plane not in PLANES:
-            raise MaskError(f"All support slices must be of one plane out of {', '.join(PLANES)}.")
+            raise MaskError(f"All slices of an example must be of one plane out of {', '.join(PLANES)}.")
         object.__setattr__(self, "slices", tuple(sorted(self.slices, key=lambda part: part.index)))
 
     @property
@@ -136,7 +136,7 @@ class SupportSet:
                 rows, columns = self.slices[0].image.shape
                 raise OutputError(
                     f"'{path}' could not be written: its drawn slices ({len(self.slices)}, of"
-                    f" {rows} x {columns} pixels) are larger than a support file may hold.",
+                    f" {rows} x {columns} pixels) are larger than a saved example may hold.",
                     "Crop the volume around the structure, and draw on the cropped one.",
                 )
             try:
@@ -149,13 +149,13 @@ class SupportSet:
         """Read what `save` wrote; InputError for a missing, damaged or foreign file."""
         path = Path(path)
         if not path.is_file():
-            raise InputError(f"The support file '{path}' does not exist.")
+            raise InputError(f"The example '{path}' does not exist.")
         with (
             parsing(
                 path.name,
                 InputError,
-                f"'{path.name}' is not a support file of QNetSegment, or it is damaged.",
-                "Choose a file that was saved as a support, or save the support again.",
+                f"'{path.name}' is not an example that QNetSegment saved, or it is damaged.",
+                "Choose a file that was saved as an example, or save the example again.",
             ),
             Archive(path) as archive,
         ):
@@ -164,13 +164,13 @@ class SupportSet:
                 raise ValueError("another format")
             if whole(header["version"], 1, MOST_SLICES) > FORMAT_VERSION:
                 raise InputError(
-                    f"The support file '{path.name}' was written by a newer version of QNetSegment.",
-                    "Update QNetSegment, or save the support again with this version.",
+                    f"The example '{path.name}' was saved by a newer version of QNetSegment.",
+                    "Update QNetSegment, or save the example again with this version.",
                 )
             if number(header.get("top_percent", TOP_PERCENT), 0, 99) != TOP_PERCENT:
                 raise InputError(
-                    f"The images of the support file '{path.name}' were normalised in another way.",
-                    "Save the support again with this version.",
+                    f"The images of the example '{path.name}' were normalised in another way.",
+                    "Save the example again with this version.",
                 )
             slices = tuple(
                 _loaded_slice(archive.array(f"image_{n}"), archive.array(f"mask_{n}"), header["plane"], entry)

@@ -71,7 +71,7 @@ class Inbox:
         fits = piece.size == size and piece.start == there and there + len(part) <= size
         # The name begins with the id, so that no message can replace another one's files.
         if not fits or others + size > MOST_BYTES or not piece.file.startswith(f"{piece.id}-"):
-            raise ProtocolError("A piece of a file does not fit to the ones before it.", piece.id)
+            raise ProtocolError("A piece of a file does not fit the ones before it.", piece.id)
         try:
             with open(self._folder / piece.file, "ab" if there else "wb") as stream:
                 stream.write(part)
