@@ -13,7 +13,7 @@ import qnetseg_lab.baselines
 import qnetseg_lab.report
 import qnetseg_lab.training
 from qnetseg.cli import main
-from qnetseg.errors import TrainingError
+from qnetseg.errors import InputError, TrainingError
 from qnetseg.models import sha256
 from qnetseg_lab.baselines import build_method
 from qnetseg_lab.commands import tables
@@ -117,6 +117,8 @@ def test_parts_of_the_plan_are_chosen_by_table_and_row():
     assert plan.chosen([]) == plan.plan()
     one = plan.chosen(["table1", "adnet-strict-fold1"])
     assert {s.training.name for s in one} == {"adnet-strict-fold1"} and len(one) == 2  # CHAOST2 and CMR
+    with pytest.raises(InputError, match="all of table3, adnet"):
+        plan.chosen(["table3", "adnet"])
 
 
 # --- the runner ----------------------------------------------------------------------------------------
@@ -277,6 +279,17 @@ def test_what_another_recipe_made_is_refused(laboratory, capsys, kind):
         result.unlink()
     assert laboratory.call("--only", "table1", "panet") == 2
     assert "of another recipe" in capsys.readouterr().err
+
+
+def test_what_is_there_is_counted(laboratory, capsys):
+    assert laboratory.call("--only", "table1", "qnet-strict-fold0") == 0
+    for path in (laboratory.root / "runs").glob("*/model.safetensors"):
+        path.unlink()
+    capsys.readouterr()
+    assert laboratory.call("--dry-run", "--only", "table1", "qnet") == 0
+    assert "3 of 45 results are there\n" in capsys.readouterr().out
+    assert laboratory.call("--dry-run", "--only", "table3", "qnet-strict-fold0") == 0
+    assert "0 of 1 results are there; 3 that are there are made again with their" in capsys.readouterr().out
 
 
 def test_a_damaged_result_is_named(laboratory, capsys):

@@ -330,12 +330,18 @@ def test_rows_of_a_budget_are_of_the_same_folds_and_once_more_of_all():
         *([one, "61.5"], [one, "61.5"], [both, "61.5 ± 0.0"], [one, "61.5"], [both, "71.5 ± 10.0"]),
         *(["equal budget, refinement `released`", "61.5"], [refined, "61.5 ± 0.0"]),
     ]
-    assert " ± " in table1([*better, *folds("adnet")]).split("Equal budget")[1], "all have both"
+    both_have_two = table1([*better, *folds("adnet")]).split("\n")
+    rows = [x.split(" | ")[2:4] for x in both_have_two if x.startswith("|  | [")]
+    assert rows == [[one, "61.5 ± 0.0"], [one, "71.5 ± 10.0"]]
+    apart = table1([result(), result("adnet"), result("alpnet"), result("panet", fold=1)])
+    (row,) = [x for x in apart.split("\n") if x.startswith("|  | [panet]")]
+    assert "equal budget, 1 of 5 folds, 4 patients, others: 1 |" in row
 
 
 def test_a_fold_of_which_a_half_is_scored_does_not_count():
     place = ("chaos", 2)
-    results = [*folds(dice=65.0, place=place), *folds("adnet", place=place)]
+    results = [result(dice=65.0 + 15 * fold, fold=fold, place=place) for fold in range(2)]
+    results += folds("adnet", place=place)
     for content in results:
         if content["fold"] == 1:
             content["summary"] = {"liver": content["summary"]["liver"]}

@@ -188,10 +188,11 @@ def test_an_interval_of_few_patients_is_not_enough():
     assert found["interval"][1] < 0 < found["p"] and found["p"] > 0.05 and not found["shown"]
 
 
-def test_a_training_that_was_repeated_is_named_by_its_revision():
-    first, second = (side(gain, model="a", revision=name) for gain, name in ((0.04, "one"), (0.0, "two")))
-    found = compare(first, second)
-    assert (found["first"], found["second"]) == ("a, revision one", "a, revision two")
+def test_a_training_that_was_repeated_is_named_by_its_weights():
+    sides = (side(gain, model="a", weights_sha256=name * 9) for gain, name in ((0.04, "one"), (0.0, "two")))
+    found = compare(*sides)
+    assert (found["first"], found["second"]) == ("a, weights oneoneon", "a, weights twotwotw")
+    assert found["repeated"] and not compare(side(0.0, model="b"), side(0.0))["repeated"]
 
 
 def test_few_patients_prove_nothing():

@@ -34,8 +34,9 @@ training. All rows of a budget have one recipe, recipes/tables-BUDGET.toml, so t
 for one more result, its others are scored again, too.
 
 --only takes tables (table1, table2, table3, figure4), rows (qnet, adnet, ...), single trainings as --dry-run
-names them (adnet-strict-fold1), or several of these. Q-Net's rows with refinement on CHAOST2 come with
-figure4, whose sweep has every mode. To repeat a figure that is there, name its training and empty folders."""
+names them (adnet-strict-fold1); of several kinds of names, what all of them hold. Q-Net's rows with
+refinement on CHAOST2 come with figure4, whose sweep has every mode. To repeat a figure that is there, name
+its training and empty folders."""
 
 
 def add(commands: Any) -> None:
@@ -71,7 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
         make_folder(arguments.output)
     bench = Bench(arguments.budget, arguments.runs, arguments.output, arguments.device, arguments.start or "")
     left = bench.left(scorings)
-    print(f"{len(scorings) - len(left)} of {len(scorings)} results are there")
+    more = len(left) - len(set(left) & {s for s in scorings if not bench.has(s)})
+    again = f"; {more} that are there are made again with their models" if more else ""
+    print(f"{sum(map(bench.has, scorings))} of {len(scorings)} results are there{again}")
     if arguments.dry_run:
         for line in bench.listed(left):
             print(line)
@@ -90,10 +93,12 @@ def _fill(bench: Bench, left: list[Scoring]) -> int:
     """Make all results; a training that goes astray costs those that need it, and the exit code."""
     from ..report import write_report
 
+    old = {scoring for scoring in left if bench.has(scoring)}  # of models that are trained again
     astray = set()
     for number, scoring in enumerate(left):
-        if scoring.training in astray or bench.is_made(scoring):
-            continue
+        anew = scoring in old and not bench.weights(scoring.training).is_file()
+        if scoring.training in astray or (bench.has(scoring) and not anew):
+            continue  # the latter by another runner in the meantime
         print(
             f"{len(left) - number} left, {_hours(bench.seconds(left[number:]))}: {_title(scoring)}",
             flush=True,
@@ -159,10 +164,6 @@ class Bench:
             if self._is_of(scoring.training, content.get("recipe")):
                 return not weights.is_file() or content.get("weights_sha256") == sha256(weights)
         raise InputError(f"The result file {path} is damaged or of another recipe.", "Move it elsewhere.")
-
-    def is_made(self, scoring: Scoring) -> bool:
-        """Whether the result is there with its model, e.g. by another runner in the meantime."""
-        return self.weights(scoring.training).is_file() and self.has(scoring)
 
     def left(self, scorings: list[Scoring]) -> list[Scoring]:
         """What is missing of these, and what else is there of each training that this repeats: results of a

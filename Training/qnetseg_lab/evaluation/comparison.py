@@ -21,8 +21,8 @@ UNITS: dict[Measure, str] = {"dice": "points", "iou": "points", "surface_dice": 
 LEVEL = 0.05  # of the sign-flip test, which belongs to an interval of 95 %
 LEAST_PATIENTS = 6  # with fewer, the test cannot fall below its level: 2 of the 2^5 signs are 6 %
 CLAIM = (
-    f"A difference is claimed from {LEAST_PATIENTS} patients on, where its interval excludes zero and a"
-    f" sign-flip test over patients gives less than {100 * LEVEL:g} %."
+    f"A difference is claimed from {LEAST_PATIENTS} patients of each structure on, where its interval"
+    f" excludes zero and a sign-flip test over patients gives less than {100 * LEVEL:g} %."
 )
 NOISE = 2.0  # points; a smaller difference is called small also where it is shown
 
@@ -105,8 +105,9 @@ def compare(
         metric: "dice", "iou" or "surface_dice" (in points, per cent), or "hd95" (in mm).
 
     Returns:
-        {first, second: names; metric, unit; structures: {name: entry}; mean: entry; patients; pairs;
-        unpaired; trained_on_scored_cases; sentence}; an entry is a `Difference`.
+        {first, second: names; repeated: whether they are one model's; metric, unit; structures: {name:
+        entry}; mean: entry; patients; pairs; unpaired; trained_on_scored_cases; sentence}; an entry is a
+        `Difference`.
 
     Raises:
         InputError: the sides do not belong together or have no row in common.
@@ -133,16 +134,17 @@ def compare(
     entries = {name: difference(table[:, [column]]) for column, name in enumerate(structures)}
     overall = difference(table)
     names = [_name(side) for side in (first, second)]
-    if names[0] == names[1]:  # the same training once more
+    repeated = names[0] == names[1]  # the same training twice
+    if repeated:
         names = [
-            f"{name}, revision {side[0].get('revision')}"
-            for name, side in zip(names, (first, second), strict=True)
+            f"{name}, weights {_weights(side)}" for name, side in zip(names, (first, second), strict=True)
         ]
     return {
         "comparison": "P",
         **{key: first[0][key] for key in SAME[1:]},
         "first": names[0],
         "second": names[1],
+        "repeated": repeated,
         "metric": metric,
         "unit": UNITS[metric],
         "structures": entries,
@@ -206,10 +208,15 @@ def _name(side: list[dict[str, Any]]) -> str:
     )
 
 
+def _weights(side: list[dict[str, Any]]) -> str:
+    """Weights files of a side, by the beginning of their checksums."""
+    return " + ".join(dict.fromkeys(str(content.get("weights_sha256"))[:8] for content in side))
+
+
 def _sentence(names: list[str], overall: Difference, metric: Measure) -> str:
     difference, (low, high), unit = overall["difference"], overall["interval"], UNITS[metric]
     figures = (
-        f"{difference:+.1f} {unit} (95 % interval {low:+.1f} to {high:+.1f}, {overall['patients']} patients)"
+        f"{difference:+.1f} {unit} (95 % interval {low:+.1f} to {high:+.1f}, {overall['fewest']} patients)"
     )
     if overall["fewest"] < LEAST_PATIENTS:
         return f"Too few patients to claim a difference: {names[0]} minus {names[1]} is {figures}."

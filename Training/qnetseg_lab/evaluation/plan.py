@@ -7,7 +7,7 @@ CHAOST2 and CMR.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -109,11 +109,11 @@ def plan() -> list[Scoring]:
     return list(dict.fromkeys(scoring for part in parts for scoring in part))
 
 
-def chosen(only: Iterable[str]) -> list[Scoring]:
-    """The plan's scorings of the named tables, rows and trainings, all of these that are named; see
-    `Training.name`. Without a name all.
+def chosen(only: Sequence[str]) -> list[Scoring]:
+    """The plan's scorings that are of the named tables, rows and trainings (see `Training.name`), of all
+    three kinds at once; of a kind without a name any.
 
-    Raises InputError for a name that is none of these.
+    Raises InputError for a name of no kind, and where nothing is of all.
     """
     every = plan()
     kinds = ({*TABLES}, {*ROWS}, {scoring.training.name for scoring in every})
@@ -123,12 +123,13 @@ def chosen(only: Iterable[str]) -> list[Scoring]:
                 f"The tables have no part {name!r}.",
                 f"Use {', '.join((*TABLES, *ROWS))}, or a training as --dry-run names it.",
             )
-    tables, rows, trainings = ({*only} & kind or kind for kind in kinds)
-    return [
-        scoring
-        for scoring in every
-        if scoring.table in tables and scoring.training.row in rows and scoring.training.name in trainings
-    ]
+    tables, rows, names = ({*only} & kind or kind for kind in kinds)
+    found = [s for s in every if s.table in tables and s.training.row in rows and s.training.name in names]
+    if not found:
+        raise InputError(
+            f"No result is of all of {', '.join(only)}.", "Name tables, rows or trainings that go together."
+        )
+    return found
 
 
 def comparisons(scoring: Scoring) -> Iterator[tuple[str, list[tuple[Scoring, Scoring]]]]:

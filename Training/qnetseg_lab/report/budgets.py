@@ -89,7 +89,8 @@ class Common:
             return None
         scheme = _usual(run.variant.scheme for run in most)
         like = [run for run in most if run.variant.scheme == scheme]
-        folds = frozenset.intersection(*(frozenset(run.folds()) for run in like))
+        whole = [run for run in like if run.complete()] or like
+        folds = frozenset.intersection(*(frozenset(run.folds()) for run in whole))
         folds = folds or _usual(frozenset(run.folds()) for run in like)
         patients = _usual(run.on(folds).patients() for run in like if run.folds() >= folds)
         return cls(tuple(most), entries, data, scheme, folds, patients)
@@ -137,6 +138,8 @@ def cell(run: Run, common: Common | None) -> str:
         parts += stands_on(len(run.folds()), run.patients(), scheme)
     elif scheme:
         parts.append(f"{scheme}folds")
+    if common and run.folds() != common.folds and len(run.folds()) == len(common.folds):
+        parts.append(f"others: {', '.join(map(str, sorted(run.folds())))}")
     parts += [f"refinement `{v.mode}`"] if v.mode != "none" else []
     return ", ".join(parts + ([f"alpha {v.alpha:g}"] if v.alpha is not None else []))
 

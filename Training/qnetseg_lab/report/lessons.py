@@ -34,14 +34,24 @@ def lessons(results: Results) -> str:
     text = (
         "From the result files alone. Differences are of mean Dice in points, paired by patient, with 95 %"
         f" intervals over patients. {CLAIM} Methods and parts are compared at equal start, steps and batch,"
-        " each trained once a fold, so that their intervals leave out what a second training changes"
-        " ([Comparisons](details-paper.md#comparisons) has one);"
+        " each trained once a fold, so that their intervals leave out what a second training changes,"
+        " and what bf16 or fp32 does, which depends on the machine;"
         " refinement and alpha on the same weights. All of it is of `strict` folds"
         + (f" and of the recipe `{recipe}`" if recipe else "")
-        + " where nothing else is said. The last line is not paired: published rows have other folds and"
-        " patients."
+        + f" where nothing else is said.{_repeated(results)} The last line is not paired: published rows have"
+        " other folds and patients."
     )
     return section("What the tables teach", text if paired else "", "\n".join(f"- {line}" for line in lines))
+
+
+def _repeated(results: Results) -> str:
+    """A sentence on how far two trainings of one recipe are apart; "" where none was repeated."""
+    apart = [
+        f"{abs(r['mean']['difference']):.1f} ({place_name((r['dataset'], r['setting']))})"
+        for r in results
+        if r.get("repeated")
+    ]
+    return f" A training that was repeated came out apart by {' and '.join(apart)}." if apart else ""
 
 
 def _usual_recipe(results: Results) -> str:

@@ -14,6 +14,7 @@ from .markdown import interval, number, table
 from .names import OURS, short
 from .runs import Results, of_protocol
 
+JUDGED = ", judged with limits that were found on the other images"
 WRONG = 50  # Dice in per cent, below which less than half of a result and its outline overlap
 
 
@@ -95,13 +96,13 @@ def without_it(results: Results) -> list[str]:
     for r in _r3(results, absent=True):
         figures, own = r["summary"][OURS], judged.get(case_name(r))
         empty, warned = figures["left_empty"], figures["doubted"]
-        end = f"; {figures['false_ml']:.0f} ml are marked wrongly (median)"
+        said, end = "are", f"; {figures['false_ml']:.0f} ml are marked wrongly (median)"
         if own:
             empty, warned = own["absent_refused"], own["absent_refused"] + own["absent_doubted"]
-            end = ""
+            said, end = "would be", JUDGED
         sentences.append(
             f"Another patient's volume that does not hold the structure ({short(r['dataset'])}):"
-            f" {empty:.0f} % are left empty, {warned:.0f} % are empty or come with a warning{end}."
+            f" {empty:.0f} % {said} left empty, {warned:.0f} % {said} empty or come with a warning{end}."
         )
     refused = [
         f"{_drawn_on(r)} {own['present_refused']:.0f} %"
@@ -109,7 +110,7 @@ def without_it(results: Results) -> list[str]:
         if r.get("examples", 1) == 1 and (own := judged.get(case_name(r)))
     ]
     if refused:
-        sentences.append(f"Volumes that hold it and are left empty all the same: {'; '.join(refused)}.")
+        sentences.append(f"Volumes that hold it and would be left empty, too{JUDGED}: {'; '.join(refused)}.")
     return sentences
 
 

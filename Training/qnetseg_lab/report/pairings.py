@@ -118,7 +118,8 @@ def _at_alpha(run: Run, alpha: float) -> list[Row]:
 
 
 def _counting(results: Results, place: Place, fits: Fits) -> list[Run]:
-    return [run for run in find_runs(results, "P", *place, fits) if run.counts()]
+    """Runs that count, of the folds that make their figures."""
+    return [run.on(run.folds()) for run in find_runs(results, "P", *place, fits) if run.counts()]
 
 
 def _weights(content: dict[str, Any]) -> tuple[str, int] | None:
@@ -134,10 +135,8 @@ def _paired(run: Run, first: Results, second: Results) -> Finding | None:
         return None
     kept, others = ([c for c in side if both & {*map(_key, c.get("rows", []))}] for side in (first, second))
     compared = compare(kept, others)
-    folds = [{fold for fold, own in run.covered() if own == name} for name in compared["structures"]]
-    there = {content["fold"] for content in kept}
-    least = min(len(own & there) for own in folds)
-    return Finding(run, compared["mean"], least, tuple(compared["structures"]))
+    folds = {content["fold"] for content in kept}
+    return Finding(run, compared["mean"], len(folds), tuple(compared["structures"]))
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -26,8 +26,10 @@ INTRODUCTION = (
     " prints: in a structure's column over the folds, in the mean's column over all structures in all folds,"
     " so that it includes the difference between structures. One fold alone has none. `released` uses the"
     " authors' folds and support, as the published rows do; `strict` scores every patient once, with every"
-    " support. Folds share a row only where their recipes are equal but for the fold. Models that saw scored"
-    " cases in training have rows of their own and count nowhere."
+    " support. Folds share a row only where their recipes are equal but for the fold. Rows of an equal budget"
+    " are first of the folds that all of them have, so that they are comparable; a row with more folds"
+    " follows once more over all of its own. Models that saw scored cases in training have rows of their own"
+    " and count nowhere."
     f" Published rows: `released`, {FOLDS} folds, Q-Net after {RECIPE['steps']} steps; those of the"
     " others are not said."
 )

@@ -123,11 +123,14 @@ class Run:
         """Pairs of fold and structure."""
         return {pair for content in self.files for pair in _covered(content)}
 
-    def folds(self) -> set[int]:
-        """Those that have all structures, which alone make figures; all where none is complete."""
+    def complete(self) -> set[int]:
+        """Folds that have all structures."""
         names, covered = CATALOGUE[self.files[0]["dataset"]].labels, self.covered()
-        there = {content["fold"] for content in self.files}
-        return {fold for fold in there if {(fold, name) for name in names} <= covered} or there
+        return {fold for fold, _ in covered if {(fold, name) for name in names} <= covered}
+
+    def folds(self) -> set[int]:
+        """Those that make figures: the complete ones; where none is, all."""
+        return self.complete() or {content["fold"] for content in self.files}
 
     def on(self, folds: Collection[int]) -> Run:
         """The same of some folds alone."""

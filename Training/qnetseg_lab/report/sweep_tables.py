@@ -47,9 +47,9 @@ def table3(results: Results) -> str:
     for setting, runs in found.items():
         head.append(f"Setting {setting}, published")
         columns.append({alpha: pair[setting - 1] for alpha, pair in TABLE3.items()})
-        for _, run in runs:
-            head.append(f"Setting {setting}, ours: {cell(run, common)}")
-            columns.append({alpha: figure(*values) for alpha, values in by_alpha(run).items()})
+        for own in (part for _, run in runs for part in (common.shown(run) if common else [run])):
+            head.append(f"Setting {setting}, ours: {cell(own, common)}")
+            columns.append({alpha: figure(*values) for alpha, values in by_alpha(own).items()})
     alphas = sorted({alpha for column in columns for alpha in column}, reverse=True)
     rows = [[f"{a:g}", *(column.get(a) for column in columns)] for a in alphas]
     text = (

@@ -65,7 +65,7 @@ class FolderLock:
         whose = file.read(200).decode("utf-8", errors="replace")
         return TrainingError(
             f"Another training runs in {self.path.parent} ({whose}).",
-            "Wait for its end, or choose another output folder.",
+            "Wait until it ends, or choose another output folder.",
         )
 
 
