@@ -111,10 +111,13 @@ def test_the_readme_says_where_it_fails():
     }
     elsewhere = {"protocol": "PRESENCE", "judges": {"WHOLE": {"measured": [own]}}}
     text = readme([scored(rows), other, absent, elsewhere])  # as weights of other data sets judge
-    judged = ", judged with limits that were found on the other images"
-    assert f"60 % would be left empty, 70 % would be empty or come with a warning{judged}." in text
-    left = f"would be left empty, too{judged}: cardiac MR of another scanner, drawn in cardiac MR 5 %."
-    assert left in text and left in readme([scored(rows), other, elsewhere]), "also without absent cases"
+    said = (
+        "seems not to be there: of those without it, 60 % (cardiac MR of another scanner); empty or with a"
+        " warning, 70 % (cardiac MR of another scanner); of those with it, 5 % (cardiac MR of another"
+        " scanner, drawn in cardiac MR). (Judged with"
+    )
+    assert said in text
+    assert "be there: of those with it, 5 %" in readme([scored(rows), other, elsewhere]), "none is without"
 
 
 def test_examples_of_several_patients_stand_beside_one_of_them():

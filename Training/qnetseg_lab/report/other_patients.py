@@ -14,7 +14,6 @@ from .markdown import interval, number, table
 from .names import OURS, short
 from .runs import Results, of_protocol
 
-JUDGED = ", judged with limits that were found on the other images"
 WRONG = 50  # Dice in per cent, below which less than half of a result and its outline overlap
 
 
@@ -92,26 +91,36 @@ def without_it(results: Results) -> list[str]:
         for result in of_protocol(results, "PRESENCE")
         for row in result["judges"]["WHOLE"]["measured"]
     }
-    sentences = []
-    for r in _r3(results, absent=True):
-        figures, own = r["summary"][OURS], judged.get(case_name(r))
-        empty, warned = figures["left_empty"], figures["doubted"]
-        said, end = "are", f"; {figures['false_ml']:.0f} ml are marked wrongly (median)"
+    single = [r for r in _r3(results, absent=False) if r.get("examples", 1) == 1]
+    without, empty, warned, sentences = _r3(results, absent=True), [], [], []
+    for r in without:
+        name, figures, own = short(r["dataset"]), r["summary"][OURS], judged.get(case_name(r))
         if own:
-            empty, warned = own["absent_refused"], own["absent_refused"] + own["absent_doubted"]
-            said, end = "would be", JUDGED
-        sentences.append(
-            f"Another patient's volume that does not hold the structure ({short(r['dataset'])}):"
-            f" {empty:.0f} % {said} left empty, {warned:.0f} % {said} empty or come with a warning{end}."
-        )
+            empty.append(f"{own['absent_refused']:.0f} % ({name})")
+            warned.append(f"{own['absent_refused'] + own['absent_doubted']:.0f} % ({name})")
+        else:
+            sentences.append(
+                f"Another patient's volume that does not hold the structure ({name}):"
+                f" {figures['left_empty']:.0f} % are left empty, {figures['doubted']:.0f} % are empty or come"
+                f" with a warning; {figures['false_ml']:.0f} ml are marked wrongly (median)."
+            )
     refused = [
-        f"{_drawn_on(r)} {own['present_refused']:.0f} %"
-        for r in _r3(results, absent=False)
-        if r.get("examples", 1) == 1 and (own := judged.get(case_name(r)))
+        f"{own['present_refused']:.0f} % ({_drawn_on(r)})"
+        for r in single
+        if (own := judged.get(case_name(r)))
     ]
-    if refused:
-        sentences.append(f"Volumes that hold it and would be left empty, too{JUDGED}: {'; '.join(refused)}.")
+    parts = [f"of those without it, {_and(empty)}; empty or with a warning, {_and(warned)}"] * bool(empty)
+    parts += [f"of those with it, {_and(refused)}"] * bool(refused)
+    if parts:
+        sentences.append(
+            "Another patient's volume stays empty where the structure seems not to be there:"
+            f" {'; '.join(parts)}. (Judged with limits that were found on the other images.)"
+        )
     return sentences
+
+
+def _and(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _unwarned(r: dict[str, Any]) -> float:
