@@ -72,9 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
         make_folder(arguments.output)
     bench = Bench(arguments.budget, arguments.runs, arguments.output, arguments.device, arguments.start or "")
     left = bench.left(scorings)
-    more = len(left) - len(set(left) & {s for s in scorings if not bench.has(s)})
+    there = sum(map(bench.has, scorings))
+    more = len(left) - (len(scorings) - there)
     again = f"; {more} that are there are made again with their models" if more else ""
-    print(f"{sum(map(bench.has, scorings))} of {len(scorings)} results are there{again}")
+    print(f"{there} of {len(scorings)} results are there{again}")
     if arguments.dry_run:
         for line in bench.listed(left):
             print(line)

@@ -99,12 +99,6 @@ class Common:
         """Whether a run is of the budget."""
         return budget(run, self.data) == self.entries
 
-    def shown(self, run: Run) -> list[Run]:
-        """A run as rows: one of the budget on the common folds, and again on all where it has more."""
-        if self.has(run) and run.variant.scheme == self.scheme and run.folds() > self.folds:
-            return [run.on(self.folds), run]
-        return [run]
-
     def sentence(self, part: str = "row", more: str = "no refinement") -> str:
         """Above the table: the budget, what else is common, and the code.
 
@@ -124,6 +118,13 @@ class Common:
         code += f"; computed on {' and '.join(machines)}" if machines else ""
         name = f" (recipe `{first.variant.recipe}`)" if first.variant.recipe else ""
         return f"Equal budget{name}: {', '.join(known)}, where a {part} says nothing else{code}."
+
+
+def shown(run: Run, common: Common | None) -> list[Run]:
+    """A run as rows: one of the budget on the common folds, and again on all where it has more."""
+    if common and common.has(run) and run.variant.scheme == common.scheme and run.folds() > common.folds:
+        return [run.on(common.folds), run]
+    return [run]
 
 
 def cell(run: Run, common: Common | None) -> str:

@@ -12,7 +12,16 @@ import numpy as np
 from ..evaluation.comparison import CLAIM
 from .budgets import described, stands_on
 from .markdown import section
-from .pairings import Finding, Place, at_equal_budget, between_alphas, on_the_same_weights, place_name, where
+from .pairings import (
+    Finding,
+    Place,
+    at_equal_budget,
+    between_alphas,
+    counting,
+    on_the_same_weights,
+    place_name,
+    where,
+)
 from .paper_tables import ABLATIONS, SCHEMES, of_method
 from .published import METHODS, RECIPE, TABLE1, TABLE3, UNREADABLE
 from .runs import Fits, Results, Run, Variant, find_runs
@@ -56,17 +65,13 @@ def _repeated(results: Results) -> str:
 
 def _usual_recipe(results: Results) -> str:
     """The recipe that most result files of Table 1 have, which need not be named; "" where none has one."""
-    runs = (run for place in TABLE1 for run in _runs(results, place, _unrefined))
+    runs = (run for place in TABLE1 for run in counting(results, place, _unrefined))
     counted = Counter(run.variant.recipe for run in runs for _ in run.files)
     return counted.most_common(1)[0][0] if counted else ""
 
 
 def _unrefined(v: Variant) -> bool:
     return v.entries is not None and v.mode == "none"
-
-
-def _runs(results: Results, place: Place, fits: Fits) -> list[Run]:
-    return [run for run in find_runs(results, "P", *place, fits) if run.counts()]
 
 
 def _line(question: str, found: Iterable[tuple[str, Finding]]) -> Iterator[str]:
@@ -173,7 +178,7 @@ def _distances(results: Results, recipe: str) -> Iterator[str]:
     groups: dict[str, list[str]] = {}
     differences: dict[str, None] = {}
     for place, scheme, method in product(TABLE1, SCHEMES, METHODS):
-        for run in _runs(results, place, partial(_usual, method, recipe, scheme)):
+        for run in counting(results, place, partial(_usual, method, recipe, scheme)):
             folds, _ = run.across("mean")
             if folds:
                 away = np.mean(folds) - float(TABLE1[place][method][-1].split()[0])

@@ -28,8 +28,7 @@ def sentences(results: Results) -> Iterator[str]:
     if times:
         yield f"Time in another patient's volume: {'; '.join(times)}."
     seen = {True: " (measured on images that Q-Net was trained on)"}
-    single = [r for r in _r3(results, absent=False) if r.get("examples", 1) == 1]
-    single.sort(key=lambda r: -r["summary"][OURS]["structures"]["mean"]["dice"])
+    single = sorted(_single(results), key=lambda r: -r["summary"][OURS]["structures"]["mean"]["dice"])
     for source, said in (
         (False, "In another patient's volume it fails more often"),
         (True, "It fails most often where the patient that was drawn on has images of another kind"),
@@ -61,7 +60,7 @@ def all_results(results: Results) -> str:
 
 def of_several(results: Results) -> list[str]:
     """Sentences on examples of several patients, beside one of them alone."""
-    found, one = [], {_r3_key(r): r for r in _r3(results, absent=False) if r.get("examples", 1) == 1}
+    found, one = [], {_r3_key(r): r for r in _single(results)}
     for r in _r3(results, absent=False):
         if r.get("examples", 1) == 1 or (alone := one.get(_r3_key(r))) is None:
             continue
@@ -91,9 +90,8 @@ def without_it(results: Results) -> list[str]:
         for result in of_protocol(results, "PRESENCE")
         for row in result["judges"]["WHOLE"]["measured"]
     }
-    single = [r for r in _r3(results, absent=False) if r.get("examples", 1) == 1]
-    without, empty, warned, sentences = _r3(results, absent=True), [], [], []
-    for r in without:
+    empty, warned, sentences = [], [], []
+    for r in _r3(results, absent=True):
         name, figures, own = short(r["dataset"]), r["summary"][OURS], judged.get(case_name(r))
         if own:
             empty.append(f"{own['absent_refused']:.0f} % ({name})")
@@ -106,7 +104,7 @@ def without_it(results: Results) -> list[str]:
             )
     refused = [
         f"{own['present_refused']:.0f} % ({_drawn_on(r)})"
-        for r in single
+        for r in _single(results)
         if (own := judged.get(case_name(r)))
     ]
     parts = [f"of those without it, {_and(empty)}; empty or with a warning, {_and(warned)}"] * bool(empty)
@@ -135,6 +133,11 @@ def _r3_key(r: dict[str, Any]) -> tuple[str, str | None]:
 
 def _r3(results: Results, absent: bool) -> Results:
     return [r for r in of_protocol(results, "R3") if r["absent"] == absent and OURS in r["summary"]]
+
+
+def _single(results: Results) -> Results:
+    """Those after an example of one patient."""
+    return [r for r in _r3(results, absent=False) if r.get("examples", 1) == 1]
 
 
 def _r3_cell(r: dict[str, Any]) -> str:

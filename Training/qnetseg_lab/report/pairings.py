@@ -74,8 +74,8 @@ def where(run: Run, recipe: str) -> str:
 
 def at_equal_budget(results: Results, place: Place, first: Fits, second: Fits) -> Iterator[Finding]:
     """Runs of one variant minus those of another, where start, steps, batch and data are equal."""
-    others = _counting(results, place, second)
-    for run in _counting(results, place, first):
+    others = counting(results, place, second)
+    for run in counting(results, place, first):
         own = budget(run)
         like = (o for o in others if own is not None and budget(o) == own)
         same = (o.files for o in like if o.variant.scheme == run.variant.scheme)
@@ -86,8 +86,8 @@ def at_equal_budget(results: Results, place: Place, first: Fits, second: Fits) -
 
 def on_the_same_weights(results: Results, place: Place, first: Fits, second: Fits) -> Iterator[Finding]:
     """Runs of one variant minus those of another that differ only in what is done at test time."""
-    others = [content for run in _counting(results, place, second) for content in run.files]
-    for run in _counting(results, place, first):
+    others = [content for run in counting(results, place, second) for content in run.files]
+    for run in counting(results, place, first):
         own = {_weights(content) for content in run.files} - {None}
         like = [o for o in others if o["scheme"] == run.variant.scheme and _weights(o) in own]
         found = _paired(run, run.files, like)
@@ -117,7 +117,7 @@ def _at_alpha(run: Run, alpha: float) -> list[Row]:
     ]
 
 
-def _counting(results: Results, place: Place, fits: Fits) -> list[Run]:
+def counting(results: Results, place: Place, fits: Fits) -> list[Run]:
     """Runs that count, of the folds that make their figures."""
     return [run.on(run.folds()) for run in find_runs(results, "P", *place, fits) if run.counts()]
 

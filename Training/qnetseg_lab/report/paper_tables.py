@@ -16,7 +16,6 @@ from .published import METHODS, RECIPE, TABLE1, TABLE2, TITLES
 from .runs import Fits, Results, Run, Variant, find_runs
 
 SCHEMES = ("released", "strict")
-KEYS = {title: method for method, title in METHODS.items()}
 HEAD = ("method", "model", "run")
 QUEUE = "../../Training/GPU_QUEUE.md"
 
@@ -49,8 +48,9 @@ def _variant(paths: str, layer: int, adapted: bool = False, refined: bool = Fals
     return fits
 
 
-# Of which rows of the plan, and in which form, a row of Table 2 is scored; of Table 1, its own.
+# Of which row of the plan, and in which form, a row of Table 1 or 2 is scored.
 PLANNED = {
+    **{title: (method, "p") for method, title in METHODS.items()},
     "DP (DS on Layer 2)": ("dp-layer2", "p"),
     "DP (DS on Layer 3)": ("dp-layer3", "p"),
     "DP (DS on Layer 4)": ("dp", "p"),
@@ -119,14 +119,9 @@ def _table(results: Results, dataset: str, setting: int, asked: list[Asked]) -> 
         rows.append([f"**{name}**", "published", "", *figures])
         for scheme in SCHEMES:
             own = [run for run in runs if run.variant.scheme == scheme]
-            rows += [
-                _row(part, columns, common)
-                for run in own
-                for part in (common.shown(run) if common else [run])
-            ]
+            rows += [_row(part, columns, common) for run in own for part in budgets.shown(run, common)]
             if not any(run.counts() for run in own):
-                row, form = PLANNED.get(name) or (KEYS[name], "p")
-                lacking.add(name, scheme, row, form, dataset, setting)
+                lacking.add(name, scheme, *PLANNED[name], dataset, setting)
     parts = [common.sentence() if common else "", table((*HEAD, *columns), rows), lacking.sentence()]
     return [part for part in parts if part]
 

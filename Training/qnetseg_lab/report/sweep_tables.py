@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from qnetseg.cli.pictures import plain, save
 
 from ..data import CATALOGUE
-from .budgets import Common, cell, stands_on
+from .budgets import Common, cell, shown, stands_on
 from .markdown import section, table
 from .paper_tables import SCHEMES, Lacking, figure, of_method
 from .published import TABLE3
@@ -47,7 +47,7 @@ def table3(results: Results) -> str:
     for setting, runs in found.items():
         head.append(f"Setting {setting}, published")
         columns.append({alpha: pair[setting - 1] for alpha, pair in TABLE3.items()})
-        for own in (part for _, run in runs for part in (common.shown(run) if common else [run])):
+        for own in (part for _, run in runs for part in shown(run, common)):
             head.append(f"Setting {setting}, ours: {cell(own, common)}")
             columns.append({alpha: figure(*values) for alpha, values in by_alpha(own).items()})
     alphas = sorted({alpha for column in columns for alpha in column}, reverse=True)
