@@ -182,7 +182,7 @@ def test_a_patient_that_lies_turned_is_found(patients, degrees):
 
 def test_a_volume_that_was_not_drawn_on_is_refused(patients):
     _, support, query, _ = patients
-    with pytest.raises(InputError, match="not made on the volume"):
+    with pytest.raises(InputError, match="not drawn on the volume"):
         segment_volume(support, query, simple_networks(), EXACT, drawn_on=query)
 
 
