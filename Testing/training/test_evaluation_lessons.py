@@ -285,6 +285,33 @@ def test_the_distance_to_the_published_mean_and_what_was_trained_otherwise_are_t
     assert "otherwise" not in line(papers, "How far")
 
 
+def test_what_another_budget_brings_to_qnet_is_told_with_what_it_is():
+    larger = {
+        "recipe": recipe_of(
+            name="big",
+            start="better50",
+            steps=700,
+            episodes={"pairs": 4, "structures": 3},
+        ),
+        "recipe_name": "big",
+        "weights_sha256": "big",
+    }
+    results = [*folds(), *folds("adnet"), *folds(dice=64.0, **larger)]
+    told = line(results, "What does another budget bring to Q-Net, against `tables-x`?")
+    assert (
+        "Setting 1, `big`: better, +4.0 (+4.0 to +4.0; 2 of 5 folds, 8 patients), -15.5 from the pub" in told
+    )
+    assert told.endswith(
+        " mean. `big` has 700 steps (`tables-x`: 70 steps); 4 pairs of slices with up to 3 supervoxels each a"
+        " step (`tables-x`: 2 pairs of slices with up to 3 supervoxels each a step); slices of 256 x 256"
+        " pixels (`tables-x`: windows of 64 x 64 pixels)."
+    )
+    longer = {"recipe": recipe_of(name="long", steps=900), "recipe_name": "long", "weights_sha256": "long"}
+    assert "`long`" not in line([*results, result(dice=70.0, **longer)], "What does another"), "fewer folds"
+    assert not line([*folds(), *folds("adnet", **larger)], "What does another")
+    assert not line([*folds(), *folds(trained_on_scored_cases=True, **larger)], "What does another")
+
+
 def test_the_published_recipe_is_that_of_the_recipe_files():
     for path in RECIPES.glob("paper-*.toml"):
         assert described(asdict(read_recipe(path))) == described(RECIPE)
@@ -299,8 +326,9 @@ def test_at_most_ten_lines_teach():
         c for row in ("qnet", "dp") for mode in modes for p in places for c in folds(row, mode=mode, place=p)
     ]
     results += [sweep([1.0, 2.0, 3.0], fold, setting) for fold in range(2) for setting in (1, 2)]
+    results.append(result(recipe=recipe_of(name="long", steps=90), recipe_name="long", weights_sha256="l"))
     lines = [x for x in lessons(results).split("\n") if x and not x.startswith("##")]
-    assert len(lines) == 10 and len({x.split("?")[0] for x in lines}) == 10
+    assert len(lines) == 1 + 10 and len({x.split("?")[0] for x in lines}) == 1 + 10
 
 
 def test_a_budget_is_said_once_a_table_and_others_stay_recognisable():

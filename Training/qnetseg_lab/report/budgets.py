@@ -39,8 +39,10 @@ def described(recipe: dict[str, Any]) -> dict[str, str]:
     "encoder"."""
     episodes, model = recipe.get("episodes") or {}, recipe.get("model") or {}
     crop, size = episodes.get("crop"), model.get("size")
+    start = str(recipe.get("start") or "").rpartition(":")[2]
+    start = start.removesuffix(str(model.get("depth")))  # a start as a file is named after it and the depth
     words = {
-        "start": recipe.get("start") and f"start `{str(recipe['start']).rpartition(':')[2]}`",
+        "start": start and f"start `{start}`",
         "steps": recipe.get("steps") and f"{recipe['steps']} steps",
         "batch": episodes and f"{_batch(episodes)} a step",
         "images": (crop or size)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from ..evaluation.comparison import CLAIM
 from .budgets import described, stands_on
 from .markdown import section
 from .pairings import (
+    USUAL,
     Finding,
     Place,
+    at_another_budget,
     at_equal_budget,
     between_alphas,
     counting,
@@ -37,6 +40,7 @@ def lessons(results: Results) -> str:
     recipe = _usual_recipe(results)
     paired = [*_methods(results, recipe), *_paths(results, recipe), *_threshold(results, recipe)]
     paired += [*_refinement(results, recipe), *_alpha(results, recipe), *_coarse_path(results, recipe)]
+    paired += [*_budgets(results, recipe)]
     lines = [*paired, *_distances(results, recipe)]
     if not lines:
         return ""
@@ -173,6 +177,22 @@ def _coarse_path(results: Results, recipe: str) -> Iterator[str]:
     yield from _line("Does the coarse path matter, against alpha 1 on the same weights?", found)
 
 
+def _budgets(results: Results, recipe: str) -> Iterator[str]:
+    """What other steps and batches bring to Q-Net, how far from the paper that is, and what they are."""
+    answers: list[str] = []
+    differences: dict[str, None] = {}
+    for place in TABLE1:
+        for found in at_another_budget(results, place, PLAIN, recipe):
+            away = _away(found.run.across("mean")[0], place, "qnet")
+            answers.append(f"{where(found.run, recipe)}: {found}, {away} from the published mean.")
+            (usual,) = counting(results, place, partial(_usual, "qnet", recipe, USUAL))
+            text = _otherwise(found.run, usual.files[0]["recipe"], f"`{recipe}`")
+            differences[f"`{found.run.variant.recipe}` has {text}."] = None
+    if answers:
+        question = f"What does another budget bring to Q-Net, against `{recipe}`?"
+        yield f"**{question}** {' '.join([*answers, *differences])}"
+
+
 def _distances(results: Results, recipe: str) -> Iterator[str]:
     """Of every method from its published mean, and what the paper trained otherwise."""
     groups: dict[str, list[str]] = {}
@@ -181,11 +201,10 @@ def _distances(results: Results, recipe: str) -> Iterator[str]:
         for run in counting(results, place, partial(_usual, method, recipe, scheme)):
             folds, _ = run.across("mean")
             if folds:
-                away = np.mean(folds) - float(TABLE1[place][method][-1].split()[0])
                 known = [f"`{scheme}`", *stands_on(len(folds), run.patients())]
                 title = f"{place_name(place)} ({', '.join(known)})"
-                groups.setdefault(title, []).append(f"{METHODS[method]} {away:+.1f}")
-                differences[_otherwise(run)] = None
+                groups.setdefault(title, []).append(f"{METHODS[method]} {_away(folds, place, method)}")
+                differences[_otherwise(run, RECIPE, "paper")] = None
     if groups:
         texts = [f"{title}: {', '.join(own)}." for title, own in groups.items()]
         otherwise = [f"Trained otherwise than the paper's Q-Net: {text}." for text in differences if text]
@@ -193,11 +212,19 @@ def _distances(results: Results, recipe: str) -> Iterator[str]:
         yield f"**{question}** {' '.join([*texts, *otherwise])}"
 
 
-def _otherwise(run: Run) -> str:
-    """What a run was trained with instead of what the paper's Q-Net was; "" for nothing."""
-    ours, theirs = described(run.files[0]["recipe"]), described(RECIPE)
-    names = [name for name in theirs if name in ours and ours[name] != theirs[name]]
-    return "; ".join(f"{ours[name]} (paper: {theirs[name]})" for name in names)
+def _away(folds: list[float], place: Place, method: str) -> str:
+    """The mean of folds minus the published one, in points."""
+    return f"{np.mean(folds) - float(TABLE1[place][method][-1].split()[0]):+.1f}"
+
+
+def _otherwise(run: Run, recipe: dict[str, Any], name: str) -> str:
+    """What a run was trained with instead of what another recipe has; "" for nothing."""
+    ours, theirs = described(run.files[0]["recipe"]), described(recipe)
+    return "; ".join(
+        f"{ours[what]} ({name}: {theirs[what]})"
+        for what in theirs
+        if what in ours and ours[what] != theirs[what]
+    )
 
 
 def _usual(method: str, recipe: str, scheme: str, v: Variant) -> bool:

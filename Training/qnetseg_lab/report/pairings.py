@@ -84,6 +84,17 @@ def at_equal_budget(results: Results, place: Place, first: Fits, second: Fits) -
             yield found
 
 
+def at_another_budget(results: Results, place: Place, fits: Fits, recipe: str) -> Iterator[Finding]:
+    """The runs of most folds that another recipe than the given one made, minus those of the given one."""
+    runs = [run for run in counting(results, place, fits) if run.variant.scheme == USUAL]
+    others = [run for run in runs if run.variant.entries and run.variant.recipe != recipe]
+    usual = [content for run in runs if run.variant.recipe == recipe for content in run.files]
+    for run in sorted(others, key=lambda run: len(run.folds()), reverse=True)[:1]:
+        found = _paired(run, run.files, usual)
+        if found:
+            yield found
+
+
 def on_the_same_weights(results: Results, place: Place, first: Fits, second: Fits) -> Iterator[Finding]:
     """Runs of one variant minus those of another that differ only in what is done at test time."""
     others = [content for run in counting(results, place, second) for content in run.files]
