@@ -185,7 +185,7 @@ def _budgets(results: Results, recipe: str) -> Iterator[str]:
         for found in at_another_budget(results, place, PLAIN, recipe):
             away = _away(found.run.across("mean")[0], place, "qnet")
             answers.append(f"{where(found.run, recipe)}: {found}, {away} from the published mean.")
-            (usual,) = counting(results, place, partial(_usual, "qnet", recipe, USUAL))
+            usual, *_ = counting(results, place, partial(_usual, "qnet", recipe, USUAL))
             text = _otherwise(found.run, usual.files[0]["recipe"], f"`{recipe}`")
             differences[f"`{found.run.variant.recipe}` has {text}."] = None
     if answers:
