@@ -282,11 +282,13 @@ def test_galleries_comparisons_and_benchmarks_are_shown(page):
         "rows": [{"case": "1", "adjusted_rand_index": 0.95}],
         "mean": 0.95,
     }
-    text = "\n".join(page(comparison, bench, voxels))
+    other_patient = comparison | {"comparison": "R3", "dataset": "sunnybrook", "support_dataset": "cmr"}
+    text = "\n".join(page(comparison, other_patient, bench, voxels))
     assert (
         "(figure3-x.png)" in text
         and "+1.5 (+0.5 to +2.5)" in text
         and "A is better. One of the models" in text
+        and "another patient, cmr to sunnybrook" in text
     )
     assert "| GPU | bf16 | 0.5 |" in text and "| 0.50 | [json]" in text and "| cmr | m | 1 | 0.950 |" in text
 
@@ -326,6 +328,18 @@ def test_experiments_are_paired(tmp_path):
     assert "| c | more | 70.0 → 73.0; +3.0 (+3.0 to +3.0), 4 patients | yes | w | unknown |" in text
     (entry,) = json.loads((tmp_path / "experiments.json").read_text(encoding="utf-8"))
     assert entry["dice"] == 73.0 and entry["kept"] is True
+
+
+def test_an_experiment_may_be_in_another_patient(tmp_path):
+    experiment(tmp_path)
+    keys = dict.fromkeys(("labels", "support_dataset", "support_labels", "plane", "examples"))
+    for name, dice in (("a", 70.0), ("b", 73.0)):
+        content = result(dice=dice)
+        summary = {"qnet": {"structures": content["summary"]}}
+        content |= keys | {"protocol": "R3", "absent": False, "method": "qnet", "summary": summary}
+        (tmp_path / "experiments" / f"{name}.json").write_text(json.dumps(content))
+    write_report(tmp_path)
+    assert "70.0 → 73.0; +3.0 (+3.0 to +3.0)" in (tmp_path / "experiments.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("changes", [{"why": None}, {"result": "absent.json"}, {"kept": "yes"}])

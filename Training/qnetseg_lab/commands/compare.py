@@ -13,8 +13,9 @@ from qnetseg.errors import InputError
 METRICS = ("dice", "iou", "surface_dice", "hd95")
 
 DETAILS = """
-Both sides are result files of `qnetseg evaluate p` of one data set, setting and scheme; a pattern in
-quotes takes the files of several folds together. Differences are first minus second, paired by case."""
+Both sides are result files of `qnetseg evaluate p` of one data set, setting and scheme, or of
+`qnetseg evaluate r3` of one data set and one method each; a pattern in quotes takes the files of several
+folds together. Differences are first minus second, paired by case."""
 
 
 def add(commands: Any) -> None:

@@ -1,4 +1,4 @@
-"""Paired comparison of two sets of result files of protocol P."""
+"""Paired comparison of two sets of result files of protocol P or R3."""
 
 from __future__ import annotations
 
@@ -16,7 +16,20 @@ from qnetseg.parsing import parse_json, read_text
 from .metrics import bootstrap_mean_interval
 from .summary import FACTORS, Measure, PairRow
 
-SAME = ("protocol", "dataset", "setting", "scheme")  # what both sides must have in common
+# What both sides must have in common.
+SAME = {
+    "P": ("protocol", "dataset", "setting", "scheme"),
+    "R3": (
+        "protocol",
+        "dataset",
+        "labels",
+        "support_dataset",
+        "support_labels",
+        "plane",
+        "examples",
+        "absent",
+    ),
+}
 UNITS: dict[Measure, str] = {"dice": "points", "iou": "points", "surface_dice": "points", "hd95": "mm"}
 LEVEL = 0.05  # of the sign-flip test, which belongs to an interval of 95 %
 LEAST_PATIENTS = 6  # with fewer, the test cannot fall below its level: 2 of the 2^5 signs are 6 %
@@ -37,7 +50,7 @@ class Difference(TypedDict, total=False):  # empty where there are no pairs
 
 
 def read_side(pattern: str) -> list[dict[str, Any]]:
-    """Result files of protocol P by a path or a glob pattern, e.g. those of all folds.
+    """Result files of protocol P or R3 by a path or a glob pattern, e.g. those of all folds.
 
     Raises:
         InputError: there are none, one cannot be read, they do not belong together, or a row is there twice.
@@ -48,7 +61,7 @@ def read_side(pattern: str) -> list[dict[str, Any]]:
             f"There is no result file {pattern}.", "Name a file, or a pattern in quotes for several folds."
         )
     files = [_read(path) for path in paths]
-    _require_same(files, *SAME, "method")
+    _require_same(files, "method")
     seen: set[tuple[str, str, str]] = set()
     for path, content in zip(paths, files, strict=True):
         for row in content["rows"]:
@@ -65,16 +78,18 @@ def read_side(pattern: str) -> list[dict[str, Any]]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = parse_json(read_text(path))
-        if content["protocol"] == "P" and all(key in content for key in SAME):
+        keys = SAME.get(content["protocol"])
+        if keys and all(key in content for key in keys):
             for row in content["rows"]:
                 _key(row), float(row["dice"])
-            return dict(content)
+            if len(content.get("methods", [""])) == 1:
+                return dict(content)
     except OSError as error:
         raise InputError(f"The result file {path} cannot be read ({why(error)}).", "Check it.") from error
     except (ValueError, KeyError, TypeError):
         pass
     raise InputError(
-        f"{path.name} is not a result file of protocol P.",
+        f"{path.name} is not a result file of protocol P or R3 of one method.",
         "Make one with: qnetseg evaluate p ... --output DIR.",
     )
 
@@ -83,13 +98,13 @@ def _key(row: PairRow) -> tuple[str, str, str]:
     return row["structure"], row["query"], row["support"]
 
 
-def _require_same(files: list[dict[str, Any]], *keys: str) -> None:
-    for key in keys:
+def _require_same(files: list[dict[str, Any]], *more: str) -> None:
+    for key in (*SAME[files[0]["protocol"]], *more):
         values = sorted({str(content.get(key)) for content in files})
         if len(values) > 1:
             raise InputError(
                 f"The result files differ in their {key}: {' and '.join(values)}.",
-                "Compare results of the same protocol, data set, setting and scheme.",
+                "Compare results of the same protocol, data set and options.",
             )
 
 
@@ -114,7 +129,8 @@ def compare(
     """
     if metric not in FACTORS:
         raise InputError(f"There is no measure {metric!r}.", f"Use one of {', '.join(FACTORS)}.")
-    _require_same([*first, *second], *SAME)
+    _require_same([*first, *second])
+    protocol = first[0]["protocol"]
     tables: list[dict[tuple[str, str, str], PairRow]] = [
         {_key(row): row for content in side for row in content["rows"]} for side in (first, second)
     ]
@@ -134,14 +150,12 @@ def compare(
     entries = {name: difference(table[:, [column]]) for column, name in enumerate(structures)}
     overall = difference(table)
     names = [_name(side) for side in (first, second)]
-    repeated = names[0] == names[1]  # the same training twice
-    if repeated:
-        names = [
-            f"{name}, weights {_weights(side)}" for name, side in zip(names, (first, second), strict=True)
-        ]
+    repeated = names[0] == names[1] and protocol == "P"  # the same training twice
+    if names[0] == names[1]:
+        names = [f"{name}, {_apart(side)}" for name, side in zip(names, (first, second), strict=True)]
     return {
-        "comparison": "P",
-        **{key: first[0][key] for key in SAME[1:]},
+        "comparison": protocol,
+        **{key: first[0][key] for key in SAME[protocol][1:]},
         "first": names[0],
         "second": names[1],
         "repeated": repeated,
@@ -199,7 +213,7 @@ def _name(side: list[dict[str, Any]]) -> str:
     options = side[0].get("options") or {}
     mode = (options.get("refinement") or {}).get("mode", "none")
     alpha = options.get("alpha")
-    models = [str(content.get("model")) for content in side]
+    models = [" with ".join([str(c.get("model")), *(c.get("further_weights") or ())]) for c in side]
     if len(models) > 1:
         models = [re.sub(r"-fold\d$", "", model) for model in models]
     name = " + ".join(dict.fromkeys(models))
@@ -208,9 +222,12 @@ def _name(side: list[dict[str, Any]]) -> str:
     )
 
 
-def _weights(side: list[dict[str, Any]]) -> str:
-    """Weights files of a side, by the beginning of their checksums."""
-    return " + ".join(dict.fromkeys(str(content.get("weights_sha256"))[:8] for content in side))
+def _apart(side: list[dict[str, Any]]) -> str:
+    """What tells two sides of one model apart: its weights, by the beginning of their checksums; in R3, where
+    the way to the result counts, the code."""
+    if side[0]["protocol"] == "R3":
+        return f"revision {side[0].get('revision')}"
+    return "weights " + " + ".join(dict.fromkeys(str(content.get("weights_sha256"))[:8] for content in side))
 
 
 def _sentence(names: list[str], overall: Difference, metric: Measure) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from ..data import CATALOGUE
 from ..evaluation.comparison import CLAIM
 from .markdown import NONE, interval, link, number, section, table
+from .names import from_to
 from .runs import SEEN, Results, Variant
 
 
@@ -18,13 +19,19 @@ def comparisons(results: Results) -> str:
     )
     parts = []
     for r in (r for r in results if "comparison" in r):
-        title = f"{r['first']} minus {r['second']}, {r['dataset']}, Setting {r['setting']}, `{r['scheme']}`"
+        title = f"{r['first']} minus {r['second']}, {_compared_on(r)}"
         seen = " One of the models was trained on scored cases." if r.get("trained_on_scored_cases") else ""
         entries = {**r["structures"], "mean": r["mean"]}
         rows = [[name, interval(entry), entry["patients"]] for name, entry in entries.items()]
         head = ("structure", f"{r['metric']} in {r['unit']} (95 % interval)", "patients")
         parts += [f"### {title}", f"{r['sentence']}{seen} {link(r)}", table(head, rows)]
     return section("Comparisons", text, *(parts or [NONE]))
+
+
+def _compared_on(r: dict[str, Any]) -> str:
+    if r["comparison"] == "R3":
+        return f"another patient, {from_to(r)}"
+    return f"{r['dataset']}, Setting {r['setting']}, `{r['scheme']}`"
 
 
 def computer(r: dict[str, Any]) -> str:

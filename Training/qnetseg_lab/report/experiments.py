@@ -76,4 +76,9 @@ def _entry(path: Path) -> dict[str, Any]:
 
 
 def _mean(side: list[dict[str, Any]]) -> float:
-    return float(sum(content["summary"]["mean"]["dice"] for content in side) / len(side))
+    return float(sum(_structures(content)["mean"]["dice"] for content in side) / len(side))
+
+
+def _structures(content: dict[str, Any]) -> dict[str, Any]:
+    summary: dict[str, Any] = content["summary"]
+    return summary[content["method"]]["structures"] if content["protocol"] == "R3" else summary

@@ -9,6 +9,7 @@ from ..evaluation.whole_volume.aggregate import paired
 from ..evaluation.whole_volume.methods import ABLATION, METHODS
 from ..evaluation.whole_volume.rows import R3Row
 from .markdown import interval, link, section, table
+from .names import from_to
 from .overview import OURS
 from .runs import Results
 
@@ -35,17 +36,13 @@ def steps(results: Results) -> str:
         for name in ABLATION
         if any(name in r["summary"] for r, _ in columns)
     ]
-    head = [f"{_named(r)}, {len(rows)} results {link(r)}" for r, rows in columns]
+    head = [f"{from_to(r)}, {len(rows)} results {link(r)}" for r, rows in columns]
     return section("What each step brings", EXPLANATION, table(("left out", *head), table_rows))
 
 
 def is_ablation(r: dict[str, Any]) -> bool:
     """Whether it is a result of R3 on structures that are there, only of our method without steps."""
     return r.get("protocol") == "R3" and not r["absent"] and set(r["summary"]) <= set(ABLATION)
-
-
-def _named(r: dict[str, Any]) -> str:
-    return f"{r['support_dataset']} to {r['dataset']}" if r["support_dataset"] else str(r["dataset"])
 
 
 def _key(row: R3Row) -> tuple[str, str, str]:
