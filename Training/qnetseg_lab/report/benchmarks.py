@@ -6,8 +6,8 @@ from typing import Any
 
 from ..data import CATALOGUE
 from ..evaluation.comparison import CLAIM
+from ..evaluation.whole_volume.presence_fit import case_name
 from .markdown import NONE, interval, link, number, section, table
-from .names import from_to
 from .runs import SEEN, Results, Variant
 
 
@@ -30,7 +30,7 @@ def comparisons(results: Results) -> str:
 
 def _compared_on(r: dict[str, Any]) -> str:
     if r["comparison"] == "R3":
-        return f"another patient, {from_to(r)}"
+        return f"another patient, {case_name(r)}"
     return f"{r['dataset']}, Setting {r['setting']}, `{r['scheme']}`"
 
 

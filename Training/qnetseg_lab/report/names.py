@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 OURS = "qnet"
 DATASETS = {  # what it is called in short, and what it shows
     "chaos": ("abdominal MR", "CHAOST2: liver, kidneys, spleen"),
@@ -18,9 +16,3 @@ DATASETS = {  # what it is called in short, and what it shows
 def short(dataset: str) -> str:
     """A data set in a few words."""
     return DATASETS.get(dataset, (dataset, ""))[0]
-
-
-def from_to(result: dict[str, Any]) -> str:
-    """Data sets of a result of R3: that which was drawn on, where it is another one, and the scored one."""
-    to = str(result["dataset"])
-    return f"{result['support_dataset']} to {to}" if result["support_dataset"] else to

@@ -7,9 +7,9 @@ from typing import Any
 
 from ..evaluation.whole_volume.aggregate import paired
 from ..evaluation.whole_volume.methods import ABLATION, METHODS
+from ..evaluation.whole_volume.presence_fit import case_name
 from ..evaluation.whole_volume.rows import R3Row
 from .markdown import interval, link, section, table
-from .names import from_to
 from .overview import OURS
 from .runs import Results
 
@@ -36,7 +36,7 @@ def steps(results: Results) -> str:
         for name in ABLATION
         if any(name in r["summary"] for r, _ in columns)
     ]
-    head = [f"{from_to(r)}, {len(rows)} results {link(r)}" for r, rows in columns]
+    head = [f"{case_name(r)}, {len(rows)} results {link(r)}" for r, rows in columns]
     return section("What each step brings", EXPLANATION, table(("left out", *head), table_rows))
 
 
