@@ -40,7 +40,9 @@ def described(recipe: dict[str, Any]) -> dict[str, str]:
     episodes, model = recipe.get("episodes") or {}, recipe.get("model") or {}
     crop, size = episodes.get("crop"), model.get("size")
     start = str(recipe.get("start") or "").rpartition(":")[2]
-    start = start.removesuffix(str(model.get("depth")))  # a start as a file is named after it and the depth
+    start = (
+        "radiology" if start == f"radiology{model.get('depth')}" else start
+    )  # that start as a file, by `pack.py`
     words = {
         "start": start and f"start `{start}`",
         "steps": recipe.get("steps") and f"{recipe['steps']} steps",

@@ -14,7 +14,6 @@ from ..evaluation.comparison import CLAIM
 from .budgets import described, stands_on
 from .markdown import section
 from .pairings import (
-    USUAL,
     Finding,
     Place,
     at_another_budget,
@@ -46,13 +45,15 @@ def lessons(results: Results) -> str:
         return ""
     text = (
         "From the result files alone. Differences are of mean Dice in points, paired by patient, with 95 %"
-        f" intervals over patients. {CLAIM} Methods and parts are compared at equal start, steps and batch,"
+        f" intervals over patients. {CLAIM} Methods and parts, but for the line"
+        " on another budget, are compared at equal start, steps and batch,"
         " each trained once a fold, so that their intervals leave out what a second training changes,"
         " and what bf16 or fp32 does, which depends on the machine;"
         " refinement and alpha on the same weights. All of it is of `strict` folds"
         + (f" and of the recipe `{recipe}`" if recipe else "")
-        + f" where nothing else is said.{_repeated(results)} The last line is not paired: published rows have"
-        " other folds and patients."
+        + f" where nothing else is said.{_repeated(results)} Of several other budgets that of"
+        " most folds is told. Distances from published means are not paired: published rows have other folds"
+        " and patients, and Q-Net's has refinement."
     )
     return section("What the tables teach", text if paired else "", "\n".join(f"- {line}" for line in lines))
 
@@ -182,14 +183,14 @@ def _budgets(results: Results, recipe: str) -> Iterator[str]:
     answers: list[str] = []
     differences: dict[str, None] = {}
     for place in TABLE1:
-        for found in at_another_budget(results, place, PLAIN, recipe):
+        for found, usual in at_another_budget(results, place, PLAIN, recipe):
             away = _away(found.run.across("mean")[0], place, "qnet")
             answers.append(f"{where(found.run, recipe)}: {found}, {away} from the published mean.")
-            usual, *_ = counting(results, place, partial(_usual, "qnet", recipe, USUAL))
             text = _otherwise(found.run, usual.files[0]["recipe"], f"`{recipe}`")
-            differences[f"`{found.run.variant.recipe}` has {text}."] = None
+            text = f"{text}, and perhaps other entries" if text else "other entries"
+            differences[f"This `{found.run.variant.recipe}` has {text}."] = None
     if answers:
-        question = f"What does another budget bring to Q-Net, against `{recipe}`?"
+        question = f"What does another budget bring to Q-Net, without refinement, against `{recipe}`?"
         yield f"**{question}** {' '.join([*answers, *differences])}"
 
 

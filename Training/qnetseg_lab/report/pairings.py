@@ -84,15 +84,22 @@ def at_equal_budget(results: Results, place: Place, first: Fits, second: Fits) -
             yield found
 
 
-def at_another_budget(results: Results, place: Place, fits: Fits, recipe: str) -> Iterator[Finding]:
-    """The runs of most folds that another recipe than the given one made, minus those of the given one."""
+def at_another_budget(
+    results: Results, place: Place, fits: Fits, recipe: str
+) -> Iterator[tuple[Finding, Run]]:
+    """The run of most folds that another recipe than the given one made, minus the first of the given one, on
+    the whole folds that both have; and that first one."""
     runs = [run for run in counting(results, place, fits) if run.variant.scheme == USUAL]
-    others = [run for run in runs if run.variant.entries and run.variant.recipe != recipe]
-    usual = [content for run in runs if run.variant.recipe == recipe for content in run.files]
-    for run in sorted(others, key=lambda run: len(run.folds()), reverse=True)[:1]:
-        found = _paired(run, run.files, usual)
+    runs = [run for run in runs if run.variant.entries and run.variant.recipe]
+    usual = next((run for run in runs if run.variant.recipe == recipe), None)
+    others = [run for run in runs if run.variant.recipe != recipe]
+    other = max(others, key=lambda run: len(run.folds()), default=None)
+    if usual and other:
+        shared = usual.complete() & other.complete()
+        run, first = other.on(shared), usual.on(shared)
+        found = _paired(run, run.files, first.files)
         if found:
-            yield found
+            yield found, first
 
 
 def on_the_same_weights(results: Results, place: Place, first: Fits, second: Fits) -> Iterator[Finding]:
