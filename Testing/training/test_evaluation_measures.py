@@ -241,9 +241,9 @@ def test_results_that_do_not_belong_together_are_refused(tmp_path):
 def another_patient(gain, qnet, **changes):
     """Results of R3 in seven patients."""
     rows = [row("liver", str(n), "9", 0.5 + 0.01 * n + gain) for n in range(7)]
-    own = dict.fromkeys(("labels", "support_dataset", "support_labels", "plane"))
+    own = dict.fromkeys(("labels", "support_dataset", "support_labels", "plane", "partly_labelled", "seed"))
     own |= {"protocol": "R3", "dataset": "cmr", "examples": 1, "absent": False, "methods": ["qnet"]}
-    return own | {"method": "qnet", "model": "p", "further_weights": {qnet: ""}, "rows": rows} | changes
+    return own | {"method": "qnet", "model": "p", "further_weights": {qnet: "a"}, "rows": rows} | changes
 
 
 def test_results_in_another_patient_are_compared_on_the_same_pairs(tmp_path):
@@ -252,12 +252,15 @@ def test_results_in_another_patient_are_compared_on_the_same_pairs(tmp_path):
     assert "p with new is better than p with old: +4.0 points" in found["sentence"]
     code = [[another_patient(0.0, "old", revision=name)] for name in ("one", "two")]
     found = compare(*code)
-    assert found["first"] == "p with old, revision one" and not found["repeated"]
-    for changes in ({"dataset": "chaos"}, {"support_dataset": "chaos"}, {"examples": 3}, {"absent": True}):
+    assert found["first"] == "p with old, qnet, weights None + a, revision one" and not found["repeated"]
+    for changes in ({"dataset": "chaos"}, {"support_dataset": "chaos"}, {"examples": 3}, {"seed": 1}):
         with pytest.raises(InputError, match=f"differ in their {next(iter(changes))}"):
             compare([another_patient(0.0, "new")], [another_patient(0.0, "old", **changes)])
     with pytest.raises(InputError, match="differ in their protocol"):
         compare([another_patient(0.0, "new")], side(0.0))
+    (tmp_path / "r3.json").write_text(json.dumps(another_patient(0.0, "old", absent=True, rows=[])))
+    with pytest.raises(InputError, match="structures that are not there"):
+        read_side(str(tmp_path / "r3.json"))
     (tmp_path / "r3.json").write_text(json.dumps(another_patient(0.0, "old", methods=["qnet", "copy"])))
     with pytest.raises(InputError, match="not a result file of protocol P or R3 of one method"):
         read_side(str(tmp_path / "r3.json"))

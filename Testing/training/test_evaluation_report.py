@@ -332,7 +332,9 @@ def test_experiments_are_paired(tmp_path):
 
 def test_an_experiment_may_be_in_another_patient(tmp_path):
     experiment(tmp_path)
-    keys = dict.fromkeys(("labels", "support_dataset", "support_labels", "plane", "examples"))
+    keys = dict.fromkeys(
+        ("labels", "support_dataset", "support_labels", "plane", "partly_labelled", "examples", "seed")
+    )
     for name, dice in (("a", 70.0), ("b", 73.0)):
         content = result(dice=dice)
         summary = {"qnet": {"structures": content["summary"]}}

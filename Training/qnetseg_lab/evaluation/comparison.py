@@ -20,14 +20,8 @@ from .summary import FACTORS, Measure, PairRow
 SAME = {
     "P": ("protocol", "dataset", "setting", "scheme"),
     "R3": (
-        "protocol",
-        "dataset",
-        "labels",
-        "support_dataset",
-        "support_labels",
-        "plane",
-        "examples",
-        "absent",
+        *("protocol", "dataset", "labels", "support_dataset", "support_labels"),
+        *("plane", "partly_labelled", "examples", "seed", "absent"),
     ),
 }
 UNITS: dict[Measure, str] = {"dice": "points", "iou": "points", "surface_dice": "points", "hd95": "mm"}
@@ -80,6 +74,11 @@ def _read(path: Path) -> dict[str, Any]:
         content = parse_json(read_text(path))
         keys = SAME.get(content["protocol"])
         if keys and all(key in content for key in keys):
+            if content.get("absent"):
+                raise InputError(
+                    f"{path.name} is of structures that are not there, which have no Dice.",
+                    "Compare results without --absent.",
+                )
             for row in content["rows"]:
                 _key(row), float(row["dice"])
             if len(content.get("methods", [""])) == 1:
@@ -90,7 +89,7 @@ def _read(path: Path) -> dict[str, Any]:
         pass
     raise InputError(
         f"{path.name} is not a result file of protocol P or R3 of one method.",
-        "Make one with: qnetseg evaluate p ... --output DIR.",
+        "Make one with: qnetseg evaluate p (or r3) ... --output DIR.",
     )
 
 
@@ -224,10 +223,12 @@ def _name(side: list[dict[str, Any]]) -> str:
 
 def _apart(side: list[dict[str, Any]]) -> str:
     """What tells two sides of one model apart: its weights, by the beginning of their checksums; in R3, where
-    the way to the result counts, the code."""
+    the way to the result counts, method and code, too."""
+    own = [[c.get("weights_sha256"), *(c.get("further_weights") or {}).values()] for c in side]
+    text = "weights " + " + ".join(dict.fromkeys(str(sha)[:8] for hashes in own for sha in hashes))
     if side[0]["protocol"] == "R3":
-        return f"revision {side[0].get('revision')}"
-    return "weights " + " + ".join(dict.fromkeys(str(content.get("weights_sha256"))[:8] for content in side))
+        text = f"{side[0]['method']}, {text}, revision {side[0].get('revision')}"
+    return text
 
 
 def _sentence(names: list[str], overall: Difference, metric: Measure) -> str:

@@ -38,8 +38,8 @@ def read(folder: Path) -> dict[str, str]:
         "# Experiments\n\nWritten by `qnetseg report` from `experiments/*.toml` and the result files beside"
         " them. Mean Dice in per cent before and after one change; the difference is paired by patient, with"
         " its 95 % bootstrap interval, which is too narrow for fewer than six patients. A fold that is named"
-        " here is scored in the tables, too. The revision is that of the code that scored, `unknown` where"
-        " that was a copy without its git history.\n\n"
+        " here is scored in the tables, too. The revisions are those of the code that scored before and"
+        " after, `unknown` where that was a copy without its git history.\n\n"
     )
     body = table(head, rows) or "None has been recorded yet."
     return {"experiments.json": json.dumps(entries, indent=1) + "\n", "experiments.md": text + body + "\n"}
@@ -60,10 +60,13 @@ def _entry(path: Path) -> dict[str, Any]:
         raise InputError(f"The experiment {path.name}: {error.message}", error.advice) from error
     baseline, dice = _mean(before), _mean(after)
     overall = paired["mean"]
-    patients = "1 patient" if overall["patients"] == 1 else f"{overall['patients']} patients"
+    patients = "1 patient" if overall["fewest"] == 1 else f"{overall['fewest']} patients"
     measured = f"{baseline:.1f} → {dice:.1f}; {interval(overall)}, {patients}"
     if paired["trained_on_scored_cases"]:
-        measured += "; a model was trained on scored cases"
+        both = all(
+            any(content.get("trained_on_scored_cases") for content in side) for side in (before, after)
+        )
+        measured += f"; {'both models were' if both else 'a model was'} trained on scored cases"
     return {
         **{key: entry[key] for key in ("change", "expected", "kept", "why")},
         "measured": measured,
@@ -71,8 +74,12 @@ def _entry(path: Path) -> dict[str, Any]:
         "dice": dice,
         "difference": overall["difference"],
         "interval": overall["interval"],
-        "revision": ", ".join(sorted({content.get("revision", "unknown") for content in before + after})),
+        "revision": " → ".join(dict.fromkeys(_revisions(side) for side in (before, after))),
     }
+
+
+def _revisions(side: list[dict[str, Any]]) -> str:
+    return ", ".join(sorted({content.get("revision", "unknown") for content in side}))
 
 
 def _mean(side: list[dict[str, Any]]) -> float:
