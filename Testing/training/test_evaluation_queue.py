@@ -29,8 +29,10 @@ def commands():
 def calls():
     """(words, whether it is stopped) of every call of qnetseg."""
     for command in commands():
+        loop = re.search(r"for what in (.*?); do", command)
         for stopped, words in re.findall(r"(timeout 480 )?(qnetseg [^;)]*)", command):
-            yield shlex.split(words.strip()), bool(stopped)
+            for what in shlex.split(loop[1]) if loop and "$what" in words else [""]:
+                yield shlex.split(words.replace("$what", what).strip()), bool(stopped)
 
 
 def test_every_call_is_understood_stops_in_time_and_starts_from_what_the_machine_decides():
