@@ -16,12 +16,12 @@ from qnetseg.parsing import parse_json, read_text
 from .metrics import bootstrap_mean_interval
 from .summary import FACTORS, Measure, PairRow
 
-# What both sides must have in common.
+# What both sides must have in common, by protocol.
 SAME = {
-    "P": ("protocol", "dataset", "setting", "scheme"),
+    "P": ("dataset", "setting", "scheme"),
     "R3": (
-        *("protocol", "dataset", "labels", "support_dataset", "support_labels"),
-        *("plane", "partly_labelled", "examples", "seed", "absent"),
+        *("dataset", "labels", "support_dataset", "support_labels", "plane"),
+        *("partly_labelled", "examples", "seed", "absent"),
     ),
 }
 UNITS: dict[Measure, str] = {"dice": "points", "iou": "points", "surface_dice": "points", "hd95": "mm"}
@@ -98,7 +98,7 @@ def _key(row: PairRow) -> tuple[str, str, str]:
 
 
 def _require_same(files: list[dict[str, Any]], *more: str) -> None:
-    for key in (*SAME[files[0]["protocol"]], *more):
+    for key in ("protocol", *SAME[files[0]["protocol"]], *more):
         values = sorted({str(content.get(key)) for content in files})
         if len(values) > 1:
             raise InputError(
@@ -154,7 +154,7 @@ def compare(
         names = [f"{name}, {_apart(side)}" for name, side in zip(names, (first, second), strict=True)]
     return {
         "comparison": protocol,
-        **{key: first[0][key] for key in SAME[protocol][1:]},
+        **{key: first[0][key] for key in SAME[protocol]},
         "first": names[0],
         "second": names[1],
         "repeated": repeated,

@@ -40,9 +40,8 @@ def described(recipe: dict[str, Any]) -> dict[str, str]:
     episodes, model = recipe.get("episodes") or {}, recipe.get("model") or {}
     crop, size = episodes.get("crop"), model.get("size")
     start = str(recipe.get("start") or "").rpartition(":")[2]
-    start = (
-        "radiology" if start == f"radiology{model.get('depth')}" else start
-    )  # that start as a file, by `pack.py`
+    if start == f"radiology{model.get('depth')}":
+        start = "radiology"  # as a file, which `pack.py` names so
     words = {
         "start": start and f"start `{start}`",
         "steps": recipe.get("steps") and f"{recipe['steps']} steps",
